@@ -1,0 +1,47 @@
+# Everything runs in the project's own virtual environment; nothing outside the checkout is changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install demo dev test lint format lock clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## set up the virtual environment with the locked dependencies
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "login-pipeline needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Setting up $(VENV) with the locked dependencies (about a minute, once) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(INSTALLED) ## drain 100 sample messages through real services, and show what happened
+	@$(BIN)/login-pipeline demo
+
+dev: $(INSTALLED) ## the same services under the Dagster UI on http://127.0.0.1:3000
+	@$(BIN)/login-pipeline dev
+
+test: $(INSTALLED) ## run the tests against a real PostgreSQL and a real SQS-speaking server
+	@$(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## ruff (lint and format) and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(INSTALLED) ## let ruff rewrite what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: $(INSTALLED) ## resolve the dependencies anew, for every platform and Python from 3.11 on
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
+	  --custom-compile-command "make lock" --upgrade --all-extras pyproject.toml requirements-build.in -o requirements.lock
+
+clean: ## remove the virtual environment and the local services' data
+	rm -rf $(VENV) .login-pipeline

@@ -1,0 +1,1 @@
+"""Moves login events from an Amazon SQS queue into PostgreSQL with their personal data masked."""

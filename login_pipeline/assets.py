@@ -1,0 +1,207 @@
+"""The assets, in the order in which the data flows: from the queue to the table.
+
+One run drains one bounded batch, in one process. Nothing is handed over on disk (run_memory.py), and what a
+run cannot finish goes back to the queue when it ends (resources/sqs.py).
+"""
+
+import time
+from collections import Counter
+
+import dagster as dg
+import pandas as pd
+
+from login_pipeline.columns import NAMES, table_schema
+from login_pipeline.errors import RunError
+from login_pipeline.login_batch import mask_logins, raw_messages, rejected_messages
+from login_pipeline.resources.masking import MaskingResource
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.resources.sqs_messages import dead_letter
+
+GROUP = "logins"
+OWNERS = ["team:data-platform"]
+PREVIEW_ROWS = 5
+
+MESSAGE_ID = dg.TableColumn("message_id", "string", "The SQS MessageId of the first sending: the idempotency key.")
+RECEIPT_HANDLE = dg.TableColumn("receipt_handle", "string", "What deletes the message, for this delivery only.")
+
+login_queue = dg.AssetSpec(
+    "login_queue",
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"sqs"},
+    description="The SQS queue that login messages wait on. queue_depth_sensor reports its depth over time.",
+)
+
+
+@dg.asset(
+    deps=[login_queue],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"sqs", "pandas"},
+    metadata={
+        "dagster/column_schema": dg.TableSchema(
+            [
+                MESSAGE_ID,
+                RECEIPT_HANDLE,
+                dg.TableColumn("sent_timestamp", "int64", "When it was first sent, in ms since the epoch."),
+                dg.TableColumn("receive_count", "int64", "How often SQS has delivered it."),
+                dg.TableColumn("body", "string", "The message as it was sent: personal data in clear."),
+            ]
+        )
+    },
+)
+def raw_sqs_messages(
+    context: dg.AssetExecutionContext,
+    queue: LoginQueueResource,
+    database: LoginDatabaseResource,
+    masking: MaskingResource,
+) -> dg.MaterializeResult[pd.DataFrame]:
+    """One batch of messages, received from the queue and still on it: hidden there until they are deleted.
+
+    One row a message, in memory only, gone when the run ends. Before anything is received, both queues, the
+    database, the table's columns and the masking key are checked.
+    """
+    _refuse_a_part_of_the_job(context)
+    masking.masks()
+    database.prepare()
+    queue.check()
+    started = time.monotonic()
+    batch = queue.receive()
+    raw = raw_messages(batch.messages)
+    return dg.MaterializeResult(
+        value=raw,
+        metadata={
+            "dagster/row_count": len(raw),
+            "delivered_before": int((raw["receive_count"] > 1).sum()),
+            "oldest_message_age_seconds": _age(raw),
+            "queue_ran_dry": batch.ran_dry,
+            "seconds": _seconds_since(started),
+        },
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"pandas"},
+    metadata={"dagster/column_schema": table_schema(MESSAGE_ID, RECEIPT_HANDLE)},
+)
+def masked_logins(raw_sqs_messages: pd.DataFrame, masking: MaskingResource) -> dg.MaterializeResult[pd.DataFrame]:
+    """The valid logins of the batch with ip and device_id masked and app_version as an integer.
+
+    One row a valid message, in the table's columns and types. Equal values have equal masks.
+    """
+    started = time.monotonic()
+    logins, with_unknown_keys = mask_logins(raw_sqs_messages, masking.masks())
+    return dg.MaterializeResult(
+        value=logins,
+        metadata={
+            "dagster/row_count": len(logins),
+            "messages_with_unknown_keys": with_unknown_keys,
+            "preview": dg.MetadataValue.md(_preview(logins)),
+            "seconds": _seconds_since(started),
+        },
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"sqs", "pandas"},
+    metadata={
+        "dagster/column_schema": dg.TableSchema(
+            [MESSAGE_ID, dg.TableColumn("reason", "string", "Why it is not a login: a code, never a value.")]
+        )
+    },
+)
+def quarantined_logins(
+    raw_sqs_messages: pd.DataFrame, masked_logins: pd.DataFrame, queue: LoginQueueResource
+) -> dg.MaterializeResult[pd.DataFrame]:
+    """The messages of the batch that are not logins, moved to the dead-letter queue with their reason.
+
+    One row a message, with its id and a reason code; the body is on the dead-letter queue and nowhere else.
+    When they cannot be moved they stay on the queue; the valid logins are loaded all the same.
+    """
+    started = time.monotonic()
+    rejected = rejected_messages(raw_sqs_messages, masked_logins)
+    letter_columns = (rejected[name] for name in ("message_id", "sent_timestamp", "body", "reason"))
+    queue.quarantine(
+        [dead_letter(*message) for message in zip(*letter_columns, strict=True)],
+        rejected["receipt_handle"].tolist(),
+    )
+    return dg.MaterializeResult(
+        value=rejected[["message_id", "reason"]],
+        metadata={
+            "dagster/row_count": len(rejected),
+            "reasons": dict(Counter(rejected["reason"])),
+            "seconds": _seconds_since(started),
+        },
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres", "table"},
+    metadata={"dagster/column_schema": table_schema(), "dagster/table_name": "user_logins"},
+)
+def user_logins_table(
+    context: dg.AssetExecutionContext,
+    masked_logins: pd.DataFrame,
+    database: LoginDatabaseResource,
+    queue: LoginQueueResource,
+) -> dg.MaterializeResult[None]:
+    """Table user_logins in PostgreSQL: one row for each login, however often SQS delivers its message.
+
+    Rows and the keys of their messages are committed in one transaction; only then are the messages deleted
+    from the queue. A crash in between costs a redelivery, which the inbox turns into a delete.
+    """
+    started = time.monotonic()
+    rows = masked_logins[[*NAMES, "message_id"]].itertuples(index=False, name=None)
+    loaded = database.load(rows, seconds=queue.seconds_to_load())
+    not_deleted = queue.delete(masked_logins["receipt_handle"])
+    if not_deleted:
+        context.log.warning(f"Loaded, but not deleted from the queue, by code: {not_deleted}; the inbox knows them")
+    return dg.MaterializeResult(
+        metadata={
+            "loaded": loaded.rows,
+            "duplicates": loaded.duplicates,
+            "deleted": len(masked_logins) - sum(not_deleted.values()),
+            "seconds": _seconds_since(started),
+        },
+    )
+
+
+def _refuse_a_part_of_the_job(context: dg.AssetExecutionContext) -> None:
+    """Receiving messages that nothing loads would only count towards the queue's maxReceiveCount."""
+    together = {"raw_sqs_messages", "masked_logins", "quarantined_logins", "user_logins_table"}
+    selected = {key.to_user_string() for key in context.job_def.asset_layer.executable_asset_keys}
+    if missing := sorted(together - selected):
+        raise RunError(
+            f"Nothing was received, because {', '.join(missing)} would not run after it; launch login_job, or "
+            "materialize all the assets together"
+        )
+
+
+def _preview(logins: pd.DataFrame) -> str:
+    """The first rows as a Markdown table. Dagster keeps it, so it leaves out who logged in."""
+    names = [name for name in NAMES if name != "user_id"]
+    lines = [" | ".join(names), " | ".join("---" for _ in names)]
+    lines += [" | ".join(map(_cell, row)) for row in logins[names].head(PREVIEW_ROWS).to_numpy()]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    """Text that cannot leave its cell, whatever a sender put into it."""
+    text = "NULL" if value is None else str(value)
+    return "".join(char if char.isalnum() or char in ".-_ " else "?" for char in text)
+
+
+def _age(raw: pd.DataFrame) -> float:
+    """Seconds since the oldest message of the batch was first sent; 0 for an empty batch."""
+    return round(time.time() - int(raw["sent_timestamp"].min()) / 1000, 1) if len(raw) else 0.0
+
+
+def _seconds_since(started: float) -> float:
+    return round(time.monotonic() - started, 3)

@@ -1,0 +1,107 @@
+"""The asset checks, named as facts. They report counts, never a value, because Dagster keeps what they say.
+
+All block: a run whose batch fails one loads nothing, and its messages go back to the queue. Those on the
+table read all of it, so they run on their own schedule and with `login-pipeline check`, not in every run.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pandas as pd
+
+from login_pipeline.assets import masked_logins, raw_sqs_messages, user_logins_table
+from login_pipeline.login_event import LoginEvent, parse_login
+from login_pipeline.masked_schema import count_misfits
+from login_pipeline.masking import TOKEN
+from login_pipeline.resources.postgres import LoginDatabaseResource, column_problems
+
+MASKED = {"masked_ip": "ip", "masked_device_id": "device_id"}
+"""Each masked column, and the field of the message that it masks."""
+
+
+def _facts(asset: dg.AssetsDefinition, *deps: dg.AssetsDefinition, **descriptions: str) -> list[dg.AssetCheckSpec]:
+    return [
+        dg.AssetCheckSpec(name, asset=asset, additional_deps=deps, description=description, blocking=True)
+        for name, description in descriptions.items()
+    ]
+
+
+@dg.multi_asset_check(
+    name="masked_logins_checks",
+    specs=_facts(
+        masked_logins,
+        raw_sqs_messages,
+        columns_fit_the_table="Columns, types, lengths and nulls are those that user_logins takes.",
+        masked_values_hold_no_clear_value="Every masked value is a mask; none is an ip or device id of the batch.",
+        equal_values_have_equal_masks="Equal values have equal masks, and different values different ones.",
+        message_ids_are_unique="No message is in the batch twice.",
+    ),
+)
+def masked_logins_checks(raw_sqs_messages: pd.DataFrame, masked_logins: pd.DataFrame) -> Iterator[dg.AssetCheckResult]:
+    """Holds the batch's masks against the values they came from, in memory."""
+    misfits = count_misfits(masked_logins)
+    yield _result("columns_fit_the_table", not misfits, misfits=misfits)
+
+    clear = _clear_values(raw_sqs_messages, masked_logins)
+    in_clear = sum(_values_in_clear(masked_logins[column], clear) for column in MASKED)
+    yield _result("masked_values_hold_no_clear_value", in_clear == 0, values_in_clear=in_clear)
+
+    mismatches = sum(_mismatches(clear[field], masked_logins[column]) for column, field in MASKED.items())
+    yield _result("equal_values_have_equal_masks", mismatches == 0, mismatches=mismatches)
+
+    repeated = int(masked_logins["message_id"].duplicated().sum())
+    yield _result("message_ids_are_unique", repeated == 0, repeated=repeated)
+
+
+@dg.multi_asset_check(
+    name="user_logins_table_checks",
+    specs=_facts(
+        user_logins_table,
+        columns_are_those_of_the_ddl="The table has the destination's seven columns, types and lengths.",
+        rows_agree_with_the_inbox="On every create_date, the table has a row for each message in the inbox.",
+        rows_hold_no_ip_in_clear="No text column of any row holds an ip in clear.",
+        create_dates_are_not_in_the_future="No row is dated after today, in UTC.",
+    ),
+)
+def user_logins_table_checks(database: LoginDatabaseResource) -> Iterator[dg.AssetCheckResult]:
+    """Asks the database about the whole table."""
+    problems = column_problems(database.columns())
+    yield _result("columns_are_those_of_the_ddl", not problems, problems=problems)
+
+    rows, without_key, without_row = database.ask("checks", "rows_that_disagree_with_the_inbox")[0]
+    yield _result(
+        "rows_agree_with_the_inbox",
+        without_key == 0 and without_row == 0,
+        rows=rows,
+        rows_without_key=without_key,
+        keys_without_row=without_row,
+    )
+
+    in_clear = database.ask("checks", "rows_with_an_ip_in_clear")[0][0]
+    yield _result("rows_hold_no_ip_in_clear", in_clear == 0, rows_with_an_ip_in_clear=in_clear)
+
+    future = database.ask("checks", "rows_dated_in_the_future")[0][0]
+    yield _result("create_dates_are_not_in_the_future", future == 0, rows_dated_in_the_future=future)
+
+
+def _result(name: str, passed: bool, **metadata: int | list[str] | dict[str, int]) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(check_name=name, passed=passed, metadata=metadata)
+
+
+def _clear_values(raw: pd.DataFrame, masked: pd.DataFrame) -> dict[str, list[str]]:
+    """The ip and device_id in clear of each row of `masked`, in its order."""
+    bodies = dict(zip(raw["message_id"], raw["body"], strict=True))
+    logins = [parse_login(bodies[message_id]) for message_id in masked["message_id"]]
+    valid = [login for login in logins if isinstance(login, LoginEvent)]
+    return {"ip": [login.ip for login in valid], "device_id": [login.device_id for login in valid]}
+
+
+def _values_in_clear(masked: "pd.Series[str]", clear: dict[str, list[str]]) -> int:
+    seen = {value for values in clear.values() for value in values}
+    return sum(not TOKEN.fullmatch(str(value)) or value in seen for value in masked)
+
+
+def _mismatches(clear: list[str], masked: "pd.Series[str]") -> int:
+    """0 where clear and masked values correspond one to one."""
+    pairs = len(set(zip(clear, masked, strict=False)))
+    return (pairs - len(set(clear))) + (pairs - len(set(masked))) + abs(len(clear) - len(masked))

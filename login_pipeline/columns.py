@@ -1,0 +1,41 @@
+"""The destination's columns, in its order: what each holds and the PostgreSQL type it has there."""
+
+from typing import NamedTuple
+
+import dagster as dg
+
+
+class Column(NamedTuple):
+    """One column of user_logins; `max_length` is in characters."""
+
+    name: str
+    type: str
+    max_length: int | None
+    description: str
+
+
+USER_LOGINS = (
+    Column("user_id", "character varying", 128, "Who logged in, as the message says."),
+    Column("device_type", "character varying", 32, "The kind of device, as the message says."),
+    Column("masked_ip", "character varying", 256, "The canonical ip, masked: equal ips have equal masks."),
+    Column("masked_device_id", "character varying", 256, "The device_id, masked: equal ids have equal masks."),
+    Column("locale", "character varying", 32, "The user's locale; NULL where the message has none."),
+    Column("app_version", "integer", None, "The major version of the app."),
+    Column("create_date", "date", None, "The UTC date on which the message was sent to the queue."),
+)
+NAMES = [column.name for column in USER_LOGINS]
+MAX_LENGTH = {column.name: column.max_length for column in USER_LOGINS if column.max_length}
+
+
+def declared_type(column: Column) -> str:
+    """The type as DDL writes it, such as `character varying(128)`."""
+    return f"{column.type}({column.max_length})" if column.max_length else column.type
+
+
+def table_schema(*more: dg.TableColumn) -> dg.TableSchema:
+    """The columns for the Dagster UI, followed by any more that a DataFrame carries."""
+    own = [
+        dg.TableColumn(column.name, type=declared_type(column), description=column.description)
+        for column in USER_LOGINS
+    ]
+    return dg.TableSchema(columns=[*own, *more])

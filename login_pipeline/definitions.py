@@ -1,0 +1,30 @@
+"""Everything that Dagster loads. Wiring only."""
+
+import dagster as dg
+
+from login_pipeline import assets, checks, jobs, sensors
+from login_pipeline.resources.masking import MaskingResource
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.run_memory import RunMemory
+
+defs = dg.Definitions(
+    assets=[
+        assets.login_queue,
+        assets.raw_sqs_messages,
+        assets.masked_logins,
+        assets.quarantined_logins,
+        assets.user_logins_table,
+    ],
+    asset_checks=[checks.masked_logins_checks, checks.user_logins_table_checks],
+    jobs=[jobs.login_job, jobs.user_logins_checks_job],
+    schedules=[jobs.user_logins_checks_schedule],
+    sensors=[sensors.queue_depth_sensor],
+    executor=dg.in_process_executor,
+    resources={
+        "queue": LoginQueueResource(),
+        "database": LoginDatabaseResource(),
+        "masking": MaskingResource(),
+        "io_manager": RunMemory(),
+    },
+)

@@ -1,0 +1,27 @@
+"""The jobs: one drains a batch, the other checks the table; and the schedule of the latter."""
+
+import dagster as dg
+
+from login_pipeline.assets import masked_logins, quarantined_logins, raw_sqs_messages, user_logins_table
+from login_pipeline.checks import masked_logins_checks, user_logins_table_checks
+
+login_job = dg.define_asset_job(
+    "login_job",
+    selection=dg.AssetSelection.assets(
+        raw_sqs_messages, masked_logins, quarantined_logins, user_logins_table
+    ).without_checks()
+    | dg.AssetSelection.checks(masked_logins_checks),
+    description="Drains one batch of the queue into user_logins.",
+)
+
+user_logins_checks_job = dg.define_asset_job(
+    "user_logins_checks_job",
+    selection=dg.AssetSelection.checks(user_logins_table_checks),
+    description="Checks all of user_logins. It reads the whole table, so login_job leaves it out.",
+)
+
+user_logins_checks_schedule = dg.ScheduleDefinition(
+    job=user_logins_checks_job,
+    cron_schedule="17 * * * *",
+    description="Checks the table every hour.",
+)

@@ -1,0 +1,31 @@
+"""Runs a command with the embedded services: `python -m login_pipeline.local [--temporary] COMMAND ...`."""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from login_pipeline.errors import ConfigurationError
+from login_pipeline.local.services import local_services, pipeline_environment
+
+
+def main() -> int:
+    """The command's exit code; 2 when the services do not start."""
+    parser = argparse.ArgumentParser(prog="python -m login_pipeline.local", description=__doc__)
+    parser.add_argument("--temporary", action="store_true", help="with empty services, forgotten afterwards")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    arguments = parser.parse_args()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) if arguments.temporary else None
+        try:
+            settings = stack.enter_context(local_services(folder))
+        except ConfigurationError as error:
+            sys.stderr.write(f"{error}\n")
+            return 2
+        return subprocess.run(arguments.command, env=pipeline_environment(settings), check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

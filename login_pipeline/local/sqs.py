@@ -1,0 +1,81 @@
+"""An SQS-speaking server on loopback: ministack. Its messages stay in `folder` between starts.
+
+It writes them when it is stopped, and loses what is on its queues when it is killed itself, as SQS never does.
+"""
+
+import os
+import signal
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import boto3
+
+from login_pipeline.errors import ConfigurationError
+from login_pipeline.local import guard
+from login_pipeline.local.ports import HOST, free_port, is_listening, wait_until
+
+REGION = "us-east-1"
+START_SECONDS = 60.0
+
+
+class LocalSqs:
+    """One running server."""
+
+    def __init__(self, folder: Path, *, keep_open: tuple[int, ...] = ()) -> None:
+        if find_spec("ministack") is None:
+            raise ConfigurationError("The embedded services are not installed; pip install 'login-pipeline[local]'")
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        port = free_port()
+        self.endpoint = f"http://{HOST}:{port}"
+        log = folder / "server.log"
+        self._guard = guard.start(
+            [sys.executable, "-m", "ministack"],
+            log=log,
+            stop_signal=signal.SIGTERM,
+            env=_environment(folder, port),
+            keep_open=keep_open,
+        )
+        possible = lambda: self._guard.poll() is None  # noqa: E731
+        if not wait_until(lambda: is_listening(port), seconds=START_SECONDS, still_possible=possible):
+            self.stop()
+            raise ConfigurationError(f"The embedded SQS server does not start; {log} says why")
+
+    def sdk_environment(self) -> dict[str, str]:
+        """What makes the AWS SDK call this server."""
+        return {
+            "AWS_ENDPOINT_URL_SQS": self.endpoint,
+            "AWS_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+        }
+
+    def create_queue(self, name: str) -> str:
+        """Creates the queue where it does not exist; returns its URL."""
+        client = boto3.client(
+            "sqs",
+            endpoint_url=self.endpoint,
+            region_name=REGION,
+            aws_access_key_id="local",
+            aws_secret_access_key="local",  # noqa: S106 - no secret: the server is on loopback and asks for none
+        )
+        return client.create_queue(QueueName=name)["QueueUrl"]
+
+    def stop(self) -> None:
+        """Shuts the server down and waits until it has written its messages."""
+        guard.stop(self._guard)
+
+
+def _environment(folder: Path, port: int) -> dict[str, str]:
+    return {
+        "PATH": os.defpath,
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "BIND_HOST": HOST,
+        "GATEWAY_PORT": str(port),
+        "MINISTACK_REGION": REGION,
+        "SERVICES": "sqs",
+        "PERSIST_STATE": "1",
+        "STATE_DIR": str(folder / "state"),
+        "LOG_LEVEL": "WARNING",  # no message body is ever logged
+    }

@@ -1,0 +1,1 @@
+"""The systems that the pipeline talks to: one file a system."""

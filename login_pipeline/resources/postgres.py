@@ -1,0 +1,174 @@
+"""The PostgreSQL database that holds user_logins and the inbox."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from io import StringIO
+from typing import Any, NamedTuple
+
+import dagster as dg
+import psycopg2
+from psycopg2 import errorcodes, extensions
+from pydantic import Field
+
+from login_pipeline.columns import NAMES, USER_LOGINS, declared_type
+from login_pipeline.errors import ConfigurationError, DatabaseError
+from login_pipeline.settings import read_settings
+from login_pipeline.sql import statements
+
+_ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+"""What COPY's text format gives a meaning. Source: PostgreSQL documentation, COPY, "Text Format"."""
+
+Row = Sequence[object]
+
+
+class Loaded(NamedTuple):
+    """What became of a batch: rows that were inserted, and messages that had their row already."""
+
+    rows: int
+    duplicates: int
+
+
+class LoginDatabaseResource(dg.ConfigurableResource[object]):
+    """The database that LOGIN_DATABASE_URL names. The URL is read when a run connects and never shown."""
+
+    connect_timeout: int = Field(default=10, ge=2, le=300, description="Seconds to wait for a connection.")
+
+    def prepare(self) -> None:
+        """Creates user_logins and the inbox where they do not exist, and checks their columns.
+
+        Raises:
+            ConfigurationError: no database, no permission, or user_logins has other columns.
+            DatabaseError: the database refused for another reason.
+        """
+        with self.transaction() as cursor:
+            cursor.execute(statements("inbox")["lock"])
+            if not self._columns(cursor):
+                cursor.execute(statements("user_logins")["create"])
+            self._check_columns(cursor)
+            cursor.execute(statements("inbox")["exists"])
+            if cursor.fetchone() != (True,):
+                cursor.execute(statements("inbox")["create"])
+                cursor.execute(statements("inbox")["count_rows_before_the_inbox"])
+
+    def load(self, rows: Iterable[Row], *, seconds: float) -> Loaded:
+        """Inserts the rows whose message the inbox does not have yet, and all their keys, in one transaction.
+
+        Args:
+            rows: The seven columns in the table's order, and the message_id.
+            seconds: How long a statement may take at most; the transaction is rolled back then.
+
+        Raises:
+            DatabaseError: nothing was loaded.
+        """
+        lines = StringIO()
+        count = 0
+        for row in rows:
+            lines.write(_copy_line(row))
+            count += 1
+        lines.seek(0)
+        with self.transaction() as cursor:
+            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(int(seconds * 1000))])
+            cursor.execute(statements("load")["stage"])
+            cursor.copy_expert(statements("load")["copy"], lines)
+            cursor.execute(statements("load")["load"])
+            loaded = cursor.rowcount
+        return Loaded(loaded, count - loaded)
+
+    def ask(self, file: str, name: str) -> list[tuple[Any, ...]]:
+        """The rows that the query `name` of sql/`file`.sql gives."""
+        with self.transaction() as cursor:
+            cursor.execute(statements(file)[name])
+            return cursor.fetchall()
+
+    def columns(self) -> list[tuple[str, str]]:
+        """Names and types of user_logins as they are; empty where there is no such table."""
+        with self.transaction() as cursor:
+            return self._columns(cursor)
+
+    @contextmanager
+    def transaction(self) -> Iterator[extensions.cursor]:
+        """A cursor in a transaction of its own: committed at the end, rolled back on any error.
+
+        Raises:
+            ConfigurationError: the database cannot be reached or does not let us in.
+            DatabaseError: a statement was refused, with SQLSTATE only: PostgreSQL's DETAIL quotes values.
+        """
+        connection = self._connect()
+        try:
+            with connection, connection.cursor() as cursor:
+                yield cursor
+        except psycopg2.Error as error:
+            raise _refused(error) from None
+        finally:
+            connection.close()
+
+    def _connect(self) -> extensions.connection:
+        url = read_settings().require("database_url")
+        try:
+            return psycopg2.connect(url, connect_timeout=self.connect_timeout, application_name="login-pipeline")
+        except psycopg2.ProgrammingError:
+            raise ConfigurationError(
+                "LOGIN_DATABASE_URL is not a URL that libpq reads; for example LOGIN_DATABASE_URL="
+                "postgresql://loader:password@db.example.com:5432/analytics"
+            ) from None
+        except psycopg2.OperationalError as error:
+            raise ConfigurationError(
+                f"The database in LOGIN_DATABASE_URL cannot be used: {_connection_problem(error)}; check the URL, "
+                "the password and that the server runs"
+            ) from None
+
+    def _columns(self, cursor: extensions.cursor) -> list[tuple[str, str]]:
+        cursor.execute(statements("user_logins")["columns"])
+        return [(name, type_) for name, type_ in cursor.fetchall()]
+
+    def _check_columns(self, cursor: extensions.cursor) -> None:
+        problems = column_problems(self._columns(cursor))
+        if problems:
+            raise ConfigurationError(
+                f"Table user_logins in LOGIN_DATABASE_URL is not the destination: {'; '.join(problems)}; name "
+                "another database or schema, or rename that table"
+            )
+
+
+def column_problems(actual: Sequence[tuple[str, str]]) -> list[str]:
+    """How the columns of a table differ from the destination's, a phrase each; empty when they are the same."""
+    wanted = {column.name: declared_type(column) for column in USER_LOGINS}
+    found = dict(actual)
+    missing = [f"{name} is missing" for name in wanted if name not in found]
+    other = [
+        f"{name} is {found[name]}, not {type_}"
+        for name, type_ in wanted.items()
+        if name in found and found[name] != type_
+    ]
+    extra = [f"{name} is not one of its columns" for name in found if name not in wanted]
+    order = [] if missing or extra or list(found) == NAMES else ["its columns are in another order"]
+    return missing + other + extra + order
+
+
+def _copy_line(row: Row) -> str:
+    return "\t".join(r"\N" if value is None else str(value).translate(_ESCAPED) for value in row) + "\n"
+
+
+def _connection_problem(error: psycopg2.OperationalError) -> str:
+    """The words of libpq, which name host, port, user and database, never the password."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else "no reason given"
+
+
+def _refused(error: psycopg2.Error) -> DatabaseError | ConfigurationError:
+    code = error.pgcode
+    if code is None:
+        return DatabaseError(
+            "The connection to the database broke; the transaction is rolled back and the messages go back"
+        )
+    name = errorcodes.lookup(code).lower()
+    constraint = f", constraint {error.diag.constraint_name}" if error.diag.constraint_name else ""
+    if code == errorcodes.INSUFFICIENT_PRIVILEGE:
+        return ConfigurationError(
+            "The role in LOGIN_DATABASE_URL lacks a permission; it needs CREATE on the schema once, then SELECT and "
+            "INSERT on user_logins and user_logins_inbox, and TEMPORARY on the database"
+        )
+    return DatabaseError(
+        f"PostgreSQL refused a statement ({name}, SQLSTATE {code}{constraint}); the transaction is rolled back and "
+        "the messages go back to the queue"
+    )

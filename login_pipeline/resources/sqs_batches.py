@@ -1,0 +1,87 @@
+"""Calls SQS's batch operations for any number of entries: ten a call, in parallel, refused entries again.
+
+A batch call answers 200 with a list of the entries that failed, so success is known for each entry only.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from login_pipeline.resources.sqs_errors import error_code
+
+MAX_ENTRIES = 10
+"""Entries in one batch call. Source: Amazon SQS API Reference, SendMessageBatch."""
+MAX_PAYLOAD = 262_144
+"""Bytes in one SendMessageBatch. SQS takes 1 MiB since 2025; servers of before, and emulators, take this."""
+PAUSES = (0.2, 0.4)
+"""Seconds before an entry that failed by SQS's own fault is tried again."""
+
+Entry = dict[str, Any]
+BatchCall = Callable[[Sequence[Any]], Mapping[str, Any]]
+"""Takes up to ten entries, each with an Id, and returns SQS's answer."""
+
+
+def call_in_batches(call: BatchCall, entries: Iterable[Entry], *, threads: int) -> dict[str, str]:
+    """Calls `call` until each entry has succeeded or failed for good.
+
+    Returns:
+        The error code of each entry that failed, by its Id.
+    """
+    failed: dict[str, str] = {}
+    with ThreadPoolExecutor(threads, thread_name_prefix="sqs") as pool:
+        for failures in pool.map(lambda batch: _call_with_retries(call, batch), packed(entries)):
+            failed.update(failures)
+    return failed
+
+
+def packed(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """The entries in order, in batches that fit one call by number and by size."""
+    batch: list[Entry] = []
+    size = 0
+    for entry in entries:
+        entry_size = _size(entry)
+        if batch and (len(batch) == MAX_ENTRIES or size + entry_size > MAX_PAYLOAD):
+            yield batch
+            batch, size = [], 0
+        batch.append(entry)
+        size += entry_size
+    if batch:
+        yield batch
+
+
+def _size(entry: Entry) -> int:
+    """Bytes that SQS counts: the body and each attribute's name, type and value."""
+    attributes = entry.get("MessageAttributes", {})
+    texts = [entry.get("MessageBody", "")]
+    for name, attribute in attributes.items():
+        texts += [name, attribute["DataType"], attribute["StringValue"]]
+    return sum(len(text.encode()) for text in texts)
+
+
+def _call_with_retries(call: BatchCall, batch: Sequence[Entry]) -> dict[str, str]:
+    waiting = {entry["Id"]: entry for entry in batch}
+    failed: dict[str, str] = {}
+    for pause in (*PAUSES, None):
+        final, passing = _failures(call, list(waiting.values()))
+        failed |= final
+        if not passing or pause is None:
+            return failed | passing
+        waiting = {ident: waiting[ident] for ident in passing}
+        time.sleep(pause)
+    return failed
+
+
+def _failures(call: BatchCall, entries: Sequence[Entry]) -> tuple[dict[str, str], dict[str, str]]:
+    """The codes of the entries that failed for good, and of those that may succeed when tried again."""
+    try:
+        failed = call(entries).get("Failed", [])
+    except ClientError as error:  # the SDK has retried it already
+        return {entry["Id"]: error_code(error) for entry in entries}, {}
+    except BotoCoreError as error:
+        return {entry["Id"]: type(error).__name__ for entry in entries}, {}
+    final = {failure["Id"]: str(failure["Code"]) for failure in failed if failure["SenderFault"]}
+    passing = {failure["Id"]: str(failure["Code"]) for failure in failed if not failure["SenderFault"]}
+    return final, passing

@@ -1,0 +1,84 @@
+"""Turns what the AWS SDK raises into one sentence: what is wrong, which setting, what to do."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    NoCredentialsError,
+    NoRegionError,
+    ProfileNotFound,
+)
+from botocore.exceptions import ConnectionError as NoConnectionError
+
+from login_pipeline.errors import ConfigurationError, LoginPipelineError, QueueError
+
+_NO_SUCH_QUEUE = {"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", "InvalidAddress"}
+_NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "KmsAccessDenied"}
+_NOT_KNOWN = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidSecurity",
+    "MissingAuthenticationToken",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+}
+
+
+@contextmanager
+def explain_sqs_errors(operation: str, *, setting: str, queue_url: str) -> Iterator[None]:
+    """Raises what goes wrong inside as a sentence about `operation` on the queue that `setting` names.
+
+    Raises:
+        ConfigurationError: the queue, the region or the credentials are wrong.
+        QueueError: SQS did not answer, or refused the call for another reason.
+    """
+    try:
+        yield
+    except ClientError as error:
+        raise _refused(error_code(error), operation, setting, queue_url) from None
+    except (NoRegionError, NoCredentialsError, ProfileNotFound) as error:
+        raise _not_configured(error) from None
+    except (NoConnectionError, HTTPClientError) as error:
+        raise QueueError(
+            f"SQS does not answer at {error.kwargs.get('endpoint_url')} ({type(error).__name__}); check the network, "
+            "AWS_REGION and AWS_ENDPOINT_URL_SQS"
+        ) from None
+    except BotoCoreError as error:
+        raise QueueError(f"{operation} on {queue_url} failed in the AWS SDK ({type(error).__name__})") from None
+
+
+def error_code(error: ClientError) -> str:
+    """The error's code as AWS documents it. The message is left out: it can quote what was sent."""
+    return str(error.response.get("Error", {}).get("Code", "Unknown"))
+
+
+def _refused(code: str, operation: str, setting: str, queue_url: str) -> LoginPipelineError:
+    if code in _NO_SUCH_QUEUE:
+        return ConfigurationError(
+            f"{setting} names a queue that does not exist: {queue_url}; create it, or correct the URL or AWS_REGION"
+        )
+    if code in _NOT_ALLOWED:
+        return ConfigurationError(
+            f"The AWS credentials may not call sqs:{operation} on {queue_url}; allow it in their policy"
+        )
+    if code in _NOT_KNOWN:
+        return ConfigurationError(
+            f"AWS does not accept the credentials ({code}); check AWS_PROFILE, the role or AWS_ACCESS_KEY_ID"
+        )
+    return QueueError(f"SQS refused {operation} on {queue_url} ({code}); the messages stay on the queue")
+
+
+def _not_configured(error: BotoCoreError) -> ConfigurationError:
+    if isinstance(error, NoRegionError):
+        return ConfigurationError("AWS_REGION is not set; for example AWS_REGION=eu-west-1")
+    if isinstance(error, NoCredentialsError):
+        return ConfigurationError(
+            "No AWS credentials were found; set AWS_PROFILE, give the host a role, or set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY"
+        )
+    return ConfigurationError("AWS_PROFILE names a profile that the AWS configuration files do not have")

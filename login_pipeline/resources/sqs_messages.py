@@ -1,0 +1,60 @@
+"""A login message as SQS delivers it, and as it stands on the dead-letter queue."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
+
+REASON = "reason"
+ORIGINAL_MESSAGE_ID = "original_message_id"
+ORIGINAL_SENT_TIMESTAMP = "original_sent_timestamp"
+
+MAX_ID_LENGTH = 100
+"""Characters of an SQS MessageId. Source: Amazon SQS API Reference, SendMessageResult."""
+
+
+class Message(NamedTuple):
+    """A received message; `sent_timestamp` is in milliseconds since the epoch.
+
+    `message_id` and `sent_timestamp` are those of the first sending: a message that was moved to the
+    dead-letter queue and back has new ones in SQS, and is still the same login.
+    """
+
+    message_id: str
+    receipt_handle: str
+    sent_timestamp: int
+    receive_count: int
+    body: str
+
+    @classmethod
+    def from_sqs(cls, message: Mapping[str, Any]) -> Self:
+        """From an entry of ReceiveMessage's answer, with all its attributes."""
+        system, own = message["Attributes"], message.get("MessageAttributes", {})
+        sent = int(system["SentTimestamp"])
+        original_id = str(own.get(ORIGINAL_MESSAGE_ID, {}).get("StringValue", ""))
+        original_sent = _timestamp(own.get(ORIGINAL_SENT_TIMESTAMP, {}).get("StringValue", ""), not_after=sent)
+        came_back = 0 < len(original_id) <= MAX_ID_LENGTH and original_sent is not None
+        return cls(
+            message_id=original_id if came_back else message["MessageId"],
+            receipt_handle=message["ReceiptHandle"],
+            sent_timestamp=original_sent if came_back and original_sent is not None else sent,
+            receive_count=int(system["ApproximateReceiveCount"]),
+            body=message["Body"],
+        )
+
+
+def dead_letter(message_id: str, sent_timestamp: int, body: str, reason: str) -> dict[str, Any]:
+    """What SendMessageBatch puts on the dead-letter queue: the body as it came, and where it came from."""
+    return {
+        "MessageBody": body,
+        "MessageAttributes": {
+            REASON: {"DataType": "String", "StringValue": reason},
+            ORIGINAL_MESSAGE_ID: {"DataType": "String", "StringValue": message_id},
+            ORIGINAL_SENT_TIMESTAMP: {"DataType": "Number", "StringValue": str(sent_timestamp)},
+        },
+    }
+
+
+def _timestamp(text: str, *, not_after: int) -> int | None:
+    """The time in milliseconds, or None where anybody else than this pipeline wrote the attribute."""
+    if text.isascii() and text.isdigit() and len(text) <= len(str(not_after)) and int(text) <= not_after:
+        return int(text)
+    return None

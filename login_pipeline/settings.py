@@ -1,0 +1,206 @@
+"""Every setting, typed, read from the environment and from nowhere else.
+
+The AWS SDK reads its own variables too (credentials, profiles, roles, AWS_ENDPOINT_URL_SQS).
+"""
+
+import re
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from login_pipeline.errors import ConfigurationError
+
+MAX_IN_FLIGHT = 120_000
+"""Messages a standard queue allows in flight; at the limit a long poll returns nothing and no error.
+
+Source: Amazon SQS Developer Guide, "Amazon SQS standard queue quotas".
+"""
+IN_FLIGHT_BUDGET = 100_000
+"""What all runs together may hold, in messages: the limit less room for other consumers."""
+
+_QUEUE_URL = re.compile(r"https?://[^/\s]+/\S+")
+_QUEUE_URL_REGION = re.compile(r"https://(?:sqs\.([a-z0-9-]+)|([a-z0-9-]+)\.queue)\.amazonaws\.com")
+
+
+class MaskingMethod(StrEnum):
+    """How ip and device_id are masked."""
+
+    HMAC_SHA256 = "hmac-sha256"
+    SHA256 = "sha256"
+
+
+class Settings(BaseSettings):
+    """The settings of one process. Times are in seconds, sizes in messages."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LOGIN_", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    queue_url: str | None = Field(
+        None,
+        description="URL of the SQS queue that login messages wait on.",
+        examples=["https://sqs.eu-west-1.amazonaws.com/123456789012/logins"],
+    )
+    dead_letter_queue_url: str | None = Field(
+        None,
+        description="URL of the SQS queue that malformed messages are moved to.",
+        examples=["https://sqs.eu-west-1.amazonaws.com/123456789012/logins-dead-letter"],
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        description="Where table user_logins is: a libpq URL.",
+        examples=["postgresql://loader:password@db.example.com:5432/analytics"],
+    )
+    masking_method: MaskingMethod = Field(
+        MaskingMethod.HMAC_SHA256,
+        description="hmac-sha256 (keyed), or sha256 (not keyed: an ip is found again in minutes).",
+        examples=["hmac-sha256"],
+    )
+    masking_key: SecretStr | None = Field(
+        None,
+        description="Secret key of hmac-sha256: 64 or more hexadecimal digits.",
+        examples=["the output of: openssl rand -hex 32"],
+    )
+    batch_size: int = Field(
+        10_000,
+        ge=1,
+        le=IN_FLIGHT_BUDGET,
+        description="Messages that one run receives at most.",
+        examples=["10000"],
+    )
+    max_concurrent_runs: int = Field(
+        4,
+        ge=1,
+        le=1000,
+        description="Runs that the sensor keeps going at once, over all hosts.",
+        examples=["4"],
+    )
+    visibility_timeout: int = Field(
+        900,
+        ge=30,
+        le=43_200,
+        description="Seconds for which a received message is hidden from other runs; longer than a run takes.",
+        examples=["900"],
+    )
+    receive_deadline: int = Field(
+        60,
+        ge=1,
+        le=3600,
+        description="Seconds after which a run stops receiving, also when its batch is not full.",
+        examples=["60"],
+    )
+    long_poll: int = Field(
+        2,
+        ge=1,
+        le=20,
+        description="Seconds that a ReceiveMessage call waits for messages.",
+        examples=["2"],
+    )
+    sensor_enabled: bool = Field(
+        False,
+        description="Whether queue_depth_sensor is on when Dagster first sees it.",
+        examples=["true"],
+    )
+    local_dir: str = Field(
+        ".login-pipeline",
+        description="Folder of the embedded services' data (demo, dev and tests only).",
+        examples=[".login-pipeline"],
+    )
+    region: str | None = Field(
+        None,
+        validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"),
+        description="AWS region of the queues; without it the region in LOGIN_QUEUE_URL is taken.",
+        examples=["eu-west-1"],
+    )
+
+    @field_validator("queue_url", "dead_letter_queue_url")
+    @classmethod
+    def _is_a_queue_url(cls, url: str | None) -> str | None:
+        if url is not None and not _QUEUE_URL.fullmatch(url):
+            raise ValueError("is not the URL of a queue")
+        return url
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_libpq_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("is not a libpq URL")
+        return url
+
+    @model_validator(mode="after")
+    def _batches_fit_in_flight(self) -> Self:
+        in_flight = self.batch_size * self.max_concurrent_runs
+        if in_flight > IN_FLIGHT_BUDGET:
+            raise ValueError(
+                f"LOGIN_BATCH_SIZE x LOGIN_MAX_CONCURRENT_RUNS is {self.batch_size:,} x "
+                f"{self.max_concurrent_runs:,} = {in_flight:,} messages in flight, more than the "
+                f"{IN_FLIGHT_BUDGET:,} that are safe below the queue's limit of {MAX_IN_FLIGHT:,}; lower one of them"
+            )
+        if self.receive_deadline * 2 > self.visibility_timeout:
+            raise ValueError(
+                f"LOGIN_VISIBILITY_TIMEOUT is {self.visibility_timeout} s, less than twice LOGIN_RECEIVE_DEADLINE "
+                f"({self.receive_deadline} s): messages would come back while they are loaded; raise it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _queues_differ(self) -> Self:
+        if self.queue_url is not None and self.queue_url == self.dead_letter_queue_url:
+            raise ValueError(
+                "LOGIN_DEAD_LETTER_QUEUE_URL is the same as LOGIN_QUEUE_URL: malformed messages would go round "
+                "for ever; name a queue of its own"
+            )
+        return self
+
+    @property
+    def queue_region(self) -> str | None:
+        """The region to call SQS in: AWS_REGION, else the one in the queue's URL, else the SDK decides."""
+        named = _QUEUE_URL_REGION.match(self.queue_url or "")
+        return self.region or (named and (named[1] or named[2])) or None
+
+    def require(self, name: str) -> Any:
+        """The value of setting `name`.
+
+        Raises:
+            ConfigurationError: it is not set.
+        """
+        value = getattr(self, name)
+        if value is None:
+            raise ConfigurationError(f"{variable(name)} is not set; for example {variable(name)}={example(name)}")
+        return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+def variable(name: str) -> str:
+    """The environment variable that setting `name` is read from."""
+    alias = Settings.model_fields[name].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"LOGIN_{name.upper()}"
+
+
+def example(name: str) -> str:
+    """A value that setting `name` could have."""
+    return str((Settings.model_fields[name].examples or [""])[0])
+
+
+def read_settings() -> Settings:
+    """The settings in this process's environment.
+
+    Raises:
+        ConfigurationError: a value cannot be used; the sentence names the variable, never a secret.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise ConfigurationError(_sentence(error)) from None
+
+
+def _sentence(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    message = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return message
+    field = str(problem["loc"][0])
+    names = {variable(name): name for name in Settings.model_fields}
+    name = names.get(field, field)
+    return f"{variable(name)}: {message[0].lower()}{message[1:]}; for example {variable(name)}={example(name)}"

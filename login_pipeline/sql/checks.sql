@@ -1,0 +1,28 @@
+-- What the asset checks on user_logins ask. Each returns counts, never a value of a row.
+
+-- name: rows_that_disagree_with_the_inbox
+-- For each create_date, rows in the table without a key in the inbox, and keys without a row.
+WITH by_date AS (
+    SELECT create_date, count(*) AS table_rows, 0 AS inbox_rows FROM user_logins GROUP BY create_date
+    UNION ALL
+    SELECT create_date, 0, sum(row_count) FROM user_logins_inbox GROUP BY create_date
+), difference AS (
+    SELECT sum(table_rows) AS table_rows, sum(inbox_rows) AS inbox_rows FROM by_date GROUP BY create_date
+)
+SELECT coalesce(sum(table_rows), 0)::bigint,
+       coalesce(sum(greatest(table_rows - inbox_rows, 0)), 0)::bigint,
+       coalesce(sum(greatest(inbox_rows - table_rows, 0)), 0)::bigint
+FROM difference;
+
+-- name: rows_with_an_ip_in_clear
+-- A dotted quad or a colon, which no mask has, in a masked column; a whole address in any other text column.
+SELECT count(*)
+FROM user_logins
+WHERE masked_ip ~ '([0-9]{1,3}\.){3}[0-9]{1,3}|:'
+   OR masked_device_id ~ '([0-9]{1,3}\.){3}[0-9]{1,3}|:'
+   OR user_id ~ '^([0-9]{1,3}\.){3}[0-9]{1,3}$'
+   OR device_type ~ '^([0-9]{1,3}\.){3}[0-9]{1,3}$'
+   OR locale ~ '^([0-9]{1,3}\.){3}[0-9]{1,3}$';
+
+-- name: rows_dated_in_the_future
+SELECT count(*) FROM user_logins WHERE create_date > (now() AT TIME ZONE 'UTC')::date;

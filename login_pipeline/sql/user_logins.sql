@@ -1,0 +1,19 @@
+-- The destination. Created where it does not exist, never altered.
+
+-- name: create
+CREATE TABLE user_logins (
+    user_id          varchar(128),
+    device_type      varchar(32),
+    masked_ip        varchar(256),
+    masked_device_id varchar(256),
+    locale           varchar(32),
+    app_version      integer,
+    create_date      date
+);
+
+-- name: columns
+-- Its columns as they are, in their order, with their types as DDL writes them. No rows: no such table.
+SELECT attname, format_type(atttypid, atttypmod)
+FROM pg_attribute
+WHERE attrelid = to_regclass('user_logins') AND attnum > 0 AND NOT attisdropped
+ORDER BY attnum;
