@@ -13,6 +13,7 @@ import pandas as pd
 from login_pipeline.columns import NAMES, table_schema
 from login_pipeline.errors import RunError
 from login_pipeline.login_batch import mask_logins, raw_messages, rejected_messages
+from login_pipeline.preflight import check_surroundings
 from login_pipeline.resources.masking import MaskingResource
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
@@ -63,9 +64,7 @@ def raw_sqs_messages(
     database, the table's columns and the masking key are checked.
     """
     _refuse_a_part_of_the_job(context)
-    masking.masks()
-    database.prepare()
-    queue.check()
+    check_surroundings(queue, database, masking)
     started = time.monotonic()
     batch = queue.receive()
     raw = raw_messages(batch.messages)
@@ -126,7 +125,7 @@ def quarantined_logins(
     started = time.monotonic()
     rejected = rejected_messages(raw_sqs_messages, masked_logins)
     letter_columns = (rejected[name] for name in ("message_id", "sent_timestamp", "body", "reason"))
-    queue.quarantine(
+    deleted = queue.quarantine(
         [dead_letter(*message) for message in zip(*letter_columns, strict=True)],
         rejected["receipt_handle"].tolist(),
     )
@@ -135,6 +134,7 @@ def quarantined_logins(
         metadata={
             "dagster/row_count": len(rejected),
             "reasons": dict(Counter(rejected["reason"])),
+            "deleted": deleted,
             "seconds": _seconds_since(started),
         },
     )

@@ -13,8 +13,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+
+Guard = subprocess.Popen[bytes]
+"""The guard's process. Its end is the server's end, and its exit code the server's."""
 
 GRACE = 20.0
 """Seconds that the server, and then its children, have to end by themselves after their signal."""
@@ -25,24 +29,24 @@ PR_SET_PDEATHSIG = 1
 def start(
     command: list[str],
     *,
-    log: Path,
+    log: Path | None,
     stop_signal: signal.Signals,
     env: dict[str, str],
     account: tuple[int, int] | None = None,
     keep_open: tuple[int, ...] = (),
-) -> "subprocess.Popen[bytes]":
+) -> Guard:
     """Starts a guard that runs `command`; it ends when `stop` is called or this process is gone.
 
     Args:
         command: The server and its arguments.
-        log: The file that the server's output is appended to.
+        log: The file that the server's output is appended to; without it the output is ours.
         stop_signal: What tells the server to end.
         env: The server's whole environment.
         account: The user and group id to run the server as, where it must not be root.
         keep_open: File descriptors that the guard keeps, so that a lock lasts until the server has ended.
     """
     uid, gid = account or (-1, -1)
-    with log.open("ab") as output:
+    with log.open("ab") if log else nullcontext() as output:
         return subprocess.Popen(
             [sys.executable, "-m", __name__, stop_signal.name, str(uid), str(gid), *command],
             stdin=subprocess.PIPE,
@@ -54,7 +58,7 @@ def start(
         )
 
 
-def stop(guard: "subprocess.Popen[bytes]") -> None:
+def stop(guard: Guard) -> None:
     """Ends the server and waits until it, and all its children, are gone."""
     assert guard.stdin is not None  # noqa: S101 - start() made the pipe
     guard.stdin.close()

@@ -27,7 +27,7 @@ def local_services(folder: Path | None = None) -> Iterator[dict[str, str]]:
     """Starts the services and stops them at the end, also when this process is killed.
 
     Args:
-        folder: Where their data stays; LOGIN_LOCAL_DIR without it.
+        folder: Where their data stays; `local_folder()` without it.
 
     Yields:
         The settings that make this pipeline use them, as environment variables.
@@ -35,7 +35,7 @@ def local_services(folder: Path | None = None) -> Iterator[dict[str, str]]:
     Raises:
         ConfigurationError: they run already, or cannot be started.
     """
-    folder = (folder or Path(read_settings().local_dir)).absolute()
+    folder = folder or local_folder()
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         lock = stack.enter_context(_locked(folder))
@@ -43,15 +43,22 @@ def local_services(folder: Path | None = None) -> Iterator[dict[str, str]]:
         stack.callback(queue_server.stop)
         database_server = LocalPostgres(folder / "postgresql", keep_open=(lock,))
         stack.callback(database_server.stop)
+        database_server.create_database("dagster")
         yield {
             **queue_server.sdk_environment(),
             "LOGIN_QUEUE_URL": queue_server.create_queue(QUEUE),
             "LOGIN_DEAD_LETTER_QUEUE_URL": queue_server.create_queue(DEAD_LETTER_QUEUE),
             "LOGIN_DATABASE_URL": database_server.create_database("logins"),
             "LOGIN_MASKING_KEY": _masking_key(folder / "masking_key"),
-            "LOGIN_DAGSTER_DATABASE_URL": database_server.create_database("dagster"),
+            "LOGIN_LONG_POLL": "1",  # one server, on this machine, has every message
+            "LOGIN_DAGSTER_DATABASE_URL": database_server.url("dagster", "postgresql+psycopg2"),
             "DAGSTER_HOME": str(_dagster_home(folder / "dagster")),
         }
+
+
+def local_folder() -> Path:
+    """Where the services' data stays: LOGIN_LOCAL_DIR."""
+    return Path(read_settings().local_dir).absolute()
 
 
 def pipeline_environment(settings: dict[str, str]) -> dict[str, str]:

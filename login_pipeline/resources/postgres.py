@@ -74,16 +74,39 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
             loaded = cursor.rowcount
         return Loaded(loaded, count - loaded)
 
-    def ask(self, file: str, name: str) -> list[tuple[Any, ...]]:
-        """The rows that the query `name` of sql/`file`.sql gives."""
+    def ask(self, file: str, name: str) -> tuple[int, ...]:
+        """The counts that the query `name` of sql/`file`.sql gives, in one row; raises as `transaction` does."""
         with self.transaction() as cursor:
             cursor.execute(statements(file)[name])
-            return cursor.fetchall()
+            return cursor.fetchone() or ()
 
     def columns(self) -> list[tuple[str, str]]:
-        """Names and types of user_logins as they are; empty where there is no such table."""
+        """Names and types of user_logins as they are; empty where there is no such table yet."""
         with self.transaction() as cursor:
             return self._columns(cursor)
+
+    def require_table(self) -> None:
+        """Returns when there is a table user_logins.
+
+        Raises:
+            ConfigurationError: there is none yet, or no database.
+        """
+        if not self.columns():
+            raise ConfigurationError(
+                "There is no table user_logins in LOGIN_DATABASE_URL yet; `login-pipeline drain` creates it"
+            )
+
+    def where(self) -> str:
+        """Host, port and database that the URL names, without the user and the password."""
+        with self.transaction() as cursor:
+            parameters = cursor.connection.get_dsn_parameters()
+        return f"{parameters.get('host', 'local')}:{parameters.get('port')}/{parameters.get('dbname')}"
+
+    def newest_rows(self, limit: int) -> list[tuple[Any, ...]]:
+        """Some of the rows that were inserted last, in the table's columns."""
+        with self.transaction() as cursor:
+            cursor.execute(statements("user_logins")["newest"], {"limit": limit})
+            return cursor.fetchall()
 
     @contextmanager
     def transaction(self) -> Iterator[extensions.cursor]:

@@ -138,8 +138,11 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
             )
         return codes
 
-    def quarantine(self, dead_letters: Sequence[Entry], receipt_handles: Sequence[str]) -> None:
+    def quarantine(self, dead_letters: Sequence[Entry], receipt_handles: Sequence[str]) -> int:
         """Puts each message on the dead-letter queue, and deletes from the login queue those that arrived there.
+
+        Returns:
+            How many it deleted from the login queue.
 
         Raises:
             ConfigurationError: LOGIN_DEAD_LETTER_QUEUE_URL is not set.
@@ -151,13 +154,15 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
             [{"Id": str(index), **letter} for index, letter in enumerate(dead_letters)],
             threads=self.threads,
         )
-        self.delete(handle for index, handle in enumerate(receipt_handles) if str(index) not in failed)
+        moved = [handle for index, handle in enumerate(receipt_handles) if str(index) not in failed]
+        not_deleted = self.delete(moved)
         if failed:
             raise QueueError(
                 f"{len(failed)} malformed messages could not be moved to the dead-letter queue "
                 f"({', '.join(_counted(failed.values()))}) and stay on the login queue; "
                 "check LOGIN_DEAD_LETTER_QUEUE_URL and the permission sqs:SendMessage"
             )
+        return len(moved) - sum(not_deleted.values())
 
     def hand_back(self) -> None:
         """Makes what the run still has in hand visible again soon. What fails comes back by its timeout."""

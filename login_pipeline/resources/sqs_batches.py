@@ -19,6 +19,9 @@ MAX_PAYLOAD = 262_144
 PAUSES = (0.2, 0.4)
 """Seconds before an entry that failed by SQS's own fault is tried again."""
 
+_ONE_AT_FAULT = {"BatchRequestTooLong", "InvalidMessageContents", "InvalidParameterValue"}
+"""Codes with which a whole call is refused because of one entry, which must not cost its neighbours."""
+
 Entry = dict[str, Any]
 BatchCall = Callable[[Sequence[Any]], Mapping[str, Any]]
 """Takes up to ten entries, each with an Id, and returns SQS's answer."""
@@ -79,7 +82,11 @@ def _failures(call: BatchCall, entries: Sequence[Entry]) -> tuple[dict[str, str]
     try:
         failed = call(entries).get("Failed", [])
     except ClientError as error:  # the SDK has retried it already
-        return {entry["Id"]: error_code(error) for entry in entries}, {}
+        code = error_code(error)
+        if code in _ONE_AT_FAULT and len(entries) > 1:
+            alone = [_failures(call, [entry]) for entry in entries]
+            return {ident: why for final, _ in alone for ident, why in final.items()}, {}
+        return {entry["Id"]: code for entry in entries}, {}
     except BotoCoreError as error:
         return {entry["Id"]: type(error).__name__ for entry in entries}, {}
     final = {failure["Id"]: str(failure["Code"]) for failure in failed if failure["SenderFault"]}

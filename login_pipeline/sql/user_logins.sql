@@ -17,3 +17,10 @@ SELECT attname, format_type(atttypid, atttypmod)
 FROM pg_attribute
 WHERE attrelid = to_regclass('user_logins') AND attnum > 0 AND NOT attisdropped
 ORDER BY attnum;
+
+-- name: newest
+-- Some of the newest rows: those that stand last, where nothing was deleted.
+SELECT user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date
+FROM user_logins
+ORDER BY ctid DESC
+LIMIT %(limit)s;

@@ -1,0 +1,127 @@
+"""The login-pipeline command: reads its arguments, calls what does the work, and turns errors into exit codes."""
+
+import json
+import sys
+from typing import IO
+
+import click
+
+from login_pipeline.errors import ConfigurationError, LoginPipelineError
+
+DONE, FAILED, MISCONFIGURED, INTERRUPTED = 0, 1, 2, 130
+
+# Each command imports what it needs when it runs: Dagster and pandas take seconds, and --help needs neither.
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="login-pipeline")
+def cli() -> None:
+    r"""Moves login events from an Amazon SQS queue into PostgreSQL with their personal data masked.
+
+    \b
+    Exit codes: 0 done; 1 a run or a check failed; 2 the configuration is wrong.
+    """
+
+
+@cli.command()
+def demo() -> None:
+    """Drain 100 sample messages through embedded services, and show what happened."""
+    from login_pipeline.local.demo import demo as show
+
+    sys.exit(show())
+
+
+@cli.command()
+@click.option("--port", default=3000, show_default=True, help="Port of the Dagster UI, on 127.0.0.1.")
+def dev(port: int) -> None:
+    """Run the embedded services under the Dagster UI, with the sensor on, until Ctrl-C."""
+    from login_pipeline.local.dev import dev as serve
+
+    sys.exit(serve(port))
+
+
+@cli.command()
+@click.argument("file", type=click.File("rb"), required=False)
+@click.option("--sample", type=click.IntRange(min=1), help="Send so many sample messages instead of a file.")
+def send(file: IO[bytes] | None, sample: int | None) -> None:
+    """Put the lines of FILE, or of stdin for -, on the queue, each as a message, exactly as it is."""
+    from login_pipeline.local.sample_messages import sample_messages
+    from login_pipeline.send import send_lines
+
+    if (file is None) == (sample is None):
+        raise click.UsageError("name a FILE (- for stdin) or --sample N")
+    lines = file if file else (body.encode() for body in sample_messages(sample or 0))
+    sent = send_lines(lines)
+    click.echo(f"{sent.messages} messages sent")
+    for number, reason in sent.refused.items():
+        click.echo(f"line {number} was not sent: {reason}", err=True)
+    sys.exit(FAILED if sent.refused else DONE)
+
+
+@cli.command()
+@as_json
+def drain(as_json: bool) -> None:
+    """Run login_job until the queue is really empty."""
+    from login_pipeline.drain import drain as run_until_empty
+    from login_pipeline.runs import dagster_instance
+    from login_pipeline.terminal import drain_progress, show_drain
+
+    with dagster_instance() as instance, drain_progress() as progress:
+        totals = run_until_empty(instance, progress)
+    if as_json:
+        click.echo(json.dumps(totals.figures()))
+    else:
+        show_drain(totals)
+    for sentence in totals.failures:
+        click.echo(sentence, err=True)
+    sys.exit(FAILED if totals.failures else DONE)
+
+
+@cli.command()
+@as_json
+def check(as_json: bool) -> None:
+    """Run the asset checks on the table."""
+    from login_pipeline.resources.postgres import LoginDatabaseResource
+    from login_pipeline.runs import dagster_instance, run
+    from login_pipeline.terminal import show_checks
+
+    LoginDatabaseResource().require_table()
+    with dagster_instance() as instance:
+        result = run("user_logins_checks_job", instance)
+    if as_json:
+        click.echo(json.dumps({"passed": result.passed, "checks": [each._asdict() for each in result.checks]}))
+    else:
+        show_checks(result.checks)
+    for sentence in result.failures:
+        click.echo(sentence, err=True)
+    sys.exit(DONE if result.passed else FAILED)
+
+
+@cli.command()
+def doctor() -> None:
+    """Say what is configured, what is reachable, and how to mend what is not."""
+    from login_pipeline.doctor import examine
+    from login_pipeline.terminal import show_findings
+
+    findings = examine()
+    show_findings(findings)
+    sys.exit(DONE if all(finding.well for finding in findings) else MISCONFIGURED)
+
+
+def main() -> None:
+    """Runs the command; an error that we know ends it with one sentence on stderr and its exit code."""
+    from dagster._core.errors import DagsterExecutionInterruptedError
+
+    try:
+        cli()
+    except ConfigurationError as error:
+        click.echo(error.sentence, err=True)
+        sys.exit(MISCONFIGURED)
+    except LoginPipelineError as error:
+        click.echo(error.sentence, err=True)
+        sys.exit(FAILED)
+    except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+        click.echo("Interrupted; what was in hand is back on the queue.", err=True)
+        sys.exit(INTERRUPTED)

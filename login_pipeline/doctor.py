@@ -1,0 +1,74 @@
+"""Examines the settings and what they name, one thing at a time, and changes nothing."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from login_pipeline.errors import LoginPipelineError
+from login_pipeline.resources.masking import MaskingResource
+from login_pipeline.resources.postgres import LoginDatabaseResource, column_problems
+from login_pipeline.resources.sqs import LoginQueueResource, QueueDepth
+from login_pipeline.settings import MaskingMethod, Settings, read_settings
+
+
+class Finding(NamedTuple):
+    """What was examined, whether all is well with it, and what there is to say."""
+
+    subject: str
+    well: bool
+    says: str
+
+
+def examine() -> list[Finding]:
+    """One finding for each thing that a run needs; never raises."""
+    settings = _examined("settings", lambda: _limits(read_settings()))
+    if not settings.well:
+        return [settings]
+    queue = LoginQueueResource()
+    return [
+        settings,
+        _examined("login queue", lambda: f"{read_settings().require('queue_url')}: {_count(queue.depth())}"),
+        _examined(
+            "dead-letter queue",
+            lambda: f"{read_settings().require('dead_letter_queue_url')}: {_count(queue.dead_letter_depth())}",
+        ),
+        _examined("database", _database),
+        _examined("masking", _masking),
+    ]
+
+
+def _examined(subject: str, examination: Callable[[], str]) -> Finding:
+    try:
+        return Finding(subject, True, examination())
+    except LoginPipelineError as error:
+        return Finding(subject, False, error.sentence)
+
+
+def _limits(settings: Settings) -> str:
+    return (
+        f"{settings.batch_size:,} messages a run, {settings.max_concurrent_runs} runs at once, hidden for "
+        f"{settings.visibility_timeout} s; region {settings.queue_region or 'as the AWS SDK finds it'}"
+    )
+
+
+def _count(depth: QueueDepth) -> str:
+    return f"{depth.visible:,} messages to receive, {depth.in_flight:,} in flight, {depth.delayed:,} delayed"
+
+
+def _database() -> str:
+    database = LoginDatabaseResource()
+    where = database.where()
+    columns = database.columns()
+    if not columns:
+        return f"{where}: no table user_logins yet; `login-pipeline drain` creates it"
+    problems = column_problems(columns)
+    if problems:
+        raise LoginPipelineError(f"{where}: table user_logins is not the destination: {'; '.join(problems)}")
+    return f"{where}: table user_logins is as it should be"
+
+
+def _masking() -> str:
+    MaskingResource().masks()
+    method = read_settings().masking_method
+    if method is MaskingMethod.SHA256:
+        return "sha256: not keyed, an ip is found again in minutes; set LOGIN_MASKING_METHOD=hmac-sha256"
+    return f"{method}, with a key"

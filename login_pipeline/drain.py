@@ -1,0 +1,109 @@
+"""Runs login_job until the queue is really empty, and adds up what the runs did."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import dagster as dg
+
+from login_pipeline.errors import LoginPipelineError, QueueError
+from login_pipeline.preflight import check_surroundings
+from login_pipeline.resources.masking import MaskingResource
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.sqs import LoginQueueResource, QueueDepth
+from login_pipeline.runs import Run, run
+from login_pipeline.settings import read_settings
+
+POLL_SECONDS = 1.0
+"""Between two looks at messages that another consumer has in flight."""
+
+
+@dataclass
+class Totals:
+    """What all runs of a drain did together, in messages; `deleted` counts the quarantined ones too."""
+
+    runs: int = 0
+    received: int = 0
+    loaded: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    deleted: int = 0
+    seconds: float = 0.0
+    reasons: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, run: Run) -> None:
+        """Adds one run's figures."""
+        table, rejected = run.metadata.get("user_logins_table", {}), run.metadata.get("quarantined_logins", {})
+        self.runs += 1
+        self.received += run.metadata.get("raw_sqs_messages", {}).get("dagster/row_count", 0)
+        self.loaded += table.get("loaded", 0)
+        self.duplicates += table.get("duplicates", 0)
+        self.quarantined += rejected.get("dagster/row_count", 0)
+        self.deleted += table.get("deleted", 0) + rejected.get("deleted", 0)
+        self.reasons.update(rejected.get("reasons", {}))
+        self.failures += run.failures
+
+    def figures(self) -> dict[str, Any]:
+        """The figures by name, for `drain --json`."""
+        names = ("runs", "received", "loaded", "duplicates", "quarantined", "deleted", "seconds")
+        return {name: getattr(self, name) for name in names}
+
+
+Progress = Callable[[Totals, QueueDepth], None]
+
+
+def drain(instance: dg.DagsterInstance, progress: Progress) -> Totals:
+    """Runs login_job until long polls come back empty and SQS counts no message, or until a run fails.
+
+    Args:
+        instance: The Dagster instance that records the runs.
+        progress: Called after each run, and while messages are in flight elsewhere.
+
+    Raises:
+        ConfigurationError: the surroundings are wrong; nothing was received.
+    """
+    queue = LoginQueueResource()
+    check_surroundings(queue, LoginDatabaseResource(), MaskingResource())
+    started = time.monotonic()
+    totals = Totals()
+    progress(totals, queue.depth())
+    while not totals.failures:
+        last = run("login_job", instance)
+        totals.add(last)
+        depth = queue.depth()
+        progress(totals, depth)
+        ran_dry = last.metadata.get("raw_sqs_messages", {}).get("queue_ran_dry", False)
+        try:
+            if ran_dry and not totals.failures and _is_empty(queue, partial(progress, totals)):
+                break
+        except LoginPipelineError as error:
+            totals.failures.append(error.sentence)
+    totals.seconds = round(time.monotonic() - started, 3)
+    return totals
+
+
+def _is_empty(queue: LoginQueueResource, waiting: Callable[[QueueDepth], None]) -> bool:
+    """Waits while messages are in flight or delayed; False as soon as one can be received.
+
+    Messages that another consumer holds come back by its visibility timeout at the latest. SQS's counts lag by
+    up to a minute, so a while is waited for our own deletes to show, too.
+
+    Raises:
+        QueueError: they did not come back.
+    """
+    until = time.monotonic() + read_settings().visibility_timeout + 60
+    while (depth := queue.depth()) != QueueDepth(0, 0, 0):
+        if depth.visible:
+            return False
+        if time.monotonic() > until:
+            raise QueueError(
+                f"The queue still counts {depth.in_flight} messages in flight and {depth.delayed} delayed; another "
+                "consumer holds them; drain again when it has finished"
+            )
+        waiting(depth)
+        time.sleep(POLL_SECONDS)
+    return True

@@ -1,0 +1,80 @@
+"""Shows the whole way on embedded services: sample messages in, masked rows out."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from login_pipeline.columns import NAMES
+from login_pipeline.drain import drain
+from login_pipeline.local.sample_messages import sample_messages
+from login_pipeline.local.services import local_services, pipeline_environment
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.runs import dagster_instance, run
+from login_pipeline.send import send_lines
+from login_pipeline.terminal import drain_progress, show_checks, show_drain, show_rows
+
+MESSAGES = 100
+ROWS_SHOWN = 6
+
+
+def demo() -> int:
+    """Runs the demo; 0 when all went well, 1 when a run or a check failed.
+
+    Raises:
+        ConfigurationError: the services do not start.
+    """
+    with local_services() as settings:
+        environment = pipeline_environment(settings)
+        os.environ.clear()
+        os.environ.update(environment)
+        _title("A PostgreSQL and an SQS-speaking server run, on 127.0.0.1")
+        sent = send_lines(body.encode() for body in sample_messages(MESSAGES))
+        click.echo(f"{sent.messages} sample messages sent, some of them malformed on purpose")
+
+        with dagster_instance() as instance:
+            _title("login_job drained the queue")
+            with drain_progress() as progress:
+                totals = drain(instance, progress)
+            show_drain(totals)
+
+            _title(f"Some of the newest rows of user_logins, masks cut short ({ROWS_SHOWN} of them)")
+            rows = LoginDatabaseResource().newest_rows(max(totals.loaded, 1))
+            show_rows(rows[:ROWS_SHOWN])
+            click.echo(_what_the_masks_keep(rows))
+
+            _title("The asset checks on the whole table")
+            checked = run("user_logins_checks_job", instance)
+            show_checks(checked.checks)
+        click.echo(_where_everything_is(checked.checks[1].metadata["rows"] if checked.checks else 0))
+    for sentence in (*totals.failures, *checked.failures):
+        click.echo(sentence, err=True)
+    _what_next()
+    return 0 if checked.passed and not totals.failures else 1
+
+
+def _what_the_masks_keep(rows: Sequence[Sequence[Any]]) -> str:
+    """Equal values still match: that is what the masks are for."""
+    devices = Counter(row[NAMES.index("masked_device_id")] for row in rows)
+    most = max(devices.values(), default=0)
+    return f"{len(rows)} logins came from {len(devices)} devices, the busiest of them {most} times: equal values match."
+
+
+def _where_everything_is(rows: int) -> str:
+    queue = LoginQueueResource()
+    left, quarantined = queue.depth().visible, queue.dead_letter_depth().visible
+    return f"\nIn user_logins: {rows} rows. On the dead-letter queue: {quarantined}. Left on the queue: {left}."
+
+
+def _what_next() -> None:
+    _title("What to try next")
+    click.echo("make demo    again: 100 more logins, and the same people keep their masks")
+    click.echo("make dev     the same under the Dagster UI, on http://127.0.0.1:3000, with the sensor on")
+    click.echo("README.md    your own queue and database")
+
+
+def _title(text: str) -> None:
+    click.secho(f"\n{text}", bold=True)

@@ -1,0 +1,75 @@
+"""Runs the embedded services under the Dagster UI, until Ctrl-C or until whoever started us is gone."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import click
+
+from login_pipeline.errors import ConfigurationError
+from login_pipeline.local import guard
+from login_pipeline.local.ports import HOST, is_listening, wait_until
+from login_pipeline.local.services import environment_file, local_folder, local_services, pipeline_environment
+
+START_SECONDS = 120.0
+
+
+def dev(port: int) -> int:
+    """Serves until it is told to stop; 0 then, 1 when Dagster ended by itself.
+
+    Raises:
+        ConfigurationError: the port is taken, or something does not start.
+    """
+    if is_listening(port):
+        raise ConfigurationError(f"Port {port} on {HOST} is in use; name another: login-pipeline dev --port {port + 1}")
+    for stop in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(stop, signal.default_int_handler)
+    parent = os.getppid()
+    with suppress(KeyboardInterrupt), local_services() as settings, _dagster(settings, port) as dagster:
+        if not wait_until(lambda: _answers(port), seconds=START_SECONDS, still_possible=lambda: dagster.poll() is None):
+            return 1
+        _announce(port)
+        while dagster.poll() is None and os.getppid() == parent:
+            time.sleep(0.5)
+        return 1 if dagster.poll() is not None else 0
+    click.echo("\nStopped; the data stays for the next time.")
+    return 0
+
+
+@contextmanager
+def _dagster(settings: dict[str, str], port: int) -> Iterator[guard.Guard]:
+    """`dagster dev`, which starts the webserver, the daemon and the code server; stopped at the end."""
+    environment = environment_file(local_folder(), settings)
+    command = ["-m", "dagster", "dev", "--host", HOST, "--port", str(port), "--log-level", "warning"]
+    dagster = guard.start(
+        [sys.executable, *command, "--module-name", "login_pipeline.definitions"],
+        log=None,  # the terminal: what Dagster prints about an error is not for the disk
+        stop_signal=signal.SIGINT,
+        env=pipeline_environment({"LOGIN_SENSOR_ENABLED": "true", **settings}),
+    )
+    try:
+        yield dagster
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # stopping takes seconds, and is not to be stopped
+        guard.stop(dagster)
+        environment.unlink(missing_ok=True)
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urlopen(f"http://{HOST}:{port}/server_info", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (URLError, OSError):
+        return False
+
+
+def _announce(port: int) -> None:
+    here = "login-pipeline"
+    click.echo(f"Dagster UI        http://{HOST}:{port}   (Ctrl-C stops everything)")
+    click.echo(f"another terminal  . {local_folder()}/env && {here} send --sample 100")
+    click.echo("                  queue_depth_sensor sees the messages within 10 s and starts login_job")

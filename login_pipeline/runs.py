@@ -1,0 +1,75 @@
+"""Runs the jobs in this process, for the command line: each run's figures, and why it failed."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import dagster as dg
+
+from login_pipeline.definitions import defs
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""A failed run is told in one sentence; the rest is in the Dagster instance."""
+
+
+class CheckResult(NamedTuple):
+    """What an asset check said."""
+
+    name: str
+    passed: bool
+    metadata: dict[str, Any]
+
+
+class Run(NamedTuple):
+    """A finished run: each asset's metadata, its checks, and a sentence for each step that failed."""
+
+    metadata: dict[str, dict[str, Any]]
+    checks: list[CheckResult]
+    failures: list[str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no step failed, and no check."""
+        return not self.failures and all(check.passed for check in self.checks)
+
+
+@contextmanager
+def dagster_instance() -> Iterator[dg.DagsterInstance]:
+    """The instance in DAGSTER_HOME, so that its UI shows the runs; one in memory where there is none."""
+    if os.getenv("DAGSTER_HOME"):
+        with dg.DagsterInstance.get() as instance:
+            yield instance
+    else:
+        with dg.DagsterInstance.ephemeral() as instance:
+            yield instance
+
+
+def run(job_name: str, instance: dg.DagsterInstance) -> Run:
+    """Runs the job once, in this process, and tells how it went; a failed run raises nothing."""
+    result = defs.resolve_job_def(job_name).execute_in_process(
+        instance=instance, run_config=_QUIET, raise_on_error=False
+    )
+    checks = [
+        CheckResult(check.check_name, check.passed, _plain(check.metadata))
+        for check in result.get_asset_check_evaluations()
+    ]
+    materializations = [
+        event.step_materialization_data.materialization for event in result.all_events if event.is_step_materialization
+    ]
+    metadata = {each.asset_key.to_user_string(): _plain(each.metadata) for each in materializations}
+    failures = [_sentence(event) for event in result.all_events if event.is_step_failure]
+    return Run(metadata, checks, failures if not result.success else [])
+
+
+def _plain(metadata: Any) -> dict[str, Any]:
+    return {name: value.value for name, value in metadata.items()}
+
+
+def _sentence(event: dg.DagsterEvent) -> str:
+    """Our own errors' sentence; of any other only its class, because its message may quote data."""
+    failure = event.step_failure_data
+    if failure.user_failure_data is not None and failure.user_failure_data.description:
+        return failure.user_failure_data.description
+    name = failure.error.cls_name if failure.error is not None else "unknown error"
+    return f"Step {event.step_key} failed with {name}; its messages are back on the queue"

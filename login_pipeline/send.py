@@ -1,0 +1,49 @@
+"""Puts lines on the queue, each as a message, exactly as it is."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+from login_pipeline.resources.sqs import LoginQueueResource
+
+WINDOW = 1000
+"""Lines that are read before they are sent, so that a file of any size takes little memory."""
+
+
+@dataclass
+class Sent:
+    """How many messages were sent, and why lines were not, by their number from 1."""
+
+    messages: int = 0
+    refused: dict[int, str] = field(default_factory=dict)
+
+
+def send_lines(lines: Iterable[bytes]) -> Sent:
+    """Sends each line that is not blank; its line end is not part of the message.
+
+    Raises:
+        ConfigurationError: the queue cannot be used as configured; nothing was sent.
+        QueueError: SQS does not answer.
+    """
+    queue = LoginQueueResource()
+    queue.depth()
+    sent = Sent()
+    numbered = enumerate(lines, start=1)
+    while window := list(islice(numbered, WINDOW)):
+        bodies = dict(_bodies(window, sent))
+        refused = queue.send(list(bodies.values()))
+        numbers = list(bodies)
+        sent.messages += len(bodies) - len(refused)
+        sent.refused |= {numbers[position]: f"SQS refused it ({code})" for position, code in refused.items()}
+    return sent
+
+
+def _bodies(lines: Iterable[tuple[int, bytes]], sent: Sent) -> Iterator[tuple[int, str]]:
+    for number, line in lines:
+        try:
+            body = line.removesuffix(b"\n").removesuffix(b"\r").decode()
+        except UnicodeDecodeError:
+            sent.refused[number] = "it is not UTF-8"
+            continue
+        if body.strip():  # SQS takes no empty message
+            yield number, body

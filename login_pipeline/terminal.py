@@ -1,0 +1,100 @@
+"""What the commands show a person. Progress goes to stderr and only to a terminal; results go to stdout."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from login_pipeline.columns import NAMES
+from login_pipeline.doctor import Finding
+from login_pipeline.drain import Progress as DrainProgress
+from login_pipeline.drain import Totals
+from login_pipeline.resources.sqs import QueueDepth
+from login_pipeline.runs import CheckResult
+
+MASK_SHOWN = 18
+"""Characters of a mask that are shown; it is longer than a line has room for."""
+
+
+@contextmanager
+def drain_progress() -> Iterator[DrainProgress]:
+    """A bar on a terminal: messages received, of those that were on the queue."""
+    console = Console(stderr=True)
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("draining", total=None)
+
+        def show(totals: Totals, depth: QueueDepth) -> None:
+            waiting = not depth.visible and (depth.in_flight or depth.delayed)
+            description = f"waiting for {depth.in_flight + depth.delayed} in flight" if waiting else "draining"
+            total = totals.received + depth.visible
+            bar.update(task, completed=totals.received, total=total, description=description)
+
+        yield show
+
+
+def show_drain(totals: Totals) -> None:
+    """The figures of a drain, and why messages were quarantined."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in totals.figures().items():
+        table.add_row(name, str(value))
+        if name == "quarantined":
+            for reason, count in sorted(totals.reasons.items()):
+                table.add_row(f"  {reason}", str(count), style="dim")
+    _console().print(table)
+
+
+def show_checks(checks: Sequence[CheckResult]) -> None:
+    """A line a check, and what a failed one counted."""
+    for check in checks:
+        line = Text("passed  " if check.passed else "FAILED  ", style="green" if check.passed else "bold red")
+        line.append(check.name, style="default")
+        if not check.passed:
+            line.append(f"  {', '.join(f'{name}: {value}' for name, value in check.metadata.items())}")
+        _console().print(line, soft_wrap=True)
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """A line a finding."""
+    width = max(len(finding.subject) for finding in findings)
+    for finding in findings:
+        line = Text("well   " if finding.well else "WRONG  ", style="green" if finding.well else "bold red")
+        line.append(f"{finding.subject:{width}}  {finding.says}", style="default")
+        _console().print(line, soft_wrap=True)
+
+
+def show_rows(rows: Sequence[Sequence[Any]]) -> None:
+    """Rows of user_logins; masks and user ids are cut short."""
+    table = Table(box=None, pad_edge=False)
+    for name in NAMES:
+        table.add_column(name, no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(_short(name, value)) for name, value in zip(NAMES, row, strict=True)))
+    _console().print(table)
+
+
+def _short(name: str, value: Any) -> str:
+    if value is None:
+        return "NULL"
+    text = str(value)
+    limit = {"masked_ip": MASK_SHOWN, "masked_device_id": MASK_SHOWN, "user_id": 8}.get(name, len(text))
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def _console() -> Console:
+    """Stdout as it is now; a log or a pipe gets lines as long as they are."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
