@@ -3,12 +3,10 @@
 import argparse
 import subprocess
 import sys
-import tempfile
 from contextlib import ExitStack
-from pathlib import Path
 
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.local.services import local_services, pipeline_environment
+from login_pipeline.local.services import local_services, pipeline_environment, temporary_folder
 
 
 def main() -> int:
@@ -18,7 +16,7 @@ def main() -> int:
     parser.add_argument("command", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) if arguments.temporary else None
+        folder = stack.enter_context(temporary_folder()) if arguments.temporary else None
         try:
             settings = stack.enter_context(local_services(folder))
         except ConfigurationError as error:

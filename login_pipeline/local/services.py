@@ -4,6 +4,7 @@ import fcntl
 import os
 import secrets
 import shlex
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.resources import files
@@ -54,6 +55,14 @@ def local_services(folder: Path | None = None) -> Iterator[dict[str, str]]:
             "LOGIN_DAGSTER_DATABASE_URL": database_server.url("dagster", "postgresql+psycopg2"),
             "DAGSTER_HOME": str(_dagster_home(folder / "dagster")),
         }
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for services that are forgotten afterwards; PostgreSQL's account can reach it."""
+    with tempfile.TemporaryDirectory(prefix="login-pipeline-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
 
 
 def local_folder() -> Path:

@@ -30,10 +30,10 @@ class LocalSqs:
         self.endpoint = f"http://{HOST}:{port}"
         log = folder / "server.log"
         self._guard = guard.start(
-            [sys.executable, "-m", "ministack"],
+            [sys.executable, "-m", "hypercorn", "ministack.app:app", "--bind", f"{HOST}:{port}"],
             log=log,
             stop_signal=signal.SIGTERM,
-            env=_environment(folder, port),
+            env=_environment(folder),
             keep_open=keep_open,
         )
         possible = lambda: self._guard.poll() is None  # noqa: E731
@@ -66,13 +66,12 @@ class LocalSqs:
         guard.stop(self._guard)
 
 
-def _environment(folder: Path, port: int) -> dict[str, str]:
+def _environment(folder: Path) -> dict[str, str]:
     return {
         "PATH": os.defpath,
         "HOME": str(folder),
         "TMPDIR": str(folder),
-        "BIND_HOST": HOST,
-        "GATEWAY_PORT": str(port),
+        "GATEWAY_PORT": "4566",  # part of the names under which messages are kept, so it never changes
         "MINISTACK_REGION": REGION,
         "SERVICES": "sqs",
         "PERSIST_STATE": "1",

@@ -1,0 +1,44 @@
+# One image for every process: the web server, the daemon, and the login-pipeline command.
+
+FROM python:3.12.12-slim-bookworm AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_ROOT_USER_ACTION=ignore
+RUN python -m venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH
+WORKDIR /build
+
+# Before the sources, so that a change of these does not install the dependencies anew.
+COPY requirements-production.lock ./
+RUN pip install --quiet --require-hashes --only-binary :all: -r requirements-production.lock
+
+COPY pyproject.toml setup.cfg README.md LICENSE ./
+COPY login_pipeline login_pipeline
+# The build backend is in the lock too: nothing without a hash is downloaded.
+RUN pip install --quiet --no-deps --no-build-isolation .
+
+
+FROM python:3.12.12-slim-bookworm
+LABEL org.opencontainers.image.title="login-pipeline" \
+      org.opencontainers.image.description="Moves login events from Amazon SQS into PostgreSQL, masked" \
+      org.opencontainers.image.licenses="Apache-2.0"
+
+# A number of its own, for hosts that require a non-root one; no shell and no home to write to.
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin pipeline
+
+COPY --from=build /opt/venv /opt/venv
+# All of this belongs to root: the pipeline cannot change its own code or configuration.
+COPY deploy/dagster.yaml workspace.yaml /opt/dagster/
+
+# Dagster stores an exception's message and its locals: in a pipeline of personal data they must be redacted.
+ENV PATH=/opt/venv/bin:$PATH \
+    DAGSTER_HOME=/opt/dagster \
+    DAGSTER_REDACT_USER_CODE_ERRORS=1 \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
+
+WORKDIR /opt/dagster
+USER 10001:10001
+EXPOSE 3000
+# No ENTRYPOINT, so that any other process is named plainly: docker run IMAGE dagster-daemon run
+CMD ["dagster-webserver", "--workspace", "workspace.yaml", "--host", "0.0.0.0", "--port", "3000"]

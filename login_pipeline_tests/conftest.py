@@ -1,0 +1,224 @@
+"""Real services for every test: a queue and a database of its own on servers that are started once.
+
+LOGIN_TEST_SQS_ENDPOINT and LOGIN_TEST_DATABASE_URL (of a superuser) name other servers to test against.
+"""
+
+import json
+import os
+import secrets
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+
+import boto3
+import dagster as dg
+import psycopg2
+import pytest
+from psycopg2 import sql
+
+from login_pipeline.local.postgres import LocalPostgres
+from login_pipeline.local.services import temporary_folder
+from login_pipeline.local.sqs import LocalSqs
+from login_pipeline.runs import Run, run
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+REGION = "us-east-1"
+MASKING_KEY = secrets.token_hex(32)
+
+
+class Servers(NamedTuple):
+    """What the tests run against: SQS's endpoint, and the URL of a database on the PostgreSQL server."""
+
+    sqs_endpoint: str
+    database_url: str
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    endpoint = os.environ.get("LOGIN_TEST_SQS_ENDPOINT")
+    database_url = os.environ.get("LOGIN_TEST_DATABASE_URL")
+    with ExitStack() as stack:
+        folder = stack.enter_context(temporary_folder())
+        if endpoint is None:
+            sqs = LocalSqs(folder / "sqs")
+            stack.callback(sqs.stop)
+            endpoint = sqs.endpoint
+        if database_url is None:
+            postgres = LocalPostgres(folder / "postgresql")
+            stack.callback(postgres.stop)
+            database_url = postgres.url("postgres")
+        yield Servers(endpoint, database_url)
+
+
+@dataclass
+class Queue:
+    """A queue, seen with the plain SDK."""
+
+    client: "SQSClient"
+    url: str
+
+    def send(self, *bodies: str, **attributes: Any) -> list[str]:
+        """Returns the messages' ids."""
+        return [
+            self.client.send_message(QueueUrl=self.url, MessageBody=body, MessageAttributes=attributes)["MessageId"]
+            for body in bodies
+        ]
+
+    def count(self) -> int:
+        names = ("", "NotVisible", "Delayed")
+        attributes = [f"ApproximateNumberOfMessages{name}" for name in names]
+        answer = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=attributes)  # type: ignore[arg-type]
+        return sum(int(value) for value in answer["Attributes"].values())
+
+    def take_all(self) -> list[dict[str, Any]]:
+        """Receives and deletes every message that can be received."""
+        taken: list[dict[str, Any]] = []
+        while messages := self.client.receive_message(
+            QueueUrl=self.url,
+            MaxNumberOfMessages=10,
+            MessageAttributeNames=["All"],
+            MessageSystemAttributeNames=["All"],
+        ).get("Messages", []):
+            for message in messages:
+                self.client.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
+                taken.append(dict(message))
+        return taken
+
+
+@dataclass
+class Database:
+    """A database, seen with the plain driver."""
+
+    url: str
+
+    def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Runs a statement in a transaction of its own; returns its rows, if it has any."""
+        connection = psycopg2.connect(self.url)
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute(statement, parameters)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+    def logins(self) -> list[tuple[Any, ...]]:
+        return self.query("SELECT * FROM user_logins")
+
+
+@pytest.fixture(scope="session")
+def sqs_client(servers: Servers) -> "SQSClient":
+    return boto3.client(
+        "sqs",
+        endpoint_url=servers.sqs_endpoint,
+        region_name=REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",  # noqa: S106 - the emulators ask for none
+    )
+
+
+def _queue(client: "SQSClient") -> Queue:
+    return Queue(client, client.create_queue(QueueName=f"test-{uuid.uuid4()}")["QueueUrl"])
+
+
+@pytest.fixture
+def queue(sqs_client: "SQSClient") -> Queue:
+    return _queue(sqs_client)
+
+
+@pytest.fixture
+def dead_letter_queue(sqs_client: "SQSClient") -> Queue:
+    return _queue(sqs_client)
+
+
+@pytest.fixture
+def database(servers: Servers) -> Iterator[Database]:
+    name = f"test_{uuid.uuid4().hex}"
+    _on_server(servers, "CREATE DATABASE {}", name)
+    yield Database(urlunsplit(urlsplit(servers.database_url)._replace(path=f"/{name}")))
+    _on_server(servers, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+def _on_server(servers: Servers, statement: str, name: str) -> None:
+    connection = psycopg2.connect(servers.database_url)
+    connection.autocommit = True
+    connection.cursor().execute(sql.SQL(statement).format(sql.Identifier(name)))
+    connection.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_this_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("LOGIN_", "AWS_", "DAGSTER_", "PG")):
+            monkeypatch.delenv(name)
+
+
+@dataclass
+class Pipeline:
+    """The pipeline as configured for one test: its environment, its services, and runs of its jobs."""
+
+    queue: Queue
+    dead_letter_queue: Queue
+    database: Database
+    monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str]
+    instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
+
+    def set(self, **settings: str | int | None) -> None:
+        """Sets environment variables, or deletes them where the value is None."""
+        for name, value in settings.items():
+            if value is None:
+                self.environment.pop(name, None)
+                self.monkeypatch.delenv(name, raising=False)
+            else:
+                self.environment[name] = str(value)
+                self.monkeypatch.setenv(name, str(value))
+
+    def run(self, job: str = "login_job") -> Run:
+        return run(job, self.instance)
+
+
+@pytest.fixture
+def pipeline(
+    servers: Servers,
+    queue: Queue,
+    dead_letter_queue: Queue,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Pipeline]:
+    pipeline = Pipeline(queue, dead_letter_queue, database, monkeypatch, {})
+    pipeline.set(
+        AWS_ENDPOINT_URL_SQS=servers.sqs_endpoint,
+        AWS_REGION=REGION,
+        AWS_ACCESS_KEY_ID="test",
+        AWS_SECRET_ACCESS_KEY="test",  # noqa: S106 - the emulators ask for none
+        LOGIN_QUEUE_URL=queue.url,
+        LOGIN_DEAD_LETTER_QUEUE_URL=dead_letter_queue.url,
+        LOGIN_DATABASE_URL=database.url,
+        LOGIN_MASKING_KEY=MASKING_KEY,
+        LOGIN_LONG_POLL=1,
+    )
+    with pipeline.instance:
+        yield pipeline
+
+
+@pytest.fixture(scope="session")
+def body() -> Callable[..., str]:
+    """Makes the body of a valid login message; a field set to ... is left out."""
+
+    def make(**fields: object) -> str:
+        valid: dict[str, object] = {
+            "user_id": "424cdd21-063a-43a7-b91b-7ca1a833afae",
+            "app_version": "2.3.0",
+            "device_type": "android",
+            "ip": "199.172.111.135",
+            "locale": "RU",
+            "device_id": "593-47-5928",
+        }
+        return json.dumps({name: value for name, value in {**valid, **fields}.items() if value is not ...})
+
+    return make

@@ -1,0 +1,165 @@
+"""Each asset check passes on what is right, and fails on the one thing that it names."""
+
+from collections.abc import Callable
+from datetime import date, timedelta
+
+import pandas as pd
+import pytest
+
+from login_pipeline.checks import masked_logins_checks
+from login_pipeline.login_batch import mask_logins, raw_messages
+from login_pipeline.masking import Masks, hmac_sha256_masks
+from login_pipeline_tests.conftest import Pipeline
+
+Body = Callable[..., str]
+MASKS = hmac_sha256_masks(bytes(range(7, 250, 7)))
+
+
+@pytest.fixture
+def raw(body: Body) -> pd.DataFrame:
+    bodies = [body(), body(ip="192.0.2.9"), body(device_id="x", locale=None)]
+    return raw_messages([(f"id-{n}", f"receipt-{n}", 1_767_225_600_000, 1, text) for n, text in enumerate(bodies)])
+
+
+@pytest.fixture
+def masked(raw: pd.DataFrame) -> pd.DataFrame:
+    return mask_logins(raw, MASKS).logins
+
+
+def failed(raw: pd.DataFrame, masked: pd.DataFrame) -> list[str | None]:
+    results = masked_logins_checks(raw_sqs_messages=raw, masked_logins=masked)
+    return [result.check_name for result in results if not result.passed]  # type: ignore[attr-defined]
+
+
+def test_right_batch_passes(raw: pd.DataFrame, masked: pd.DataFrame) -> None:
+    assert failed(raw, masked) == []
+
+
+def test_empty_batch_passes() -> None:
+    raw = raw_messages([])
+    assert failed(raw, mask_logins(raw, MASKS).logins) == []
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("user_id", None),
+        ("user_id", "x" * 129),
+        ("user_id", 7),
+        ("device_type", "x" * 33),
+        ("locale", ""),
+        ("create_date", "2026-01-01"),
+        ("create_date", None),
+    ],
+)
+def test_value_that_does_not_fit_the_table_fails(
+    raw: pd.DataFrame, masked: pd.DataFrame, column: str, value: object
+) -> None:
+    masked.at[0, column] = value
+    assert failed(raw, masked) == ["columns_fit_the_table"]
+
+
+def test_app_version_that_is_no_int4_fails(raw: pd.DataFrame, masked: pd.DataFrame) -> None:
+    assert failed(raw, masked.assign(app_version=2**31)) == ["columns_fit_the_table"]
+    assert failed(raw, masked.assign(app_version="2")) == ["columns_fit_the_table"]
+
+
+def test_column_too_many_or_too_few_fails(raw: pd.DataFrame, masked: pd.DataFrame) -> None:
+    assert failed(raw, masked.assign(ip="x")) == ["columns_fit_the_table"]
+    assert failed(raw, masked.drop(columns="locale")) == ["columns_fit_the_table"]
+
+
+@pytest.mark.parametrize("column", ["masked_ip", "masked_device_id"])
+@pytest.mark.parametrize("value", ["199.172.111.135", "2001:db8::1", "593-47-5928"])
+def test_value_in_clear_fails(raw: pd.DataFrame, masked: pd.DataFrame, column: str, value: str) -> None:
+    masked.at[0, column] = value
+    assert "masked_values_hold_no_clear_value" in failed(raw, masked)
+
+
+def test_device_id_that_looks_like_a_mask_fails_in_clear(body: Body) -> None:
+    device_id = "0123456789abcdef" * 4
+    raw = raw_messages([("id", "receipt", 0, 1, body(device_id=device_id))])
+    masked = mask_logins(raw, Masks(ip=MASKS.ip, device_id=str)).logins
+    assert failed(raw, masked) == ["masked_values_hold_no_clear_value"]
+
+
+def test_equal_values_with_different_masks_fail(raw: pd.DataFrame, masked: pd.DataFrame) -> None:
+    masked.at[2, "masked_ip"] = MASKS.ip("something else")
+    assert failed(raw, masked) == ["equal_values_have_equal_masks"]
+
+
+def test_different_values_with_equal_masks_fail(raw: pd.DataFrame, masked: pd.DataFrame) -> None:
+    masked["masked_ip"] = pd.Series([MASKS.ip("the same for all")] * 3, dtype=object)
+    assert failed(raw, masked) == ["equal_values_have_equal_masks"]
+
+
+def test_message_that_is_in_the_batch_twice_fails(raw: pd.DataFrame, masked: pd.DataFrame) -> None:
+    again = pd.concat([masked, masked.head(1)], ignore_index=True)
+    assert failed(raw, again) == ["message_ids_are_unique"]
+
+
+@pytest.fixture
+def loaded(pipeline: Pipeline, body: Body) -> Pipeline:
+    pipeline.queue.send(body(), body(locale=None))
+    assert pipeline.run().failures == []
+    return pipeline
+
+
+def failed_on_table(pipeline: Pipeline) -> list[str]:
+    return [check.name for check in pipeline.run("user_logins_checks_job").checks if not check.passed]
+
+
+def test_loaded_table_passes(loaded: Pipeline) -> None:
+    assert failed_on_table(loaded) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE user_logins ADD COLUMN ip text",
+        "ALTER TABLE user_logins DROP COLUMN locale",
+        "ALTER TABLE user_logins ALTER COLUMN user_id TYPE varchar(64)",
+        "ALTER TABLE user_logins ALTER COLUMN create_date TYPE timestamp",
+    ],
+)
+def test_table_that_is_not_the_ddl_s_fails(loaded: Pipeline, change: str) -> None:
+    loaded.database.query(change)
+    assert "columns_are_those_of_the_ddl" in failed_on_table(loaded)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM user_logins WHERE locale IS NULL",
+        "INSERT INTO user_logins SELECT * FROM user_logins LIMIT 1",
+        "DELETE FROM user_logins_inbox WHERE ctid = (SELECT min(ctid) FROM user_logins_inbox)",
+        "UPDATE user_logins SET create_date = '2020-01-01'",
+    ],
+)
+def test_rows_that_disagree_with_the_inbox_fail(loaded: Pipeline, change: str) -> None:
+    loaded.database.query(change)
+    assert failed_on_table(loaded) == ["rows_agree_with_the_inbox"]
+
+
+@pytest.mark.parametrize("column", ["masked_ip", "masked_device_id", "user_id", "device_type", "locale"])
+def test_ip_in_clear_in_any_row_fails(loaded: Pipeline, column: str) -> None:
+    loaded.database.query(f"UPDATE user_logins SET {column} = '192.0.2.1' WHERE locale IS NULL")  # noqa: S608
+    assert failed_on_table(loaded) == ["rows_hold_no_ip_in_clear"]
+
+
+@pytest.mark.parametrize("column", ["masked_ip", "masked_device_id"])
+def test_ipv6_in_clear_in_a_masked_column_fails(loaded: Pipeline, column: str) -> None:
+    loaded.database.query(f"UPDATE user_logins SET {column} = '2001:db8::1'")  # noqa: S608
+    assert failed_on_table(loaded) == ["rows_hold_no_ip_in_clear"]
+
+
+def test_date_in_the_future_fails(loaded: Pipeline) -> None:
+    tomorrow = date.today() + timedelta(days=2)  # noqa: DTZ011 - two days on is the future in every zone
+    for table in ("user_logins", "user_logins_inbox"):
+        loaded.database.query(f"UPDATE {table} SET create_date = %s", tomorrow)  # noqa: S608
+    assert failed_on_table(loaded) == ["create_dates_are_not_in_the_future"]
+
+
+def test_failed_table_check_fails_the_run(loaded: Pipeline) -> None:
+    loaded.database.query("DELETE FROM user_logins")
+    assert not loaded.run("user_logins_checks_job").passed

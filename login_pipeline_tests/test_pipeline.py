@@ -1,0 +1,182 @@
+"""login_job, from a real queue to a real table."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from login_pipeline.login_event import create_date
+from login_pipeline.masking import decode_key, hmac_sha256_masks
+from login_pipeline_tests.conftest import MASKING_KEY, Pipeline
+
+Body = Callable[..., str]
+
+
+def test_message_becomes_a_row_with_exactly_the_destination_s_columns(pipeline: Pipeline, body: Body) -> None:
+    pipeline.queue.send(body(locale=None))
+    run = pipeline.run()
+    assert run.failures == []
+    masks = hmac_sha256_masks(decode_key(MASKING_KEY))
+    assert pipeline.database.logins() == [
+        (
+            "424cdd21-063a-43a7-b91b-7ca1a833afae",
+            "android",
+            masks.ip("199.172.111.135"),
+            masks.device_id("593-47-5928"),
+            None,
+            2,
+            datetime.now(UTC).date(),
+        )
+    ]
+    assert pipeline.queue.count() == 0
+
+
+def test_equal_bodies_are_two_logins(pipeline: Pipeline, body: Body) -> None:
+    pipeline.queue.send(body(), body())
+    pipeline.run()
+    assert len(pipeline.database.logins()) == 2
+
+
+def test_text_that_means_something_to_copy_arrives_as_it_was_sent(pipeline: Pipeline, body: Body) -> None:
+    user_ids = ["a\tb", "a\nb", "a\r\nb", "\\N", "\\.", "a\\tb", "';DROP TABLE user_logins;--", "NULL", "ü→😀", '"']
+    pipeline.queue.send(*(body(user_id=user_id) for user_id in user_ids))
+    assert pipeline.run().failures == []
+    assert {row[0] for row in pipeline.database.logins()} == set(user_ids)
+
+
+def test_malformed_message_goes_to_the_dead_letter_queue_with_its_reason(pipeline: Pipeline, body: Body) -> None:
+    (malformed,) = pipeline.queue.send('{"foo": "oops_wrong_msg_type"}')
+    pipeline.queue.send(body())
+    run = pipeline.run()
+    assert run.failures == []
+    assert run.metadata["quarantined_logins"]["reasons"] == {"missing.user_id": 1}
+    assert len(pipeline.database.logins()) == 1
+    assert pipeline.queue.count() == 0
+
+    (letter,) = pipeline.dead_letter_queue.take_all()
+    assert letter["Body"] == '{"foo": "oops_wrong_msg_type"}'
+    attributes = {name: value["StringValue"] for name, value in letter["MessageAttributes"].items()}
+    assert attributes["reason"] == "missing.user_id"
+    assert attributes["original_message_id"] == malformed
+    assert create_date(int(attributes["original_sent_timestamp"])) == datetime.now(UTC).date()
+
+
+def test_message_that_was_in_the_dead_letter_queue_keeps_its_id_and_its_date(pipeline: Pipeline, body: Body) -> None:
+    string, number = "String", "Number"
+    attributes = {
+        "reason": {"DataType": string, "StringValue": "malformed.ip"},
+        "original_message_id": {"DataType": string, "StringValue": "the-first-id"},
+        "original_sent_timestamp": {"DataType": number, "StringValue": "1767225599999"},
+    }
+    pipeline.queue.send(body(), body(), **attributes)
+    run = pipeline.run()
+    assert run.failures == []
+    assert [str(row[-1]) for row in pipeline.database.logins()] == ["2025-12-31"]
+    assert pipeline.database.query("SELECT message_id FROM user_logins_inbox") == [("the-first-id",)]
+
+
+@pytest.mark.parametrize("timestamp", ["tomorrow", "-1", "99999999999999999999999"])
+def test_timestamp_that_somebody_else_wrote_is_not_believed(pipeline: Pipeline, body: Body, timestamp: str) -> None:
+    pipeline.queue.send(
+        body(),
+        original_message_id={"DataType": "String", "StringValue": "x"},
+        original_sent_timestamp={"DataType": "String", "StringValue": timestamp},
+    )
+    assert pipeline.run().failures == []
+    assert [row[-1] for row in pipeline.database.logins()] == [datetime.now(UTC).date()]
+
+
+def test_redelivered_messages_get_no_second_row(pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a crash between commit and delete: loaded, and delivered again."""
+    pipeline.queue.send(*(body() for _ in range(25)))
+    with monkeypatch.context() as crash:
+        crash.setattr("login_pipeline.resources.sqs.LoginQueueResource.delete", _crash)
+        crash.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
+        assert pipeline.run().failures
+    assert len(pipeline.database.logins()) == 25
+    assert pipeline.queue.count() == 25
+
+    again = pipeline.run()
+    assert again.metadata["user_logins_table"]["duplicates"] == 25
+    assert again.metadata["user_logins_table"]["loaded"] == 0
+    assert len(pipeline.database.logins()) == 25
+    assert pipeline.queue.count() == 0
+    assert pipeline.run("user_logins_checks_job").passed
+
+
+def _crash(*_: object) -> None:
+    raise RuntimeError("crash between commit and delete")
+
+
+def test_failed_check_loads_nothing_and_hands_the_messages_back(
+    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.queue.send(body(), '{"not": "a login"}')
+    monkeypatch.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
+    with monkeypatch.context() as leak:
+        leak.setattr("login_pipeline.resources.masking.MaskingResource.masks", _no_masks)
+        run = pipeline.run()
+    assert not run.passed
+    assert [check.name for check in run.checks if not check.passed] == ["masked_values_hold_no_clear_value"]
+    assert pipeline.database.logins() == []
+    assert len(pipeline.queue.take_all()) == 2
+    assert pipeline.dead_letter_queue.count() == 0
+
+
+def _no_masks(_self: object) -> object:
+    from login_pipeline.masking import Masks
+
+    return Masks(ip=str, device_id=str)
+
+
+def test_unreachable_dead_letter_queue_does_not_stop_valid_logins(
+    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.queue.send(body(), '{"not": "a login"}')
+    monkeypatch.setattr("login_pipeline.preflight.LoginQueueResource.check", lambda _self: None)
+    pipeline.set(LOGIN_DEAD_LETTER_QUEUE_URL=pipeline.dead_letter_queue.url + "-deleted")
+    run = pipeline.run()
+    assert "could not be moved to the dead-letter queue" in run.failures[0]
+    assert len(pipeline.database.logins()) == 1
+    assert pipeline.queue.count() == 1
+
+
+def test_batch_is_bounded(pipeline: Pipeline, body: Body) -> None:
+    pipeline.set(LOGIN_BATCH_SIZE=15)
+    pipeline.queue.send(*(body() for _ in range(40)))
+    received = [pipeline.run().metadata["raw_sqs_messages"]["dagster/row_count"] for _ in range(3)]
+    assert received == [15, 15, 10]
+    assert len(pipeline.database.logins()) == 40
+
+
+def test_empty_queue_is_a_successful_run(pipeline: Pipeline) -> None:
+    run = pipeline.run()
+    assert run.passed
+    assert run.metadata["raw_sqs_messages"]["queue_ran_dry"] is True
+    assert pipeline.database.logins() == []
+
+
+def test_rows_of_before_the_pipeline_are_kept_and_agree_with_the_inbox(pipeline: Pipeline, body: Body) -> None:
+    from login_pipeline.sql import statements
+
+    pipeline.database.query(statements("user_logins")["create"])
+    pipeline.database.query("INSERT INTO user_logins (user_id, create_date) VALUES ('a', '2020-01-01'), ('b', NULL)")
+    pipeline.queue.send(body())
+    assert pipeline.run().failures == []
+    assert len(pipeline.database.logins()) == 3
+    assert pipeline.run("user_logins_checks_job").passed
+
+
+def test_no_message_is_in_what_dagster_stores(pipeline: Pipeline) -> None:
+    fields = {"user_id": "u", "app_version": "1", "device_type": "ios", "ip": "203.0.113.77", "device_id": "sentinel-1"}
+    pipeline.queue.send(json.dumps(fields), json.dumps({**fields, "ip": "sentinel-2"}), '{"sentinel-3": 1')
+    assert pipeline.run().failures == []
+    stored = [
+        str(entry)
+        for run in pipeline.instance.get_runs()
+        for entry in pipeline.instance.all_logs(run.run_id)
+    ]
+    assert stored
+    for sentinel in ("203.0.113.77", "sentinel-1", "sentinel-2", "sentinel-3"):
+        assert not [entry for entry in stored if sentinel in entry]

@@ -1,0 +1,141 @@
+"""The database resource against a real PostgreSQL."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+
+import psycopg2
+import pytest
+
+from login_pipeline.columns import USER_LOGINS, declared_type
+from login_pipeline.errors import ConfigurationError, DatabaseError
+from login_pipeline.resources.postgres import Loaded, LoginDatabaseResource
+from login_pipeline_tests.conftest import Database
+
+
+@pytest.fixture
+def resource(database: Database, monkeypatch: pytest.MonkeyPatch) -> LoginDatabaseResource:
+    monkeypatch.setenv("LOGIN_DATABASE_URL", database.url)
+    resource = LoginDatabaseResource()
+    resource.prepare()
+    return resource
+
+
+def row(message_id: str, user_id: str = "user") -> tuple[object, ...]:
+    return (user_id, "ios", "mask", "mask", None, 2, date(2026, 1, 1), message_id)
+
+
+def test_table_is_the_destination_s_ddl(resource: LoginDatabaseResource) -> None:
+    assert resource.columns() == [(column.name, declared_type(column)) for column in USER_LOGINS]
+
+
+def test_preparing_twice_changes_nothing(resource: LoginDatabaseResource, database: Database) -> None:
+    resource.load([row("a")], seconds=10)
+    resource.prepare()
+    assert len(database.logins()) == 1
+    assert database.query("SELECT count(*) FROM user_logins_inbox") == [(1,)]
+
+
+def test_preparing_at_once_from_many_runs_works(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGIN_DATABASE_URL", database.url)
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(LoginDatabaseResource().prepare) for _ in range(8)]:
+            done.result()
+
+
+def test_key_that_the_inbox_has_gets_no_second_row(resource: LoginDatabaseResource, database: Database) -> None:
+    assert resource.load([row("a"), row("b")], seconds=10) == Loaded(rows=2, duplicates=0)
+    assert resource.load([row("b"), row("c")], seconds=10) == Loaded(rows=1, duplicates=1)
+    assert len(database.logins()) == 3
+
+
+def test_two_loads_of_the_same_messages_at_once_give_one_row_each(
+    resource: LoginDatabaseResource, database: Database
+) -> None:
+    rows = [row(str(number)) for number in range(500)]
+    with ThreadPoolExecutor(4) as pool:
+        loads = [pool.submit(resource.load, batch, seconds=30) for batch in (rows, rows[::-1]) * 2]
+        loaded = [load.result() for load in loads]
+    assert sum(each.rows for each in loaded) == 500
+    assert len(database.logins()) == 500
+
+
+def test_empty_batch_loads_nothing(resource: LoginDatabaseResource) -> None:
+    assert resource.load([], seconds=10) == Loaded(0, 0)
+
+
+def test_refused_row_rolls_all_back_and_is_not_quoted(resource: LoginDatabaseResource, database: Database) -> None:
+    database.query("ALTER TABLE user_logins ADD CONSTRAINT no_secrets CHECK (user_id <> 'secret')")
+    with pytest.raises(DatabaseError) as error:
+        resource.load([row("a"), row("b", user_id="secret")], seconds=10)
+    assert "check_violation, SQLSTATE 23514, constraint no_secrets" in error.value.sentence
+    assert "'secret'" not in error.value.sentence
+    assert error.value.__cause__ is None
+    assert database.logins() == []
+    assert database.query("SELECT count(*) FROM user_logins_inbox") == [(0,)]
+
+
+def test_load_that_takes_too_long_is_rolled_back(resource: LoginDatabaseResource, database: Database) -> None:
+    blocker = psycopg2.connect(database.url)
+    blocker.cursor().execute("LOCK TABLE user_logins_inbox")
+    try:
+        with pytest.raises(DatabaseError, match="query_canceled"):
+            resource.load([row("a")], seconds=0.2)
+    finally:
+        blocker.close()
+    assert database.logins() == []
+
+
+def test_null_is_null_and_text_is_text(resource: LoginDatabaseResource, database: Database) -> None:
+    resource.load([row("a", user_id="\\N"), row("b", user_id="None")], seconds=10)
+    assert {(each[0], each[4]) for each in database.logins()} == {("\\N", None), ("None", None)}
+
+
+@pytest.mark.parametrize(
+    ("ddl", "problem"),
+    [
+        ("user_id varchar(128), device_type varchar(32)", "masked_ip is missing"),
+        (
+            "user_id varchar(128), device_type varchar(32), masked_ip varchar(256), masked_device_id varchar(256), "
+            "locale varchar(32), app_version varchar(32), create_date date",
+            r"app_version is character varying\(32\), not integer",
+        ),
+        (
+            "device_type varchar(32), user_id varchar(128), masked_ip varchar(256), masked_device_id varchar(256), "
+            "locale varchar(32), app_version integer, create_date date",
+            "its columns are in another order",
+        ),
+        (
+            "user_id varchar(128), device_type varchar(32), masked_ip varchar(256), masked_device_id varchar(256), "
+            "locale varchar(32), app_version integer, create_date date, ip text",
+            "ip is not one of its columns",
+        ),
+    ],
+)
+def test_table_with_other_columns_is_refused_and_left_as_it_is(
+    database: Database, monkeypatch: pytest.MonkeyPatch, ddl: str, problem: str
+) -> None:
+    monkeypatch.setenv("LOGIN_DATABASE_URL", database.url)
+    database.query(f"CREATE TABLE user_logins ({ddl})")
+    with pytest.raises(ConfigurationError, match=problem):
+        LoginDatabaseResource().prepare()
+    assert database.query("SELECT to_regclass('user_logins_inbox')") == [(None,)]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (("/test_", "/no_such_database_"), 'database "no_such_database_'),
+        ((":", ":wrong-"), "password authentication failed"),
+        (("@127.0.0.1:", "@127.0.0.1:1"), "cannot be used"),
+    ],
+)
+def test_database_that_cannot_be_used_is_one_sentence_without_the_password(
+    database: Database, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str], sentence: str
+) -> None:
+    head, tail = database.url.split("//")
+    url = f"{head}//{tail.replace(*change, 1)}"
+    monkeypatch.setenv("LOGIN_DATABASE_URL", url)
+    with pytest.raises(ConfigurationError, match=sentence) as error:
+        LoginDatabaseResource(connect_timeout=2).prepare()
+    assert "\n" not in error.value.sentence
+    assert tail.split("@")[0].split(":")[1] not in error.value.sentence

@@ -1,0 +1,128 @@
+"""queue_depth_sensor against a real queue and a real instance."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from login_pipeline.definitions import defs
+from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.sensors import FIRST_PAUSE, LONGEST_PAUSE, _pause, queue_depth_sensor
+from login_pipeline_tests.conftest import Pipeline
+
+Body = Callable[..., str]
+
+
+def tick(pipeline: Pipeline) -> dg.SensorResult:
+    with dg.build_sensor_context(pipeline.instance, resources={"queue": LoginQueueResource()}) as context:
+        result = queue_depth_sensor(context)
+    assert isinstance(result, dg.SensorResult)
+    return result
+
+
+def requests(result: dg.SensorResult) -> int:
+    return len(result.run_requests or [])
+
+
+def skip_reason(result: dg.SensorResult) -> str:
+    assert isinstance(result.skip_reason, dg.SkipReason)
+    return result.skip_reason.skip_message or ""
+
+
+def add_run(pipeline: Pipeline, status: dg.DagsterRunStatus) -> str:
+    job = defs.resolve_job_def("login_job")
+    return pipeline.instance.create_run_for_job(job, status=status).run_id
+
+
+def test_empty_queue_starts_no_run_and_says_so(pipeline: Pipeline) -> None:
+    result = tick(pipeline)
+    assert requests(result) == 0
+    assert skip_reason(result) == "The queue has no messages to receive (0 in flight, 0 delayed)"
+
+
+@pytest.mark.parametrize(("messages", "runs"), [(1, 1), (10, 1), (11, 2), (35, 3)])
+def test_a_run_is_started_for_each_batch_up_to_the_cap(
+    pipeline: Pipeline, body: Body, messages: int, runs: int
+) -> None:
+    pipeline.set(LOGIN_BATCH_SIZE=10, LOGIN_MAX_CONCURRENT_RUNS=3)
+    pipeline.queue.send(*(body() for _ in range(messages)))
+    assert requests(tick(pipeline)) == runs
+
+
+def test_run_keys_are_never_used_again(pipeline: Pipeline, body: Body) -> None:
+    pipeline.queue.send(body())
+    keys = [request.run_key for _ in range(3) for request in tick(pipeline).run_requests or []]
+    assert len(set(keys)) == 3
+
+
+def test_active_runs_count_towards_the_cap(pipeline: Pipeline, body: Body) -> None:
+    pipeline.set(LOGIN_BATCH_SIZE=10, LOGIN_MAX_CONCURRENT_RUNS=3)
+    pipeline.queue.send(*(body() for _ in range(35)))
+    add_run(pipeline, dg.DagsterRunStatus.STARTED)
+    add_run(pipeline, dg.DagsterRunStatus.NOT_STARTED)
+    assert requests(tick(pipeline)) == 1
+    add_run(pipeline, dg.DagsterRunStatus.STARTING)
+    result = tick(pipeline)
+    assert requests(result) == 0
+    assert skip_reason(result) == "3 runs are at work on 35 messages"
+
+
+def test_run_that_was_killed_without_a_word_does_not_block_for_ever(
+    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.set(LOGIN_MAX_CONCURRENT_RUNS=1)
+    pipeline.queue.send(body())
+    add_run(pipeline, dg.DagsterRunStatus.STARTED)
+    assert requests(tick(pipeline)) == 0
+    monkeypatch.setattr("login_pipeline.sensors.PHANTOM_AGE", timedelta(0))
+    assert requests(tick(pipeline)) == 1
+
+
+def test_depth_is_observed_on_the_queue_s_asset(pipeline: Pipeline, body: Body) -> None:
+    pipeline.queue.send(body(), body())
+    (observation,) = tick(pipeline).asset_events
+    assert observation.asset_key == dg.AssetKey("login_queue")
+    assert observation.metadata["messages"].value == 2
+    assert observation.metadata["messages_in_flight"].value == 0
+
+
+def test_queue_that_does_not_answer_is_a_skip_with_its_reason(pipeline: Pipeline) -> None:
+    pipeline.set(LOGIN_QUEUE_URL=pipeline.queue.url + "-not-there")
+    result = tick(pipeline)
+    assert requests(result) == 0
+    assert skip_reason(result).startswith("LOGIN_QUEUE_URL names a queue that does not exist")
+
+
+def test_missing_setting_is_a_skip_with_its_reason(pipeline: Pipeline) -> None:
+    pipeline.set(LOGIN_QUEUE_URL=None)
+    assert skip_reason(tick(pipeline)).startswith("LOGIN_QUEUE_URL is not set")
+
+
+def test_failures_in_a_row_pause_the_sensor_longer_and_longer(pipeline: Pipeline, body: Body) -> None:
+    now = datetime.now(UTC)
+
+    def failed_runs(count: int) -> Any:
+        return pipeline.instance.get_run_records(limit=count)
+
+    for _ in range(10):
+        run_id = add_run(pipeline, dg.DagsterRunStatus.STARTED)
+        pipeline.instance.report_run_failed(pipeline.instance.get_run_by_id(run_id))  # type: ignore[arg-type]
+    assert _pause(failed_runs(2), now) is None
+    assert _pause(failed_runs(3), now) is not None
+    assert _pause(failed_runs(3), now + FIRST_PAUSE * 2) is None
+    assert _pause(failed_runs(5), now + FIRST_PAUSE * 2) is not None
+    assert _pause(failed_runs(10), now + LONGEST_PAUSE * 2) is None
+
+    pipeline.queue.send(body())
+    assert skip_reason(tick(pipeline)).startswith("The last 10 runs failed; the next one is started after")
+
+
+def test_success_ends_the_pause(pipeline: Pipeline, body: Body) -> None:
+    for _ in range(5):
+        run_id = add_run(pipeline, dg.DagsterRunStatus.STARTED)
+        pipeline.instance.report_run_failed(pipeline.instance.get_run_by_id(run_id))  # type: ignore[arg-type]
+    pipeline.run()
+    pipeline.queue.send(body())
+    assert requests(tick(pipeline)) == 1
