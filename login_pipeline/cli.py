@@ -1,6 +1,7 @@
 """The login-pipeline command: reads its arguments, calls what does the work, and turns errors into exit codes."""
 
 import json
+import signal
 import sys
 from typing import IO
 
@@ -112,16 +113,18 @@ def doctor() -> None:
 
 def main() -> None:
     """Runs the command; an error that we know ends it with one sentence on stderr and its exit code."""
-    from dagster._core.errors import DagsterExecutionInterruptedError
-
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is in hand goes back
     try:
-        cli()
+        sys.exit(cli(standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
     except ConfigurationError as error:
         click.echo(error.sentence, err=True)
         sys.exit(MISCONFIGURED)
     except LoginPipelineError as error:
         click.echo(error.sentence, err=True)
         sys.exit(FAILED)
-    except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+    except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted; what was in hand is back on the queue.", err=True)
         sys.exit(INTERRUPTED)

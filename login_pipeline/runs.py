@@ -46,10 +46,17 @@ def dagster_instance() -> Iterator[dg.DagsterInstance]:
 
 
 def run(job_name: str, instance: dg.DagsterInstance) -> Run:
-    """Runs the job once, in this process, and tells how it went; a failed run raises nothing."""
+    """Runs the job once, in this process, and tells how it went; a failed run raises nothing.
+
+    Raises:
+        KeyboardInterrupt: SIGINT or SIGTERM came; the run has handed its messages back.
+    """
     result = defs.resolve_job_def(job_name).execute_in_process(
         instance=instance, run_config=_QUIET, raise_on_error=False
     )
+    failed_steps = [event for event in result.all_events if event.is_step_failure]
+    if any(_error_class(event) == dg.DagsterExecutionInterruptedError.__name__ for event in failed_steps):
+        raise KeyboardInterrupt
     checks = [
         CheckResult(check.check_name, check.passed, _plain(check.metadata))
         for check in result.get_asset_check_evaluations()
@@ -58,8 +65,7 @@ def run(job_name: str, instance: dg.DagsterInstance) -> Run:
         event.step_materialization_data.materialization for event in result.all_events if event.is_step_materialization
     ]
     metadata = {each.asset_key.to_user_string(): _plain(each.metadata) for each in materializations}
-    failures = [_sentence(event) for event in result.all_events if event.is_step_failure]
-    return Run(metadata, checks, failures if not result.success else [])
+    return Run(metadata, checks, [_sentence(event) for event in failed_steps])
 
 
 def _plain(metadata: Any) -> dict[str, Any]:
@@ -71,5 +77,9 @@ def _sentence(event: dg.DagsterEvent) -> str:
     failure = event.step_failure_data
     if failure.user_failure_data is not None and failure.user_failure_data.description:
         return failure.user_failure_data.description
-    name = failure.error.cls_name if failure.error is not None else "unknown error"
-    return f"Step {event.step_key} failed with {name}; its messages are back on the queue"
+    return f"Step {event.step_key} failed with {_error_class(event)}; what was not loaded is back on the queue"
+
+
+def _error_class(event: dg.DagsterEvent) -> str:
+    error = event.step_failure_data.error
+    return (error.cls_name if error is not None else None) or "an unknown error"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import date, timedelta
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -53,7 +54,7 @@ def test_empty_batch_passes() -> None:
     ],
 )
 def test_value_that_does_not_fit_the_table_fails(
-    raw: pd.DataFrame, masked: pd.DataFrame, column: str, value: object
+    raw: pd.DataFrame, masked: pd.DataFrame, column: str, value: Any
 ) -> None:
     masked.at[0, column] = value
     assert failed(raw, masked) == ["columns_fit_the_table"]

@@ -87,7 +87,9 @@ def test_timestamp_that_somebody_else_wrote_is_not_believed(pipeline: Pipeline, 
     assert [row[-1] for row in pipeline.database.logins()] == [datetime.now(UTC).date()]
 
 
-def test_redelivered_messages_get_no_second_row(pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_redelivered_messages_get_no_second_row(
+    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As after a crash between commit and delete: loaded, and delivered again."""
     pipeline.queue.send(*(body() for _ in range(25)))
     with monkeypatch.context() as crash:
@@ -172,11 +174,7 @@ def test_no_message_is_in_what_dagster_stores(pipeline: Pipeline) -> None:
     fields = {"user_id": "u", "app_version": "1", "device_type": "ios", "ip": "203.0.113.77", "device_id": "sentinel-1"}
     pipeline.queue.send(json.dumps(fields), json.dumps({**fields, "ip": "sentinel-2"}), '{"sentinel-3": 1')
     assert pipeline.run().failures == []
-    stored = [
-        str(entry)
-        for run in pipeline.instance.get_runs()
-        for entry in pipeline.instance.all_logs(run.run_id)
-    ]
+    stored = [str(entry) for run in pipeline.instance.get_runs() for entry in pipeline.instance.all_logs(run.run_id)]
     assert stored
     for sentinel in ("203.0.113.77", "sentinel-1", "sentinel-2", "sentinel-3"):
         assert not [entry for entry in stored if sentinel in entry]

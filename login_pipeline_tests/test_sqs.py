@@ -211,11 +211,19 @@ def test_error_after_the_first_messages_ends_the_receiving_and_keeps_them() -> N
     assert not batch.ran_dry
 
 
-def test_one_empty_poll_is_not_believed() -> None:
-    answers = [[], [message(1)], [], [], []]
-    batch = receive_batch(lambda _: answers.pop(0) if answers else [], batch_size=10, threads=1, deadline=5)
+@pytest.mark.parametrize("empty_polls", [1, 2])
+def test_a_few_empty_polls_are_not_believed(empty_polls: int) -> None:
+    answers: list[list[Message]] = [[]] * empty_polls + [[message(1)]]
+    calls = []
+
+    def receive(_: int) -> list[Message]:
+        calls.append(len(answers))
+        return answers.pop(0) if answers else []
+
+    batch = receive_batch(receive, batch_size=10, threads=1, deadline=5)
     assert len(batch.messages) == 1
-    assert not batch.ran_dry
+    assert batch.ran_dry
+    assert len(calls) == empty_polls + 1 + 3
 
 
 def test_receiving_ends_at_its_deadline() -> None:

@@ -27,61 +27,70 @@ class Batch(NamedTuple):
     ran_dry: bool
 
 
-class _Room:
-    """How many messages the batch still has room for, shared by the threads."""
+class _Receiver:
+    """One batch while it is received: the messages so far, and the room that is left, shared by the threads."""
 
-    def __init__(self, messages: int) -> None:
-        self._free = messages
+    def __init__(self, receive: Receive, batch_size: int, deadline: float) -> None:
+        self.messages: list[Message] = []
+        self._receive = receive
+        self._room = batch_size
+        self._until = time.monotonic() + deadline
         self._lock = Lock()
 
-    def take(self) -> int:
-        """Room for one call's messages; 0 when the batch is full."""
-        with self._lock:
-            taken = min(self._free, MAX_MESSAGES)
-            self._free -= taken
-            return taken
+    def calls_to_fill(self) -> int:
+        return math.ceil(self._room / MAX_MESSAGES)
 
-    def give_back(self, messages: int) -> None:
+    def stop(self) -> None:
+        """Lets the calls under way end, and makes no more."""
+        self._until = 0
+
+    def once(self) -> int:
+        """Calls once; how many messages came."""
         with self._lock:
-            self._free += messages
+            wanted = min(self._room, MAX_MESSAGES)
+            self._room -= wanted
+        received = self._receive(wanted) if wanted else []
+        with self._lock:
+            self._room += wanted - len(received)
+            self.messages += received
+        return len(received)
+
+    def until_dry(self) -> bool:
+        """Calls until a poll comes back empty: True. False when the batch is full, time is up, or SQS fails."""
+        while self._room and time.monotonic() < self._until:
+            try:
+                received = self.once()
+            except LoginPipelineError:
+                return False
+            if not received:
+                return True
+        return False
 
 
 def receive_batch(receive: Receive, *, batch_size: int, threads: int, deadline: float) -> Batch:
     """Receives until the batch is full, the queue runs dry, or `deadline` seconds have passed.
 
     The first call goes alone, so that a wrong setting costs one call. A message that came twice is kept once,
-    with its newest receipt handle.
+    with its newest receipt handle. No call is made by the thread that asks: a signal there would cut it off
+    between SQS's answer and our knowing of it. What is under way at an interrupt is waited for.
 
     Raises:
         LoginPipelineError: no call succeeded. Once messages are in hand, an error only ends the receiving.
     """
-    until = time.monotonic() + deadline
-    messages = receive(min(batch_size, MAX_MESSAGES))
-    empty_polls = 0 if messages else 1
-    if messages:
-        room = _Room(batch_size - len(messages))
-        calls = math.ceil((batch_size - len(messages)) / MAX_MESSAGES)
-        with ThreadPoolExecutor(threads, thread_name_prefix="receive") as pool:
-            workers = range(min(threads, calls))
-            drains = [pool.submit(_receive_until_dry, receive, room, until, messages) for _ in workers]
-        empty_polls = sum(drain.result() for drain in drains)
-    while 0 < empty_polls < EMPTY_POLLS and time.monotonic() < until:
-        late = receive(min(batch_size - len(messages), MAX_MESSAGES))
-        messages += late
-        empty_polls = 0 if late else empty_polls + 1
-    newest = {message.message_id: message for message in messages}
-    return Batch(list(newest.values()), ran_dry=empty_polls >= EMPTY_POLLS)
-
-
-def _receive_until_dry(receive: Receive, room: _Room, until: float, messages: list[Message]) -> bool:
-    """Adds to `messages`; True when a poll came back empty, False when the batch was full or time was up."""
-    while time.monotonic() < until and (free := room.take()):
+    receiver = _Receiver(receive, batch_size, deadline)
+    with ThreadPoolExecutor(threads, thread_name_prefix="receive") as pool:
         try:
-            received = receive(free)
-        except LoginPipelineError:
-            return False
-        messages += received
-        room.give_back(free - len(received))
-        if not received:
-            return True
-    return False
+            empty_polls = 0 if pool.submit(receiver.once).result() else 1
+            if not empty_polls:
+                workers = range(min(threads, receiver.calls_to_fill()))
+                drains = [pool.submit(receiver.until_dry) for _ in workers]
+                empty_polls = sum(drain.result() for drain in drains)
+            while 0 < empty_polls < EMPTY_POLLS:
+                before = len(receiver.messages)
+                ran_dry = pool.submit(receiver.until_dry).result()
+                nothing_came = len(receiver.messages) == before
+                empty_polls = ran_dry + (empty_polls if ran_dry and nothing_came else 0)
+        finally:
+            receiver.stop()
+    newest = {message.message_id: message for message in receiver.messages}
+    return Batch(list(newest.values()), ran_dry=empty_polls >= EMPTY_POLLS)

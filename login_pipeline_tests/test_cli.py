@@ -1,0 +1,202 @@
+"""The login-pipeline command: its exit codes, and the one sentence that a person gets."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from login_pipeline import cli
+from login_pipeline_tests.conftest import Pipeline
+
+Body = Callable[..., str]
+COMMAND = str(Path(sys.executable).with_name("login-pipeline"))
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command in this process; returns its exit code, stdout and stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["login-pipeline", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0), *capfd.readouterr()
+
+    return run
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+def test_lines_of_a_file_are_sent_exactly_as_they_are(pipeline: Pipeline, command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "logins.jsonl"
+    file.write_bytes(b'{"a":  1}\n\nnot json\r\n{"last": true}')
+    assert command("send", str(file)) == (0, "3 messages sent\n", "")
+    assert sorted(m["Body"] for m in pipeline.queue.take_all()) == ["not json", '{"a":  1}', '{"last": true}']
+
+
+def test_line_that_cannot_be_sent_is_named_and_the_others_are_sent(
+    pipeline: Pipeline, command: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "logins.jsonl"
+    file.write_bytes(b"good\n\xff\xfe\ngood too\n")
+    code, out, err = command("send", str(file))
+    assert (code, out) == (1, "2 messages sent\n")
+    assert err == "line 2 was not sent: it is not UTF-8\n"
+    assert pipeline.queue.count() == 2
+
+
+@pytest.mark.parametrize("arguments", [(), ("file", "--sample", "3"), ("--sample", "0"), ("no-such-file",)])
+def test_send_says_what_it_takes(command: Command, arguments: tuple[str, ...], tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    code, out, err = command("send", *(str(file) if word == "file" else word for word in arguments))
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].startswith("Error: ")
+
+
+def test_drain_prints_exactly_one_json_object(pipeline: Pipeline) -> None:
+    def run(*arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run([COMMAND, *arguments], text=True, capture_output=True, check=False, **options)  # type: ignore[call-overload, no-any-return]
+
+    assert run("send", "--sample", "50").returncode == 0
+    drained = run("drain", "--json")
+    assert drained.returncode == 0, drained.stderr
+    figures = json.loads(drained.stdout)
+    assert figures.pop("seconds") > 0
+    assert figures == {
+        "runs": 1,
+        "received": 50,
+        "loaded": 48,
+        "duplicates": 0,
+        "quarantined": 2,
+        "deleted": 50,
+    }
+    assert pipeline.queue.count() == 0
+    checked = run("check", "--json")
+    assert checked.returncode == 0, checked.stderr
+    assert json.loads(checked.stdout)["passed"] is True
+
+
+def test_drain_runs_until_the_queue_is_empty(pipeline: Pipeline, command: Command, body: Body) -> None:
+    pipeline.set(LOGIN_BATCH_SIZE=10)
+    pipeline.queue.send(*(body() for _ in range(25)))
+    code, out, _ = command("drain", "--json")
+    assert code == 0
+    assert json.loads(out)["runs"] == 3
+    assert len(pipeline.database.logins()) == 25
+
+
+def test_drain_waits_for_messages_that_another_consumer_holds(pipeline: Pipeline, command: Command, body: Body) -> None:
+    pipeline.queue.send(body())
+    pipeline.queue.client.receive_message(QueueUrl=pipeline.queue.url, VisibilityTimeout=6)
+    code, out, _ = command("drain", "--json")
+    assert code == 0
+    assert json.loads(out)["loaded"] == 1
+
+
+def test_drain_ends_with_exit_code_1_when_a_run_fails(pipeline: Pipeline, command: Command, body: Body) -> None:
+    pipeline.run()
+    pipeline.database.query("ALTER TABLE user_logins ADD CHECK (device_type <> 'android')")
+    pipeline.queue.send(body())
+    code, out, err = command("drain", "--json")
+    assert code == 1
+    assert json.loads(out)["loaded"] == 0
+    assert "check_violation" in err
+    assert len(err.splitlines()) == 1
+    assert pipeline.queue.count() == 1
+
+
+def test_check_ends_with_exit_code_1_when_a_check_fails(pipeline: Pipeline, command: Command, body: Body) -> None:
+    pipeline.queue.send(body())
+    pipeline.run()
+    pipeline.database.query("UPDATE user_logins SET masked_ip = '192.0.2.1'")
+    code, out, _ = command("check")
+    assert code == 1
+    assert "FAILED  rows_hold_no_ip_in_clear  rows_with_an_ip_in_clear: 1" in out
+    assert "192.0.2.1" not in out
+
+
+WRONG = [
+    ({"LOGIN_QUEUE_URL": None}, "LOGIN_QUEUE_URL is not set; for example"),
+    ({"LOGIN_QUEUE_URL": "{queue}-not-there"}, "LOGIN_QUEUE_URL names a queue that does not exist"),
+    ({"LOGIN_DATABASE_URL": None}, "LOGIN_DATABASE_URL is not set; for example"),
+    ({"LOGIN_DATABASE_URL": "postgresql://a:b@127.0.0.1:9/c"}, "The database in LOGIN_DATABASE_URL cannot be used"),
+    ({"LOGIN_MASKING_KEY": None}, "LOGIN_MASKING_KEY is not set; for example"),
+    ({"LOGIN_MASKING_KEY": "changeme"}, "LOGIN_MASKING_KEY is not hexadecimal"),
+    ({"LOGIN_BATCH_SIZE": "many"}, "LOGIN_BATCH_SIZE: "),
+]
+
+
+@pytest.mark.parametrize(("settings", "sentence"), WRONG)
+def test_wrong_configuration_is_exit_code_2_and_one_sentence_and_nothing_is_received(
+    pipeline: Pipeline, command: Command, body: Body, settings: dict[str, str | None], sentence: str
+) -> None:
+    pipeline.queue.send(body())
+    pipeline.set(**{name: value and value.format(queue=pipeline.queue.url) for name, value in settings.items()})
+    code, out, err = command("drain", "--json")
+    assert (code, out) == (2, "")
+    assert err.startswith(sentence)
+    assert len(err.splitlines()) == 1
+    (message,) = pipeline.queue.take_all()
+    assert message["Attributes"]["ApproximateReceiveCount"] == "1"
+
+
+def test_table_with_other_columns_is_exit_code_2(pipeline: Pipeline, command: Command, body: Body) -> None:
+    pipeline.queue.send(body())
+    pipeline.database.query("CREATE TABLE user_logins (id integer)")
+    code, _, err = command("drain")
+    assert code == 2
+    assert "user_id is missing" in err
+    assert pipeline.queue.count() == 1
+
+
+def test_check_of_a_table_that_is_not_there_is_exit_code_2(pipeline: Pipeline, command: Command) -> None:
+    code, _, err = command("check")
+    assert (code, err.split(";")[0]) == (2, "There is no table user_logins in LOGIN_DATABASE_URL yet")
+
+
+def test_doctor_finds_all_well(pipeline: Pipeline, command: Command) -> None:
+    code, out, _ = command("doctor")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["well"] * 5
+    assert pipeline.environment["LOGIN_MASKING_KEY"] not in out
+
+
+def test_doctor_finds_each_thing_that_is_wrong_by_itself(pipeline: Pipeline, command: Command) -> None:
+    pipeline.set(LOGIN_QUEUE_URL=pipeline.queue.url + "-not-there", LOGIN_MASKING_KEY=None)
+    code, out, _ = command("doctor")
+    assert code == 2
+    wrong = [line for line in out.splitlines() if line.startswith("WRONG")]
+    assert [line.split()[1] for line in wrong] == ["login", "masking"]
+
+
+def test_doctor_changes_nothing(pipeline: Pipeline, command: Command) -> None:
+    command("doctor")
+    assert pipeline.database.query("SELECT to_regclass('user_logins')") == [(None,)]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_drain_hands_its_messages_back(pipeline: Pipeline, body: Body, how: signal.Signals) -> None:
+    pipeline.set(LOGIN_LONG_POLL=10)  # so that the run is still receiving when it is interrupted
+    pipeline.queue.send(*(body() for _ in range(5)))
+    drain = subprocess.Popen([COMMAND, "drain"], stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 60
+    counts = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    while time.monotonic() < until:
+        attributes = pipeline.queue.client.get_queue_attributes(QueueUrl=pipeline.queue.url, AttributeNames=counts)  # type: ignore[arg-type]
+        if attributes["Attributes"]["ApproximateNumberOfMessagesNotVisible"] == "5":
+            break
+        time.sleep(0.1)
+    os.kill(drain.pid, how)
+    _, err = drain.communicate(timeout=60)
+    assert drain.returncode == 130, err
+    assert err.strip() == "Interrupted; what was in hand is back on the queue."
+    time.sleep(11)  # the delay after which messages that were handed back are delivered again
+    assert len(pipeline.queue.take_all()) == 5

@@ -1,0 +1,185 @@
+"""`login-pipeline dev`: the real webserver, daemon and sensor, used through their API, and how they end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+
+from login_pipeline.local.ports import free_port, wait_until
+from login_pipeline.local.services import temporary_folder
+
+COMMAND = str(Path(sys.executable).with_name("login-pipeline"))
+SECONDS = 120.0
+
+pytestmark = pytest.mark.timeout(400)
+
+
+class Dev:
+    """A running `login-pipeline dev`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.output = folder / "output"
+        with self.output.open("wb") as output:
+            # A shell between us, so that its end can be told from the end of the command.
+            self.shell = subprocess.Popen(
+                ["/bin/sh", "-c", f"{COMMAND} dev --port {self.port}; true"],
+                stdout=output,
+                stderr=output,
+                env={**os.environ, "LOGIN_LOCAL_DIR": str(folder)},
+                start_new_session=True,
+            )
+        started = wait_until(self.is_up, seconds=SECONDS, still_possible=lambda: self.shell.poll() is None)
+        assert started, self.output.read_text()
+
+    def is_up(self) -> bool:
+        return "Dagster UI" in self.output.read_text()
+
+    def processes(self) -> dict[int, str]:
+        """Command lines of all that belongs to it, by process: what names its folder or port, and its children."""
+        ps = ["/bin/ps", "-ww", "-eo", "pid=,ppid=,args="]
+        table = [row.split(None, 2) for row in subprocess.check_output(ps, text=True).splitlines()]
+        ours = {pid for pid, _, args in table if str(self.folder) in args or f"port {self.port}" in args}
+        for _ in range(8):  # generations
+            ours |= {pid for pid, parent, _ in table if parent in ours}
+        return {int(pid): args for pid, _, args in table if pid in ours and int(pid) != self.shell.pid}
+
+    def pid(self) -> int:
+        """The process of the command itself."""
+        return next(
+            pid for pid, args in self.processes().items() if args.endswith(f"login-pipeline dev --port {self.port}")
+        )
+
+    def ends(self) -> bool:
+        return wait_until(lambda: not self.processes(), seconds=SECONDS, still_possible=lambda: True)
+
+    def settings(self) -> dict[str, str]:
+        shell = f". {self.folder}/env && env -0"
+        output = subprocess.run(["/bin/sh", "-c", shell], capture_output=True, text=True, check=True).stdout
+        return dict(line.split("=", 1) for line in output.split("\0") if "=" in line)
+
+    def login_pipeline(self, *arguments: str) -> str:
+        environment = {**os.environ, **self.settings()}
+        return subprocess.run([COMMAND, *arguments], env=environment, capture_output=True, text=True, check=True).stdout
+
+    def graphql(self, query: str, **variables: Any) -> Any:
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = Request(f"http://127.0.0.1:{self.port}/graphql", body, {"Content-Type": "application/json"})
+        with urlopen(request, timeout=60) as answer:  # noqa: S310 - our own server on loopback
+            result = json.loads(answer.read())
+        assert "errors" not in result, result["errors"]
+        return result["data"]
+
+    def materialize(self, *assets: str) -> tuple[str, list[str]]:
+        """Presses Materialize on these assets; returns the run's status and what its failed steps say."""
+        selector = {"repositoryLocationName": "login_pipeline.definitions", "repositoryName": "__repository__"}
+        parameters = {
+            "selector": {
+                **selector,
+                "pipelineName": "__ASSET_JOB",
+                "assetSelection": [{"path": [asset]} for asset in assets],
+            },
+            "runConfigData": {},
+            "mode": "default",
+        }
+        launched = self.graphql(LAUNCH, parameters=parameters)["launchPipelineExecution"]
+        assert "run" in launched, launched
+        run_id = launched["run"]["runId"]
+        assert wait_until(lambda: self.status(run_id) in ENDED, seconds=SECONDS, still_possible=lambda: True)
+        events = self.graphql(EVENTS, runId=run_id)["logsForRun"]["events"]
+        return self.status(run_id), [event["failureMetadata"]["description"] for event in events if event.get("error")]
+
+    def status(self, run_id: str) -> str:
+        return str(
+            self.graphql("query($runId: ID!) { runOrError(runId: $runId) { ... on Run { status } } }", runId=run_id)[
+                "runOrError"
+            ]["status"]
+        )
+
+    def login_job_runs(self) -> list[str]:
+        query = 'query { runsOrError(filter: {pipelineName: "login_job"}) { ... on Runs { results { status } } } }'
+        return [run["status"] for run in self.graphql(query)["runsOrError"]["results"]]
+
+
+ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
+LAUNCH = """
+mutation($parameters: ExecutionParams!) {
+  launchPipelineExecution(executionParams: $parameters) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+  }
+}"""
+STATUS = "query($runId: ID!) { runOrError(runId: $runId) { ... on Run { status } } }"
+EVENTS = """
+query($runId: ID!) {
+  logsForRun(runId: $runId) { ... on EventConnection { events {
+    ... on ExecutionStepFailureEvent { error { className } failureMetadata { description } }
+  } } }
+}"""
+
+
+@contextmanager
+def running() -> Iterator[Dev]:
+    with temporary_folder() as folder:
+        dev = Dev(folder)
+        try:
+            yield dev
+        finally:
+            if dev.processes():
+                os.kill(dev.pid(), signal.SIGTERM)
+            assert dev.ends(), dev.processes()
+
+
+def test_person_at_the_ui_can_materialize_and_the_sensor_drains() -> None:
+    with running() as dev:
+        everything = ("raw_sqs_messages", "masked_logins", "quarantined_logins", "user_logins_table")
+        assert dev.materialize(*everything) == ("SUCCESS", [])
+
+        for alone in everything:
+            status, sentences = dev.materialize(alone)
+            assert status == "FAILURE"
+            assert len(sentences) == 1
+            assert sentences[0].endswith("launch login_job, or materialize all the assets together")
+
+        dev.login_pipeline("send", "--sample", "100")
+        drained = wait_until(lambda: "SUCCESS" in dev.login_job_runs(), seconds=SECONDS, still_possible=lambda: True)
+        assert drained, dev.output.read_text()
+        checks = json.loads(dev.login_pipeline("check", "--json"))
+        assert checks["passed"]
+        assert checks["checks"][1]["metadata"]["rows"] == 96
+
+        os.kill(dev.pid(), signal.SIGINT)
+        assert dev.ends(), dev.processes()
+        assert "Stopped; the data stays for the next time." in dev.output.read_text()
+
+
+@pytest.mark.parametrize("victim", ["login-pipeline", "its parent"])
+def test_nothing_is_left_after_a_kill(victim: str) -> None:
+    with running() as dev:
+        pid = dev.pid() if victim == "login-pipeline" else dev.shell.pid
+        os.kill(pid, signal.SIGKILL)
+        dev.shell.wait()
+        assert dev.ends(), dev.processes()
+
+
+def test_port_that_is_taken_is_one_sentence(capfd: pytest.CaptureFixture[str]) -> None:
+    import socket
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        ended = subprocess.run([COMMAND, "dev", "--port", str(port)], check=False)
+    assert ended.returncode == 2
+    assert (
+        capfd.readouterr().err
+        == f"Port {port} on 127.0.0.1 is in use; name another: login-pipeline dev --port {port + 1}\n"
+    )
