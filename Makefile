@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test lint format lock clean
+.PHONY: help install demo dev test test-localstack lint format lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -30,6 +30,9 @@ dev: $(INSTALLED) ## the same services under the Dagster UI on http://127.0.0.1:
 test: $(INSTALLED) ## run the tests against a real PostgreSQL and a real SQS-speaking server
 	@$(BIN)/python -m pytest
 
+test-localstack: $(INSTALLED) ## the same tests against LocalStack 4.4.0 and the system's PostgreSQL
+	@$(BIN)/python deploy/localstack/run_with_localstack.py $(BIN)/python -m pytest
+
 lint: $(INSTALLED) ## ruff (lint and format) and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -39,9 +42,14 @@ format: $(INSTALLED) ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-lock: $(INSTALLED) ## resolve the dependencies anew, for every platform and Python from 3.11 on
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
-	  --custom-compile-command "make lock" --upgrade --all-extras pyproject.toml requirements-build.in -o requirements.lock
+UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --no-strip-extras --custom-compile-command "make lock" --upgrade
 
-clean: ## remove the virtual environment and the local services' data
-	rm -rf $(VENV) .login-pipeline
+lock: $(INSTALLED) ## resolve the dependencies anew, for every platform and Python from 3.11 on
+	@$(UV_COMPILE) --all-extras pyproject.toml requirements-build.in -o requirements.lock
+	@$(UV_COMPILE) --extra ui pyproject.toml requirements-build.in -o requirements-production.lock
+	@$(UV_COMPILE) --exclude-newer 2025-05-20 deploy/localstack/requirements.in -o deploy/localstack/requirements.lock
+
+clean: ## remove the virtual environments and the local services' data
+	@test ! -L .login-pipeline/postgresql || rm -rf "$$(readlink .login-pipeline/postgresql)"
+	rm -rf $(VENV) .venv-localstack .login-pipeline

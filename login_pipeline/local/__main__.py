@@ -1,9 +1,10 @@
 """Runs a command with the embedded services: `python -m login_pipeline.local [--temporary] COMMAND ...`."""
 
 import argparse
+import signal
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.local.services import local_services, pipeline_environment, temporary_folder
@@ -15,14 +16,19 @@ def main() -> int:
     parser.add_argument("--temporary", action="store_true", help="with empty services, forgotten afterwards")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
-    with ExitStack() as stack:
+    command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    if not command:
+        parser.error("name a command")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt), ExitStack() as stack:
         folder = stack.enter_context(temporary_folder()) if arguments.temporary else None
         try:
             settings = stack.enter_context(local_services(folder))
         except ConfigurationError as error:
             sys.stderr.write(f"{error}\n")
             return 2
-        return subprocess.run(arguments.command, env=pipeline_environment(settings), check=False).returncode
+        return subprocess.run(command, env=pipeline_environment(settings), check=False).returncode
+    return 130
 
 
 if __name__ == "__main__":

@@ -1,0 +1,135 @@
+"""The embedded services: what they keep, who may use them, and how they end."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from login_pipeline.local.ports import is_listening, wait_until
+from login_pipeline.local.postgres import LocalPostgres
+from login_pipeline.local.services import local_services, temporary_folder
+from login_pipeline.local.sqs import LocalSqs
+
+RUN = [sys.executable, "-m", "login_pipeline.local", "--temporary"]
+
+
+def test_messages_and_rows_are_there_at_the_next_start() -> None:
+    with temporary_folder() as folder:
+        sqs = LocalSqs(folder / "sqs")
+        sqs.create_queue("kept")
+        _send(sqs, "a message")
+        sqs.stop()
+        again = LocalSqs(folder / "sqs")
+        assert _receive(again) == "a message"
+        again.stop()
+
+        postgres = LocalPostgres(folder / "postgresql")
+        _execute(postgres, "CREATE TABLE kept AS SELECT 7 AS number")
+        postgres.stop()
+        postgres = LocalPostgres(folder / "postgresql")
+        assert _execute(postgres, "SELECT number FROM kept") == [(7,)]
+        postgres.stop()
+
+
+def test_database_asks_for_a_password() -> None:
+    with temporary_folder() as folder:
+        postgres = LocalPostgres(folder / "postgresql")
+        with pytest.raises(psycopg2.OperationalError, match="password"):
+            psycopg2.connect(postgres.url("postgres").replace("login_pipeline:", "login_pipeline:wrong"))
+        postgres.stop()
+
+
+def test_folder_that_the_server_s_account_cannot_reach_is_no_obstacle() -> None:
+    with temporary_folder() as folder:
+        folder.chmod(0o700)
+        postgres = LocalPostgres(folder / "postgresql")
+        assert _execute(postgres, "SELECT 1") == [(1,)]
+        postgres.stop()
+        link = folder / "postgresql"
+        if link.is_symlink():  # only as root, where the server runs as another account
+            subprocess.run(["/bin/rm", "-r", str(link.resolve())], check=True)
+
+
+def test_secrets_are_for_this_user_only() -> None:
+    with temporary_folder() as folder, local_services(folder):
+        for name in ("masking_key", "postgresql/password"):
+            assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
+        assert stat.S_IMODE((folder / "sqs").stat().st_mode) == 0o700
+
+
+def test_services_that_run_already_are_one_sentence() -> None:
+    with temporary_folder() as folder, local_services(folder):
+        environment = {**os.environ, "LOGIN_LOCAL_DIR": str(folder)}
+        command = [sys.executable, "-m", "login_pipeline.local", "true"]
+        second = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert second.returncode == 2
+    assert second.stderr.startswith(f"The local services of {folder} are in use by process {os.getpid()}; ")
+    assert len(second.stderr.splitlines()) == 1
+
+
+def test_exit_code_of_the_command_is_passed_on() -> None:
+    assert subprocess.run([*RUN, "sh", "-c", "exit 7"], check=False).returncode == 7
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_servers_end_when_their_owner_is_killed(how: signal.Signals) -> None:
+    show = "echo $LOGIN_DATABASE_URL $AWS_ENDPOINT_URL_SQS; sleep 60"
+    with temporary_folder() as folder:
+        command = [sys.executable, "-m", "login_pipeline.local", "sh", "-c", show]
+        environment = {**os.environ, "LOGIN_LOCAL_DIR": str(folder)}
+        owner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0, env=environment)
+        assert owner.stdout is not None
+        database, endpoint = owner.stdout.readline().split()
+        ports = [int(database.split(":")[-1].split("/")[0]), int(endpoint.split(":")[-1])]
+        assert all(is_listening(port) for port in ports)
+        os.kill(owner.pid, how)
+        owner.wait()
+        assert wait_until(lambda: not any(map(is_listening, ports)), seconds=30, still_possible=lambda: True)
+        os.killpg(owner.pid, signal.SIGKILL)  # the sleeping shell
+
+
+def test_server_that_cannot_start_is_one_sentence(tmp_path: Path) -> None:
+    with temporary_folder() as folder:
+        (folder / "data").mkdir()
+        (folder / "data" / "PG_VERSION").write_text("9.1\n")
+        with pytest.raises(Exception, match=r"The embedded PostgreSQL does not start; .*server.log says why"):
+            LocalPostgres(folder)
+
+
+def _send(sqs: LocalSqs, body: str) -> None:
+    client = _client(sqs)
+    client.send_message(QueueUrl=sqs.create_queue("kept"), MessageBody=body)
+
+
+def _receive(sqs: LocalSqs) -> str:
+    client = _client(sqs)
+    answer = client.receive_message(QueueUrl=sqs.create_queue("kept"), WaitTimeSeconds=1)
+    return str(answer["Messages"][0]["Body"])
+
+
+def _client(sqs: LocalSqs):  # type: ignore[no-untyped-def]
+    import boto3
+
+    settings = sqs.sdk_environment()
+    return boto3.client(
+        "sqs",
+        endpoint_url=sqs.endpoint,
+        region_name=settings["AWS_REGION"],
+        aws_access_key_id=settings["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=settings["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+def _execute(postgres: LocalPostgres, statement: str) -> list[tuple[object, ...]]:
+    connection = psycopg2.connect(postgres.url("postgres"))
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description and not statement.startswith("CREATE") else []
+    finally:
+        connection.close()
