@@ -40,7 +40,7 @@ def _facts(asset: dg.AssetsDefinition, *deps: dg.AssetsDefinition, **description
 def masked_logins_checks(raw_sqs_messages: pd.DataFrame, masked_logins: pd.DataFrame) -> Iterator[dg.AssetCheckResult]:
     """Holds the batch's masks against the values they came from, in memory."""
     misfits = count_misfits(masked_logins)
-    yield _result("columns_fit_the_table", not misfits, misfits=misfits)
+    yield _result("columns_fit_the_table", not misfits, misfits=sum(misfits.values()), by_rule=misfits)
 
     clear = _clear_values(raw_sqs_messages, masked_logins)
     in_clear = sum(_values_in_clear(masked_logins[column], clear) for column in MASKED)

@@ -3,10 +3,13 @@
 import dagster as dg
 
 from login_pipeline import assets, checks, jobs, sensors
+from login_pipeline.redaction import redact_errors
 from login_pipeline.resources.masking import MaskingResource
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.run_memory import RunMemory
+
+redact_errors()
 
 defs = dg.Definitions(
     assets=[

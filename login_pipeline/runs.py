@@ -73,13 +73,13 @@ def _plain(metadata: Any) -> dict[str, Any]:
 
 
 def _sentence(event: dg.DagsterEvent) -> str:
-    """Our own errors' sentence; of any other only its class, because its message may quote data."""
-    failure = event.step_failure_data
-    if failure.user_failure_data is not None and failure.user_failure_data.description:
-        return failure.user_failure_data.description
-    return f"Step {event.step_key} failed with {_error_class(event)}; what was not loaded is back on the queue"
+    """Our own errors' sentence. What another error says is withheld: it may quote data."""
+    failure = event.step_failure_data.user_failure_data
+    if failure is not None and failure.description:
+        return failure.description
+    return f"Step {event.step_key} failed unexpectedly, as shown above; what was not loaded is back on the queue"
 
 
-def _error_class(event: dg.DagsterEvent) -> str:
+def _error_class(event: dg.DagsterEvent) -> str | None:
     error = event.step_failure_data.error
-    return (error.cls_name if error is not None else None) or "an unknown error"
+    return error.cls_name if error is not None else None

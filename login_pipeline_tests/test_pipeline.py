@@ -1,6 +1,5 @@
 """login_job, from a real queue to a real table."""
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -170,11 +169,50 @@ def test_rows_of_before_the_pipeline_are_kept_and_agree_with_the_inbox(pipeline:
     assert pipeline.run("user_logins_checks_job").passed
 
 
-def test_no_message_is_in_what_dagster_stores(pipeline: Pipeline) -> None:
-    fields = {"user_id": "u", "app_version": "1", "device_type": "ios", "ip": "203.0.113.77", "device_id": "sentinel-1"}
-    pipeline.queue.send(json.dumps(fields), json.dumps({**fields, "ip": "sentinel-2"}), '{"sentinel-3": 1')
+SENTINELS = ("203.0.113.77", "sentinel-1", "sentinel-2", "sentinel-3")
+
+
+def send_sentinels(pipeline: Pipeline, body: Body) -> None:
+    valid = body(ip="203.0.113.77", device_id="sentinel-1")
+    pipeline.queue.send(valid, body(ip="sentinel-2"), '{"sentinel-3": 1')
+
+
+def stored(pipeline: Pipeline) -> str:
+    """All that Dagster keeps of its runs."""
+    runs = pipeline.instance.get_runs()
+    return "".join(str(entry) for run in runs for entry in pipeline.instance.all_logs(run.run_id))
+
+
+def test_no_message_is_in_what_dagster_stores(pipeline: Pipeline, body: Body) -> None:
+    send_sentinels(pipeline, body)
     assert pipeline.run().failures == []
-    stored = [str(entry) for run in pipeline.instance.get_runs() for entry in pipeline.instance.all_logs(run.run_id)]
-    assert stored
-    for sentinel in ("203.0.113.77", "sentinel-1", "sentinel-2", "sentinel-3"):
-        assert not [entry for entry in stored if sentinel in entry]
+    assert "user_logins_table" in stored(pipeline)
+    assert [sentinel for sentinel in SENTINELS if sentinel in stored(pipeline)] == []
+
+
+def test_error_that_quotes_a_message_is_neither_stored_nor_logged(
+    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def quote(raw: object, _masks: object) -> None:
+        raise ValueError(f"cannot mask {raw['body'].tolist()}")  # type: ignore[index]
+
+    send_sentinels(pipeline, body)
+    monkeypatch.setattr("login_pipeline.assets.mask_logins", quote)
+    run = pipeline.run()
+    assert run.failures == [
+        "Step masked_logins failed unexpectedly, as shown above; what was not loaded is back on the queue"
+    ]
+    shown = capfd.readouterr().err
+    assert "ValueError" in shown
+    assert "in masked_logins" in shown
+    assert [sentinel for sentinel in SENTINELS if sentinel in stored(pipeline) + shown] == []
+
+
+def test_refused_row_is_neither_stored_nor_logged(
+    pipeline: Pipeline, body: Body, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.run()
+    pipeline.database.query("ALTER TABLE user_logins ADD CHECK (user_id <> 'sentinel-4')")
+    pipeline.queue.send(body(user_id="sentinel-4"))
+    assert "check_violation" in pipeline.run().failures[0]
+    assert "sentinel-4" not in stored(pipeline) + capfd.readouterr().err

@@ -17,6 +17,10 @@ from login_pipeline.local.ports import HOST, is_listening, wait_until
 from login_pipeline.local.services import environment_file, local_folder, local_services, pipeline_environment
 
 START_SECONDS = 120.0
+_ENVIRONMENT = {
+    "LOGIN_SENSOR_ENABLED": "true",
+    "PYTHONWARNINGS": "ignore:Function `dev_command`",  # `dg dev` asks for a project folder, which need not be here
+}
 
 
 def dev(port: int) -> int:
@@ -50,7 +54,7 @@ def _dagster(settings: dict[str, str], port: int) -> Iterator[guard.Guard]:
         [sys.executable, *command, "--module-name", "login_pipeline.definitions"],
         log=None,  # the terminal: what Dagster prints about an error is not for the disk
         stop_signal=signal.SIGINT,
-        env=pipeline_environment({"LOGIN_SENSOR_ENABLED": "true", **settings}),
+        env=pipeline_environment({**_ENVIRONMENT, **settings}),
     )
     try:
         yield dagster
