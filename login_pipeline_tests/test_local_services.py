@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from login_pipeline.local import guard
 from login_pipeline.local.ports import is_listening, wait_until
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import local_services, temporary_folder
@@ -82,15 +83,39 @@ def test_servers_end_when_their_owner_is_killed(how: signal.Signals) -> None:
     with temporary_folder() as folder:
         command = [sys.executable, "-m", "login_pipeline.local", "sh", "-c", show]
         environment = {**os.environ, "LOGIN_LOCAL_DIR": str(folder)}
-        owner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0, env=environment)
-        assert owner.stdout is not None
-        database, endpoint = owner.stdout.readline().split()
-        ports = [int(database.split(":")[-1].split("/")[0]), int(endpoint.split(":")[-1])]
-        assert all(is_listening(port) for port in ports)
-        os.kill(owner.pid, how)
-        owner.wait()
-        assert wait_until(lambda: not any(map(is_listening, ports)), seconds=30, still_possible=lambda: True)
-        os.killpg(owner.pid, signal.SIGKILL)  # the sleeping shell
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0, env=environment) as owner:
+            assert owner.stdout is not None
+            database, endpoint = owner.stdout.readline().split()
+            ports = [int(database.split(":")[-1].split("/")[0]), int(endpoint.split(":")[-1])]
+            assert all(is_listening(port) for port in ports)
+            os.kill(owner.pid, how)
+            owner.wait()
+            assert wait_until(lambda: not any(map(is_listening, ports)), seconds=30, still_possible=lambda: True)
+            os.killpg(owner.pid, signal.SIGKILL)  # the sleeping shell
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_servers_listen_on_loopback_only() -> None:
+    def listeners() -> set[str]:
+        """Local addresses of listening sockets, in hexadecimal."""
+        lines = [
+            line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()
+        ]
+        return {fields[1] for fields in lines if fields[3] == "0A"}
+
+    before = listeners()
+    with temporary_folder() as folder, local_services(folder):
+        opened = listeners() - before
+    assert len(opened) == 2
+    assert {address.split(":")[0] for address in opened} == {"0100007F"}
+
+
+def test_guard_passes_on_the_exit_code_of_a_server_that_ends_by_itself(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    server = guard.start(["/bin/sh", "-c", "exit 3"], log=log, stop_signal=signal.SIGTERM, env={"PATH": os.defpath})
+    assert server.wait() == 3
+    guard.stop(server)
+    assert log.read_text() == ""
 
 
 def test_server_that_cannot_start_is_one_sentence(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def _installed_localstack() -> Path:
     if stamp.exists() and stamp.stat().st_mtime >= LOCK.stat().st_mtime:
         return python
     base = os.environ.get("LOCALSTACK_PYTHON", sys.executable)
-    sys.stderr.write(f"Setting up {VENV.name} with the locked LocalStack (two minutes, once) ...\n")
+    sys.stderr.write(f"Setting up {VENV.name} with the locked LocalStack (about a minute, once) ...\n")
     _install([base, "-m", "venv", "--clear", str(VENV)])
     pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--require-hashes"]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as build_backend:

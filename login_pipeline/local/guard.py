@@ -88,7 +88,7 @@ def main(stop_signal: signal.Signals, uid: int, gid: int, command: list[str]) ->
 
 
 def _end_with_owner() -> None:
-    sys.stdin.buffer.read()
+    os.read(0, 1)  # not sys.stdin: Python could not end while this thread holds its lock
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -74,6 +74,8 @@ def _environment(folder: Path) -> dict[str, str]:
         "GATEWAY_PORT": "4566",  # part of the names under which messages are kept, so it never changes
         "MINISTACK_REGION": REGION,
         "SERVICES": "sqs",
+        "IOT_MTLS_ENABLED": "0",  # would listen on every interface
+        "SFTP_ENABLED": "0",
         "PERSIST_STATE": "1",
         "STATE_DIR": str(folder / "state"),
         "LOG_LEVEL": "WARNING",  # no message body is ever logged
