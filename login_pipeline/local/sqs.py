@@ -43,27 +43,38 @@ class LocalSqs:
 
     def sdk_environment(self) -> dict[str, str]:
         """What makes the AWS SDK call this server."""
-        return {
-            "AWS_ENDPOINT_URL_SQS": self.endpoint,
-            "AWS_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
-        }
+        return sdk_environment(self.endpoint)
 
     def create_queue(self, name: str) -> str:
         """Creates the queue where it does not exist; returns its URL."""
-        client = boto3.client(
-            "sqs",
-            endpoint_url=self.endpoint,
-            region_name=REGION,
-            aws_access_key_id="local",
-            aws_secret_access_key="local",  # noqa: S106 - no secret: the server is on loopback and asks for none
-        )
-        return client.create_queue(QueueName=name)["QueueUrl"]
+        return create_queue(self.endpoint, name)
 
     def stop(self) -> None:
         """Shuts the server down and waits until it has written its messages."""
         guard.stop(self._guard)
+
+
+def sdk_environment(endpoint: str) -> dict[str, str]:
+    """What makes the AWS SDK call a server on this machine, which takes any credentials."""
+    return {
+        "AWS_ENDPOINT_URL_SQS": endpoint,
+        "AWS_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+    }
+
+
+def create_queue(endpoint: str, name: str) -> str:
+    """Creates the queue on such a server where it does not exist; returns its URL."""
+    sdk = sdk_environment(endpoint)
+    client = boto3.client(
+        "sqs",
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id=sdk["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=sdk["AWS_SECRET_ACCESS_KEY"],
+    )
+    return client.create_queue(QueueName=name)["QueueUrl"]
 
 
 def _environment(folder: Path) -> dict[str, str]:
