@@ -2,10 +2,10 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3
 import dagster as dg
@@ -123,11 +123,10 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
             QueueError: not one could be deleted.
         """
         handles = list(receipt_handles)
-        url = self._settings.require("queue_url")
-        failed = call_in_batches(
-            lambda entries: self._client.delete_message_batch(QueueUrl=url, Entries=entries),
+        failed = self._in_batches(
+            "queue_url",
+            self._client.delete_message_batch,
             [{"Id": str(index), "ReceiptHandle": handle} for index, handle in enumerate(handles)],
-            threads=self.threads,
         )
         self._in_hand -= {handle for index, handle in enumerate(handles) if str(index) not in failed}
         codes = _counted(failed.values())
@@ -148,11 +147,10 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
             ConfigurationError: LOGIN_DEAD_LETTER_QUEUE_URL is not set.
             QueueError: some could not be moved; they stay on the login queue.
         """
-        url = self._settings.require("dead_letter_queue_url")
-        failed = call_in_batches(
-            lambda entries: self._client.send_message_batch(QueueUrl=url, Entries=entries),
+        failed = self._in_batches(
+            "dead_letter_queue_url",
+            self._client.send_message_batch,
             [{"Id": str(index), **letter} for index, letter in enumerate(dead_letters)],
-            threads=self.threads,
         )
         moved = [handle for index, handle in enumerate(receipt_handles) if str(index) not in failed]
         not_deleted = self.delete(moved)
@@ -168,14 +166,13 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
         """Makes what the run still has in hand visible again soon. What fails comes back by its timeout."""
         if not self._in_hand:
             return
-        url = self._settings.require("queue_url")
-        call_in_batches(
-            lambda entries: self._client.change_message_visibility_batch(QueueUrl=url, Entries=entries),
+        self._in_batches(
+            "queue_url",
+            self._client.change_message_visibility_batch,
             [
                 {"Id": str(index), "ReceiptHandle": handle, "VisibilityTimeout": HAND_BACK_DELAY}
                 for index, handle in enumerate(self._in_hand)
             ],
-            threads=self.threads,
         )
         self._in_hand = set()
 
@@ -185,11 +182,10 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
         Returns:
             The error code of each body that SQS refused, by its position.
         """
-        url = self._settings.require("queue_url")
-        failed = call_in_batches(
-            lambda entries: self._client.send_message_batch(QueueUrl=url, Entries=entries),
-            ({"Id": str(index), "MessageBody": body} for index, body in enumerate(bodies)),
-            threads=self.threads,
+        failed = self._in_batches(
+            "queue_url",
+            self._client.send_message_batch,
+            [{"Id": str(index), "MessageBody": body} for index, body in enumerate(bodies)],
         )
         return {int(index): code for index, code in failed.items()}
 
@@ -212,6 +208,11 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
         with self._queue(setting, "GetQueueAttributes") as url:
             answer = self._client.get_queue_attributes(QueueUrl=url, AttributeNames=_COUNTS)
         return QueueDepth(*(int(answer["Attributes"].get(count, 0)) for count in _COUNTS))
+
+    def _in_batches(self, setting: str, call: Callable[..., Mapping[str, Any]], entries: list[Entry]) -> dict[str, str]:
+        """Calls one of SQS's batch operations on the queue that `setting` names; the failed entries' codes."""
+        url = self._settings.require(setting)
+        return call_in_batches(lambda batch: call(QueueUrl=url, Entries=batch), entries, threads=self.threads)
 
     @contextmanager
     def _queue(self, setting: str, operation: str) -> Iterator[str]:
