@@ -6,12 +6,13 @@ run cannot finish goes back to the queue when it ends (resources/sqs.py).
 
 import time
 from collections import Counter
+from typing import Any
 
 import dagster as dg
 import pandas as pd
 
 from login_pipeline.columns import NAMES, table_schema
-from login_pipeline.errors import RunError
+from login_pipeline.errors import QueueError, RunError
 from login_pipeline.login_batch import mask_logins, raw_messages, rejected_messages
 from login_pipeline.preflight import check_surroundings
 from login_pipeline.resources.masking import MaskingResource
@@ -125,19 +126,24 @@ def quarantined_logins(
     started = time.monotonic()
     rejected = rejected_messages(raw_sqs_messages, masked_logins)
     letter_columns = (rejected[name] for name in ("message_id", "sent_timestamp", "body", "reason"))
-    deleted = queue.quarantine(
+    moved = queue.quarantine(
         [dead_letter(*message) for message in zip(*letter_columns, strict=True)],
         rejected["receipt_handle"].tolist(),
     )
-    return dg.MaterializeResult(
-        value=rejected[["message_id", "reason"]],
-        metadata={
-            "dagster/row_count": len(rejected),
-            "reasons": dict(Counter(rejected["reason"])),
-            "deleted": deleted,
-            "seconds": _seconds_since(started),
-        },
-    )
+    figures: dict[str, Any] = {
+        "dagster/row_count": len(rejected) - sum(moved.not_sent.values()),
+        "reasons": dict(Counter(rejected["reason"])),
+        "deleted": moved.deleted,
+        "seconds": _seconds_since(started),
+    }
+    if moved.not_sent:
+        raise QueueError(
+            f"{sum(moved.not_sent.values())} malformed messages could not be moved to the dead-letter queue "
+            f"({', '.join(moved.not_sent)}) and stay on the login queue; check LOGIN_DEAD_LETTER_QUEUE_URL and the "
+            "permission sqs:SendMessage",
+            figures,
+        )
+    return dg.MaterializeResult(value=rejected[["message_id", "reason"]], metadata=figures)
 
 
 @dg.asset(
@@ -161,16 +167,22 @@ def user_logins_table(
     rows = masked_logins[[*NAMES, "message_id"]].itertuples(index=False, name=None)
     loaded = database.load(rows, seconds=queue.seconds_to_load())
     not_deleted = queue.delete(masked_logins["receipt_handle"])
+    deleted = len(masked_logins) - sum(not_deleted.values())
+    figures = {
+        "loaded": loaded.rows,
+        "duplicates": loaded.duplicates,
+        "deleted": deleted,
+        "seconds": _seconds_since(started),
+    }
     if not_deleted:
         context.log.warning(f"Loaded, but not deleted from the queue, by code: {not_deleted}; the inbox knows them")
-    return dg.MaterializeResult(
-        metadata={
-            "loaded": loaded.rows,
-            "duplicates": loaded.duplicates,
-            "deleted": len(masked_logins) - sum(not_deleted.values()),
-            "seconds": _seconds_since(started),
-        },
-    )
+    if not_deleted and not deleted:
+        raise QueueError(
+            f"SQS deleted none of {len(masked_logins)} loaded messages ({', '.join(not_deleted)}); they are delivered "
+            "again and get no second row; check the permission sqs:DeleteMessage and the network",
+            figures,
+        )
+    return dg.MaterializeResult(metadata=figures)
 
 
 def _refuse_a_part_of_the_job(context: dg.AssetExecutionContext) -> None:
@@ -185,17 +197,11 @@ def _refuse_a_part_of_the_job(context: dg.AssetExecutionContext) -> None:
 
 
 def _preview(logins: pd.DataFrame) -> str:
-    """The first rows as a Markdown table. Dagster keeps it, so it leaves out who logged in."""
-    names = [name for name in NAMES if name != "user_id"]
+    """The first rows as a Markdown table. Dagster keeps it, so it has none of the text that a sender wrote."""
+    names = ["masked_ip", "masked_device_id", "app_version", "create_date"]
     lines = [" | ".join(names), " | ".join("---" for _ in names)]
-    lines += [" | ".join(map(_cell, row)) for row in logins[names].head(PREVIEW_ROWS).to_numpy()]
+    lines += [" | ".join(map(str, row)) for row in logins[names].head(PREVIEW_ROWS).to_numpy()]
     return "\n".join(f"| {line} |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    """Text that cannot leave its cell, whatever a sender put into it."""
-    text = "NULL" if value is None else str(value)
-    return "".join(char if char.isalnum() or char in ".-_ " else "?" for char in text)
 
 
 def _age(raw: pd.DataFrame) -> float:

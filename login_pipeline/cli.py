@@ -22,7 +22,7 @@ def cli() -> None:
     r"""Moves login events from an Amazon SQS queue into PostgreSQL with their personal data masked.
 
     \b
-    Exit codes: 0 done; 1 a run or a check failed; 2 the configuration is wrong.
+    Exit codes: 0 done; 1 a run or a check failed; 2 the configuration is wrong; 130 interrupted.
     """
 
 
@@ -35,7 +35,13 @@ def demo() -> None:
 
 
 @cli.command()
-@click.option("--port", default=3000, show_default=True, help="Port of the Dagster UI, on 127.0.0.1.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=3000,
+    show_default=True,
+    help="Port of the Dagster UI, on 127.0.0.1.",
+)
 def dev(port: int) -> None:
     """Run the embedded services under the Dagster UI, with the sensor on, until Ctrl-C."""
     from login_pipeline.local.dev import dev as serve
@@ -69,8 +75,12 @@ def drain(as_json: bool) -> None:
     from login_pipeline.runs import dagster_instance
     from login_pipeline.terminal import drain_progress, show_drain
 
-    with dagster_instance() as instance, drain_progress() as progress:
-        totals = run_until_empty(instance, progress)
+    try:
+        with dagster_instance() as instance, drain_progress() as progress:
+            totals = run_until_empty(instance, progress)
+    except KeyboardInterrupt:
+        click.echo("Interrupted; what was in hand is back on the queue.", err=True)
+        sys.exit(INTERRUPTED)
     if as_json:
         click.echo(json.dumps(totals.figures()))
     else:
@@ -126,5 +136,5 @@ def main() -> None:
         click.echo(error.sentence, err=True)
         sys.exit(FAILED)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted; what was in hand is back on the queue.", err=True)
+        click.echo("Interrupted.", err=True)
         sys.exit(INTERRUPTED)

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from login_pipeline.errors import LoginPipelineError, QueueError
+from login_pipeline.interrupts import Interrupts
 from login_pipeline.preflight import check_surroundings
 from login_pipeline.resources.masking import MaskingResource
 from login_pipeline.resources.postgres import LoginDatabaseResource
@@ -65,25 +66,33 @@ def drain(instance: dg.DagsterInstance, progress: Progress) -> Totals:
 
     Raises:
         ConfigurationError: the surroundings are wrong; nothing was received.
+        KeyboardInterrupt: SIGINT or SIGTERM came; what was in hand is back on the queue.
     """
     queue = LoginQueueResource()
     check_surroundings(queue, LoginDatabaseResource(), MaskingResource())
     started = time.monotonic()
     totals = Totals()
     progress(totals, queue.depth())
+    with Interrupts() as interrupts:
+        _run_until_empty(totals, instance, queue, progress, interrupts)
+    totals.seconds = round(time.monotonic() - started, 3)
+    return totals
+
+
+def _run_until_empty(
+    totals: Totals, instance: dg.DagsterInstance, queue: LoginQueueResource, progress: Progress, interrupts: Interrupts
+) -> None:
     while not totals.failures:
         last = run("login_job", instance)
         totals.add(last)
-        depth = queue.depth()
-        progress(totals, depth)
+        interrupts.raise_if_any()
         ran_dry = last.metadata.get("raw_sqs_messages", {}).get("queue_ran_dry", False)
         try:
+            progress(totals, queue.depth())
             if ran_dry and not totals.failures and _is_empty(queue, partial(progress, totals)):
                 break
         except LoginPipelineError as error:
             totals.failures.append(error.sentence)
-    totals.seconds = round(time.monotonic() - started, 3)
-    return totals
 
 
 def _is_empty(queue: LoginQueueResource, waiting: Callable[[QueueDepth], None]) -> bool:

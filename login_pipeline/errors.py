@@ -5,14 +5,17 @@ DAGSTER_REDACT_USER_CODE_ERRORS=1. So a message names settings, message ids, cod
 message body, a value from one, or a credential.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
 
 
 class LoginPipelineError(dg.Failure):
-    """Something went wrong, and the sentence says what to do about it."""
+    """Something went wrong, and the sentence says what to do about it; `figures` say what was done before."""
 
-    def __init__(self, sentence: str) -> None:
-        super().__init__(description=sentence, allow_retries=False)
+    def __init__(self, sentence: str, figures: Mapping[str, Any] | None = None) -> None:
+        super().__init__(description=sentence, metadata=figures, allow_retries=False)
         self.sentence = sentence
 
     def __str__(self) -> str:

@@ -4,6 +4,7 @@ import dagster as dg
 
 from login_pipeline.assets import masked_logins, quarantined_logins, raw_sqs_messages, user_logins_table
 from login_pipeline.checks import masked_logins_checks, user_logins_table_checks
+from login_pipeline.settings import read_load_settings
 
 login_job = dg.define_asset_job(
     "login_job",
@@ -23,5 +24,8 @@ user_logins_checks_job = dg.define_asset_job(
 user_logins_checks_schedule = dg.ScheduleDefinition(
     job=user_logins_checks_job,
     cron_schedule="17 * * * *",
+    default_status=(
+        dg.DefaultScheduleStatus.RUNNING if read_load_settings().sensor_enabled else dg.DefaultScheduleStatus.STOPPED
+    ),
     description="Checks the table every hour.",
 )

@@ -17,6 +17,8 @@ FIELDS = frozenset({"user_id", "app_version", "device_type", "ip", "locale", "de
 DEVICE_ID_MAX_LENGTH = 128
 """Characters. The table holds only the mask, which has to fit its 256 characters by every method."""
 INT4_MAX = 2**31 - 1
+STORED_IN_CLEAR = frozenset({"user_id", "device_type", "locale"})
+"""What a sender writes into the table as it is: it must not be an ip."""
 
 _TAGS = r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*"
 _APP_VERSION = re.compile(rf"(0|[1-9][0-9]*)(?:\.[0-9]+){{0,3}}(?:-{_TAGS})?(?:\+{_TAGS})?")
@@ -106,7 +108,19 @@ def _text(message: dict[str, Any], field: str, max_length: int | None) -> str:
         raise _RejectedError(f"too_long.{field}")
     if "\x00" in value or not _is_unicode(value):  # PostgreSQL stores neither
         raise _RejectedError(f"bad_character.{field}")
+    if field in STORED_IN_CLEAR and _is_ip(value):
+        raise _RejectedError(f"ip_in_clear.{field}")
     return value
+
+
+def _is_ip(value: str) -> bool:
+    if "." not in value and ":" not in value:
+        return False
+    try:
+        ipaddress.ip_address(value.strip())
+    except ValueError:
+        return False
+    return True
 
 
 def _is_unicode(value: str) -> bool:

@@ -1,13 +1,14 @@
 """Runs the jobs in this process, for the command line: each run's figures, and why it failed."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import dagster as dg
 
 from login_pipeline.definitions import defs
+from login_pipeline.errors import ConfigurationError
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """A failed run is told in one sentence; the rest is in the Dagster instance."""
@@ -36,13 +37,26 @@ class Run(NamedTuple):
 
 @contextmanager
 def dagster_instance() -> Iterator[dg.DagsterInstance]:
-    """The instance in DAGSTER_HOME, so that its UI shows the runs; one in memory where there is none."""
-    if os.getenv("DAGSTER_HOME"):
-        with dg.DagsterInstance.get() as instance:
-            yield instance
-    else:
-        with dg.DagsterInstance.ephemeral() as instance:
-            yield instance
+    """The instance in DAGSTER_HOME, so that its UI shows the runs; one in memory where there is none.
+
+    Raises:
+        ConfigurationError: DAGSTER_HOME names no instance that can be used.
+    """
+    with _instance() as instance:
+        yield instance
+
+
+def _instance() -> dg.DagsterInstance:
+    home = os.getenv("DAGSTER_HOME")
+    if not home:
+        return dg.DagsterInstance.ephemeral()
+    try:
+        return dg.DagsterInstance.get()
+    except Exception as error:
+        raise ConfigurationError(
+            f"DAGSTER_HOME={home} does not hold a Dagster instance that can be used ({type(error).__name__}); correct "
+            "it and its dagster.yaml, or unset it to run without"
+        ) from None
 
 
 def run(job_name: str, instance: dg.DagsterInstance) -> Run:
@@ -65,19 +79,26 @@ def run(job_name: str, instance: dg.DagsterInstance) -> Run:
         event.step_materialization_data.materialization for event in result.all_events if event.is_step_materialization
     ]
     metadata = {each.asset_key.to_user_string(): _plain(each.metadata) for each in materializations}
-    return Run(metadata, checks, [_sentence(event) for event in failed_steps])
+    for event in failed_steps:
+        failure = event.step_failure_data.user_failure_data
+        if event.step_key and failure is not None:
+            metadata[event.step_key] = _plain(failure.metadata)
+    return Run(metadata, checks, [_sentence(event, checks) for event in failed_steps])
 
 
 def _plain(metadata: Any) -> dict[str, Any]:
     return {name: value.value for name, value in metadata.items()}
 
 
-def _sentence(event: dg.DagsterEvent) -> str:
+def _sentence(event: dg.DagsterEvent, checks: Sequence[CheckResult]) -> str:
     """Our own errors' sentence. What another error says is withheld: it may quote data."""
     failure = event.step_failure_data.user_failure_data
     if failure is not None and failure.description:
         return failure.description
-    return f"Step {event.step_key} failed unexpectedly, as shown above; what was not loaded is back on the queue"
+    if _error_class(event) == "DagsterAssetCheckFailedError":
+        failed = ", ".join(check.name for check in checks if not check.passed)
+        return f"Asset checks failed: {failed}; nothing was changed after them"
+    return f"Step {event.step_key} failed unexpectedly; where it came from is shown above"
 
 
 def _error_class(event: dg.DagsterEvent) -> str | None:

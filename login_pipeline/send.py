@@ -4,7 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
+from login_pipeline.errors import QueueError
 from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.resources.sqs_batches import ENTRY_FAULTS
 
 WINDOW = 1000
 """Lines that are read before they are sent, so that a file of any size takes little memory."""
@@ -23,7 +25,7 @@ def send_lines(lines: Iterable[bytes]) -> Sent:
 
     Raises:
         ConfigurationError: the queue cannot be used as configured; nothing was sent.
-        QueueError: SQS does not answer.
+        QueueError: SQS refuses whatever is sent.
     """
     queue = LoginQueueResource()
     queue.depth()
@@ -32,6 +34,11 @@ def send_lines(lines: Iterable[bytes]) -> Sent:
     while window := list(islice(numbered, WINDOW)):
         bodies = dict(_bodies(window, sent))
         refused = queue.send(list(bodies.values()))
+        if len(refused) == len(bodies) > 0 and not ENTRY_FAULTS & set(refused.values()):
+            raise QueueError(
+                f"SQS takes no message ({refused[0]}); {sent.messages} were sent, none from line {window[0][0]} on; "
+                "check the permission sqs:SendMessage and the network"
+            )
         numbers = list(bodies)
         sent.messages += len(bodies) - len(refused)
         sent.refused |= {numbers[position]: f"SQS refused it ({code})" for position, code in refused.items()}

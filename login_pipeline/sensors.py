@@ -12,7 +12,7 @@ from login_pipeline.assets import login_queue
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.jobs import login_job
 from login_pipeline.resources.sqs import LoginQueueResource, QueueDepth
-from login_pipeline.settings import read_settings
+from login_pipeline.settings import Settings, read_load_settings, read_settings
 
 ACTIVE_STATUSES = [
     dg.DagsterRunStatus.QUEUED,
@@ -33,7 +33,7 @@ LONGEST_PAUSE = timedelta(minutes=15)
     job=login_job,
     minimum_interval_seconds=10,
     default_status=(
-        dg.DefaultSensorStatus.RUNNING if read_settings().sensor_enabled else dg.DefaultSensorStatus.STOPPED
+        dg.DefaultSensorStatus.RUNNING if read_load_settings().sensor_enabled else dg.DefaultSensorStatus.STOPPED
     ),
     description="Starts a run of login_job for each batch on the queue, up to LOGIN_MAX_CONCURRENT_RUNS at once.",
 )
@@ -44,14 +44,21 @@ def queue_depth_sensor(context: dg.SensorEvaluationContext, queue: LoginQueueRes
         depth = queue.depth()
     except LoginPipelineError as error:
         return dg.SensorResult(skip_reason=error.sentence)
-    active = len(_active_runs(context.instance))
-    wanted = min(math.ceil(depth.visible / settings.batch_size), settings.max_concurrent_runs)
-    reason = _pause(_last_runs(context.instance), datetime.now(UTC)) or _skip_reason(depth, wanted, active)
+    active = _active_runs(context.instance)
+    wanted = _wanted_runs(depth, active, settings)
+    reason = _pause(_last_runs(context.instance), datetime.now(UTC)) or _skip_reason(depth, wanted, len(active))
     return dg.SensorResult(
-        run_requests=[] if reason else [dg.RunRequest(str(uuid.uuid4())) for _ in range(wanted - active)],
+        run_requests=[] if reason else [dg.RunRequest(str(uuid.uuid4())) for _ in range(wanted)],
         skip_reason=reason,
-        asset_events=[_observation(depth, active)],
+        asset_events=[_observation(depth, len(active))],
     )
+
+
+def _wanted_runs(depth: QueueDepth, active: Sequence[dg.RunRecord], settings: Settings) -> int:
+    """One for each batch that can be received and no run is on its way to; started runs have their messages."""
+    on_their_way = sum(run.dagster_run.status is not dg.DagsterRunStatus.STARTED for run in active)
+    batches = math.ceil(depth.visible / settings.batch_size)
+    return min(batches - on_their_way, settings.max_concurrent_runs - len(active))
 
 
 def _active_runs(instance: dg.DagsterInstance) -> Sequence[dg.RunRecord]:
@@ -85,7 +92,7 @@ def _pause(last_runs: Sequence[dg.RunRecord], now: datetime) -> str | None:
 def _skip_reason(depth: QueueDepth, wanted: int, active: int) -> str | None:
     if not depth.visible:
         return f"The queue has no messages to receive ({depth.in_flight} in flight, {depth.delayed} delayed)"
-    if wanted <= active:
+    if wanted <= 0:
         return f"{active} runs are at work on {depth.visible} messages"
     return None
 

@@ -5,7 +5,8 @@ The AWS SDK reads its own variables too (credentials, profiles, roles, AWS_ENDPO
 
 import re
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -24,6 +25,9 @@ _QUEUE_URL = re.compile(r"https?://[^/\s]+/\S+")
 _QUEUE_URL_REGION = re.compile(r"https://(?:sqs\.([a-z0-9-]+)|([a-z0-9-]+)\.queue)\.amazonaws\.com")
 
 
+AnySettings = TypeVar("AnySettings", bound="LoadSettings")
+
+
 class MaskingMethod(StrEnum):
     """How ip and device_id are masked."""
 
@@ -31,12 +35,22 @@ class MaskingMethod(StrEnum):
     SHA256 = "sha256"
 
 
-class Settings(BaseSettings):
-    """The settings of one process. Times are in seconds, sizes in messages."""
+class LoadSettings(BaseSettings):
+    """What Dagster needs to know when it loads definitions, before any run."""
 
     model_config = SettingsConfigDict(
         env_prefix="LOGIN_", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
     )
+
+    sensor_enabled: bool = Field(
+        False,
+        description="Whether queue_depth_sensor and the hourly checks are on when Dagster first sees them.",
+        examples=["true"],
+    )
+
+
+class Settings(LoadSettings):
+    """The settings of one process. Times are in seconds, sizes in messages."""
 
     queue_url: str | None = Field(
         None,
@@ -98,11 +112,6 @@ class Settings(BaseSettings):
         description="Seconds that a ReceiveMessage call waits for messages.",
         examples=["2"],
     )
-    sensor_enabled: bool = Field(
-        False,
-        description="Whether queue_depth_sensor is on when Dagster first sees it.",
-        examples=["true"],
-    )
     local_dir: str = Field(
         ".login-pipeline",
         description="Folder of the embedded services' data (demo, dev and tests only).",
@@ -120,13 +129,21 @@ class Settings(BaseSettings):
     def _is_a_queue_url(cls, url: str | None) -> str | None:
         if url is not None and not _QUEUE_URL.fullmatch(url):
             raise ValueError("is not the URL of a queue")
+        if url is not None and url.endswith(".fifo"):
+            raise ValueError("is a FIFO queue; name a standard queue")
         return url
 
     @field_validator("database_url")
     @classmethod
     def _is_a_libpq_url(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+        """Refused here where libpq would take a part of the password for the host, and quote it."""
+        if url is None:
+            return url
+        parts = urlsplit(url.get_secret_value())
+        if parts.scheme not in ("postgresql", "postgres"):
             raise ValueError("is not a libpq URL")
+        if parts.netloc.count("@") > 1 or "@" in parts.path + parts.query + parts.fragment:
+            raise ValueError("the user or the password has a character that must be percent-encoded, such as %40 for @")
         return url
 
     @model_validator(mode="after")
@@ -137,6 +154,11 @@ class Settings(BaseSettings):
                 f"LOGIN_BATCH_SIZE x LOGIN_MAX_CONCURRENT_RUNS is {self.batch_size:,} x "
                 f"{self.max_concurrent_runs:,} = {in_flight:,} messages in flight, more than the "
                 f"{IN_FLIGHT_BUDGET:,} that are safe below the queue's limit of {MAX_IN_FLIGHT:,}; lower one of them"
+            )
+        if self.receive_deadline < 4 * self.long_poll:
+            raise ValueError(
+                f"LOGIN_RECEIVE_DEADLINE is {self.receive_deadline} s, less than four times LOGIN_LONG_POLL "
+                f"({self.long_poll} s): a run could not tell that the queue is empty; raise it"
             )
         if self.receive_deadline * 2 > self.visibility_timeout:
             raise ValueError(
@@ -189,8 +211,21 @@ def read_settings() -> Settings:
     Raises:
         ConfigurationError: a value cannot be used; the sentence names the variable, never a secret.
     """
+    return _read(Settings)
+
+
+def read_load_settings() -> LoadSettings:
+    """Those that Dagster needs when it loads definitions; another wrong setting does not keep it from that.
+
+    Raises:
+        ConfigurationError: as `read_settings`.
+    """
+    return _read(LoadSettings)
+
+
+def _read(settings: type[AnySettings]) -> AnySettings:
     try:
-        return Settings()
+        return settings()
     except ValidationError as error:
         raise ConfigurationError(_sentence(error)) from None
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from login_pipeline.checks import masked_logins_checks
+from login_pipeline.checks import masked_logins_checks, user_logins_table_checks
 from login_pipeline.login_batch import mask_logins, raw_messages
 from login_pipeline.masking import Masks, hmac_sha256_masks
 from login_pipeline_tests.conftest import Pipeline
@@ -84,6 +84,13 @@ def test_device_id_that_looks_like_a_mask_fails_in_clear(body: Body) -> None:
     assert failed(raw, masked) == ["masked_values_hold_no_clear_value"]
 
 
+def test_mask_that_another_message_has_as_its_device_id_passes(body: Body) -> None:
+    """Else two crafted messages could keep a queue from ever being loaded."""
+    bodies = [body(ip="198.51.100.9"), body(device_id=MASKS.ip("198.51.100.9").split(".")[1])]
+    raw = raw_messages([(f"id-{n}", f"receipt-{n}", 0, 1, text) for n, text in enumerate(bodies)])
+    assert failed(raw, mask_logins(raw, MASKS).logins) == []
+
+
 def test_equal_values_with_different_masks_fail(raw: pd.DataFrame, masked: pd.DataFrame) -> None:
     masked.at[2, "masked_ip"] = MASKS.ip("something else")
     assert failed(raw, masked) == ["equal_values_have_equal_masks"]
@@ -144,14 +151,21 @@ def test_rows_that_disagree_with_the_inbox_fail(loaded: Pipeline, change: str) -
 
 @pytest.mark.parametrize("column", ["masked_ip", "masked_device_id", "user_id", "device_type", "locale"])
 def test_ip_in_clear_in_any_row_fails(loaded: Pipeline, column: str) -> None:
-    loaded.database.query(f"UPDATE user_logins SET {column} = '192.0.2.1' WHERE locale IS NULL")  # noqa: S608
-    assert failed_on_table(loaded) == ["rows_hold_no_ip_in_clear"]
+    for ip in ("192.0.2.1", " 192.0.2.1 ", "2001:DB8::1", "::1", "1:2:3:4:5:6:7:8"):
+        loaded.database.query(f"UPDATE user_logins SET {column} = %s WHERE locale IS NULL", ip)  # noqa: S608
+        assert failed_on_table(loaded) == ["rows_hold_no_ip_in_clear"], ip
+        loaded.database.query(f"UPDATE user_logins SET {column} = NULL")  # noqa: S608
 
 
-@pytest.mark.parametrize("column", ["masked_ip", "masked_device_id"])
-def test_ipv6_in_clear_in_a_masked_column_fails(loaded: Pipeline, column: str) -> None:
-    loaded.database.query(f"UPDATE user_logins SET {column} = '2001:db8::1'")  # noqa: S608
-    assert failed_on_table(loaded) == ["rows_hold_no_ip_in_clear"]
+def test_text_that_only_looks_like_an_ip_passes(loaded: Pipeline) -> None:
+    for text in ("1.2.3", "1.2.3.400", "12:34:56", "a:b", "user 192.0.2.1"):
+        loaded.database.query("UPDATE user_logins SET user_id = %s", text)
+        assert failed_on_table(loaded) == [], text
+
+
+def test_every_check_blocks() -> None:
+    for checks in (masked_logins_checks, user_logins_table_checks):
+        assert all(spec.blocking for spec in checks.check_specs)
 
 
 def test_date_in_the_future_fails(loaded: Pipeline) -> None:

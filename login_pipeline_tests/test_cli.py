@@ -131,6 +131,7 @@ WRONG = [
     ({"LOGIN_MASKING_KEY": None}, "LOGIN_MASKING_KEY is not set; for example"),
     ({"LOGIN_MASKING_KEY": "changeme"}, "LOGIN_MASKING_KEY is not hexadecimal"),
     ({"LOGIN_BATCH_SIZE": "many"}, "LOGIN_BATCH_SIZE: "),
+    ({"AWS_ENDPOINT_URL_SQS": "http://127.0.0.1:9"}, "SQS does not answer at http://127.0.0.1:9"),
 ]
 
 
@@ -148,6 +149,15 @@ def test_wrong_configuration_is_exit_code_2_and_one_sentence_and_nothing_is_rece
     assert message["Attributes"]["ApproximateReceiveCount"] == "1"
 
 
+@pytest.mark.parametrize("home", ["/no/such/folder", "relative"])
+def test_wrong_dagster_home_is_exit_code_2(pipeline: Pipeline, command: Command, home: str) -> None:
+    pipeline.set(DAGSTER_HOME=home)
+    code, _, err = command("drain")
+    assert code == 2
+    assert err.startswith(f"DAGSTER_HOME={home} does not hold a Dagster instance")
+    assert len(err.splitlines()) == 1
+
+
 def test_table_with_other_columns_is_exit_code_2(pipeline: Pipeline, command: Command, body: Body) -> None:
     pipeline.queue.send(body())
     pipeline.database.query("CREATE TABLE user_logins (id integer)")
@@ -159,7 +169,7 @@ def test_table_with_other_columns_is_exit_code_2(pipeline: Pipeline, command: Co
 
 def test_check_of_a_table_that_is_not_there_is_exit_code_2(pipeline: Pipeline, command: Command) -> None:
     code, _, err = command("check")
-    assert (code, err.split(";")[0]) == (2, "There is no table user_logins in LOGIN_DATABASE_URL yet")
+    assert (code, err.split(";")[0]) == (2, "LOGIN_DATABASE_URL has no user_logins with its inbox yet")
 
 
 def test_doctor_finds_all_well(pipeline: Pipeline, command: Command) -> None:
@@ -167,6 +177,13 @@ def test_doctor_finds_all_well(pipeline: Pipeline, command: Command) -> None:
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == ["well"] * 5
     assert pipeline.environment["LOGIN_MASKING_KEY"] not in out
+
+
+def test_doctor_tells_a_wrong_value_too(pipeline: Pipeline, command: Command) -> None:
+    pipeline.set(LOGIN_BATCH_SIZE="many")
+    code, out, _ = command("doctor")
+    assert code == 2
+    assert out.startswith("WRONG  settings  LOGIN_BATCH_SIZE: ")
 
 
 def test_doctor_finds_each_thing_that_is_wrong_by_itself(pipeline: Pipeline, command: Command) -> None:

@@ -29,10 +29,10 @@ def test_definitions_load_without_any_setting() -> None:
 
 
 def test_wrong_setting_is_told_in_the_same_sentence_when_definitions_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOGIN_BATCH_SIZE", "many")
+    monkeypatch.setenv("LOGIN_SENSOR_ENABLED", "perhaps")
     checked = run("dg", "check", "defs")
     assert checked.returncode != 0
-    assert "LOGIN_BATCH_SIZE: " in checked.stdout + checked.stderr
+    assert "LOGIN_SENSOR_ENABLED: " in checked.stdout + checked.stderr
 
 
 def test_dg_launches_the_job(pipeline: Pipeline) -> None:

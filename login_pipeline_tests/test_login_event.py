@@ -40,6 +40,12 @@ def test_absent_null_and_blank_locale_are_the_same(body: Body, locale: object) -
     assert login(body(locale=locale)).locale is None
 
 
+@pytest.mark.parametrize("field", ["user_id", "device_type", "locale"])
+@pytest.mark.parametrize("ip", ["192.0.2.1", " 2001:DB8::1 "])
+def test_ip_in_a_field_that_is_stored_as_it_is_is_rejected(body: Body, field: str, ip: str) -> None:
+    assert reason(body(**{field: ip})) == f"ip_in_clear.{field}"
+
+
 def test_unknown_keys_are_ignored_and_counted(body: Body) -> None:
     assert login(body(colour="red", size=1)).unknown_keys == 2
 

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from login_pipeline.login_event import create_date
 from login_pipeline.masking import decode_key, hmac_sha256_masks
+from login_pipeline.runs import run
 from login_pipeline_tests.conftest import MASKING_KEY, Pipeline
 
 Body = Callable[..., str]
@@ -72,6 +75,7 @@ def test_message_that_was_in_the_dead_letter_queue_keeps_its_id_and_its_date(pip
     run = pipeline.run()
     assert run.failures == []
     assert [str(row[-1]) for row in pipeline.database.logins()] == ["2025-12-31"]
+    assert pipeline.queue.count() == 1  # its twin, on its way back
     assert pipeline.database.query("SELECT message_id FROM user_logins_inbox") == [("the-first-id",)]
 
 
@@ -118,7 +122,8 @@ def test_failed_check_loads_nothing_and_hands_the_messages_back(
     with monkeypatch.context() as leak:
         leak.setattr("login_pipeline.resources.masking.MaskingResource.masks", _no_masks)
         run = pipeline.run()
-    assert not run.passed
+    failed = "Asset checks failed: masked_values_hold_no_clear_value; nothing was changed after them"
+    assert run.failures == [failed]
     assert [check.name for check in run.checks if not check.passed] == ["masked_values_hold_no_clear_value"]
     assert pipeline.database.logins() == []
     assert len(pipeline.queue.take_all()) == 2
@@ -190,6 +195,15 @@ def test_no_message_is_in_what_dagster_stores(pipeline: Pipeline, body: Body) ->
     assert [sentinel for sentinel in SENTINELS if sentinel in stored(pipeline)] == []
 
 
+def test_nothing_that_a_run_writes_to_disk_holds_personal_data(pipeline: Pipeline, body: Body, tmp_path: Path) -> None:
+    send_sentinels(pipeline, body)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        assert run("login_job", instance).failures == []
+    written = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
+    assert any(b"user_logins_table" in content for content in written)
+    assert [sentinel for sentinel in SENTINELS if any(sentinel.encode() in content for content in written)] == []
+
+
 def test_error_that_quotes_a_message_is_neither_stored_nor_logged(
     pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -199,9 +213,7 @@ def test_error_that_quotes_a_message_is_neither_stored_nor_logged(
     send_sentinels(pipeline, body)
     monkeypatch.setattr("login_pipeline.assets.mask_logins", quote)
     run = pipeline.run()
-    assert run.failures == [
-        "Step masked_logins failed unexpectedly, as shown above; what was not loaded is back on the queue"
-    ]
+    assert run.failures == ["Step masked_logins failed unexpectedly; where it came from is shown above"]
     shown = capfd.readouterr().err
     assert "ValueError" in shown
     assert "in masked_logins" in shown

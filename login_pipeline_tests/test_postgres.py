@@ -1,7 +1,10 @@
 """The database resource against a real PostgreSQL."""
 
+import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from urllib.parse import urlsplit
 
 import psycopg2
 import pytest
@@ -57,6 +60,73 @@ def test_two_loads_of_the_same_messages_at_once_give_one_row_each(
         loaded = [load.result() for load in loads]
     assert sum(each.rows for each in loaded) == 500
     assert len(database.logins()) == 500
+
+
+def test_keys_are_inserted_in_order_so_that_two_loads_cannot_deadlock(
+    resource: LoginDatabaseResource, database: Database
+) -> None:
+    other = psycopg2.connect(database.url)
+    insert = "INSERT INTO user_logins_inbox (message_id) VALUES (%s)"
+    with ThreadPoolExecutor(1) as pool:
+        other.cursor().execute(insert, ["a"])
+        load = pool.submit(resource.load, [row("b"), row("a")], seconds=30)
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        while database.query(waiting) == [(0,)]:
+            time.sleep(0.05)
+        other.cursor().execute(insert, ["b"])  # the load waits for "a" and must not hold "b"
+        other.rollback()
+        assert load.result() == Loaded(rows=2, duplicates=0)
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "lacking"),
+    [
+        ("REVOKE INSERT ON user_logins FROM {role}", "INSERT on user_logins"),
+        ("REVOKE SELECT ON user_logins_inbox FROM {role}", "SELECT on user_logins_inbox"),
+        (
+            "ALTER TABLE user_logins_inbox ADD COLUMN other text",
+            "the columns of user_logins_inbox, which are other ones",
+        ),
+        (
+            "ALTER TABLE user_logins RENAME TO t; CREATE VIEW user_logins AS SELECT * FROM t; "
+            "GRANT ALL ON user_logins TO {role}",
+            "a table under the name user_logins, which is a view or the like",
+        ),
+    ],
+)
+def test_what_a_load_would_lack_is_found_before(
+    resource: LoginDatabaseResource, database: Database, monkeypatch: pytest.MonkeyPatch, change: str, lacking: str
+) -> None:
+    role = f"loader_{uuid.uuid4().hex}"
+    database.query(f"CREATE ROLE {role} LOGIN PASSWORD 'loader'")
+    database.query(f"GRANT SELECT, INSERT ON user_logins, user_logins_inbox TO {role}")
+    parts = urlsplit(database.url)
+    monkeypatch.setenv("LOGIN_DATABASE_URL", f"postgresql://{role}:loader@{parts.hostname}:{parts.port}{parts.path}")
+    try:
+        resource.prepare()
+        assert resource.load([row("a")], seconds=10) == Loaded(1, 0)
+        database.query(change.format(role=role))
+        with pytest.raises(ConfigurationError, match=f"lacks {lacking}"):
+            resource.prepare()
+    finally:
+        database.query(f"DROP OWNED BY {role}")
+        database.query(f"DROP ROLE {role}")
+
+
+def test_database_in_another_encoding_is_refused(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = urlsplit(database.url).path[1:]
+    connection = psycopg2.connect(database.url)
+    connection.autocommit = True
+    options = "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    connection.cursor().execute(f"CREATE DATABASE {name}_latin1 {options}")
+    monkeypatch.setenv("LOGIN_DATABASE_URL", f"{database.url}_latin1")
+    with pytest.raises(ConfigurationError, match="not encoded in UTF8"):
+        LoginDatabaseResource().prepare()
+    connection.cursor().execute(f"DROP DATABASE {name}_latin1")
+    connection.close()
 
 
 def test_empty_batch_loads_nothing(resource: LoginDatabaseResource) -> None:

@@ -61,12 +61,25 @@ def test_active_runs_count_towards_the_cap(pipeline: Pipeline, body: Body) -> No
     pipeline.set(LOGIN_BATCH_SIZE=10, LOGIN_MAX_CONCURRENT_RUNS=3)
     pipeline.queue.send(*(body() for _ in range(35)))
     add_run(pipeline, dg.DagsterRunStatus.STARTED)
-    add_run(pipeline, dg.DagsterRunStatus.NOT_STARTED)
+    add_run(pipeline, dg.DagsterRunStatus.STARTED)
     assert requests(tick(pipeline)) == 1
     add_run(pipeline, dg.DagsterRunStatus.STARTING)
     result = tick(pipeline)
     assert requests(result) == 0
     assert skip_reason(result) == "3 runs are at work on 35 messages"
+
+
+def test_runs_that_are_on_their_way_are_not_asked_for_again(pipeline: Pipeline, body: Body) -> None:
+    pipeline.set(LOGIN_BATCH_SIZE=10)
+    pipeline.queue.send(*(body() for _ in range(15)))
+    add_run(pipeline, dg.DagsterRunStatus.NOT_STARTED)
+    assert requests(tick(pipeline)) == 1
+
+
+def test_started_run_has_its_messages_and_does_not_hold_up_others(pipeline: Pipeline, body: Body) -> None:
+    pipeline.queue.send(body())
+    add_run(pipeline, dg.DagsterRunStatus.STARTED)
+    assert requests(tick(pipeline)) == 1
 
 
 def test_run_that_was_killed_without_a_word_does_not_block_for_ever(

@@ -31,6 +31,7 @@ def test_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) 
         ("LOGIN_VISIBILITY_TIMEOUT", "43201"),
         ("LOGIN_MASKING_METHOD", "md5"),
         ("LOGIN_QUEUE_URL", "logins"),
+        ("LOGIN_QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/1/logins.fifo"),
         ("LOGIN_DEAD_LETTER_QUEUE_URL", "arn:aws:sqs:eu-west-1:1:logins"),
         ("LOGIN_DATABASE_URL", "mysql://u:p@h/d"),
         ("LOGIN_LONG_POLL", "21"),
@@ -51,6 +52,18 @@ def test_secret_is_never_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert secret not in problem(monkeypatch, LOGIN_DATABASE_URL=f"mysql://u:{secret}@h/d")
     monkeypatch.setenv("LOGIN_DATABASE_URL", f"postgresql://u:{secret}@h/d")
     assert secret not in repr(read_settings())
+
+
+@pytest.mark.parametrize("password", ["se@cret", "se/cret@", "se?cret@", "se#cret@"])
+def test_password_that_libpq_would_quote_as_a_host_is_refused(monkeypatch: pytest.MonkeyPatch, password: str) -> None:
+    sentence = problem(monkeypatch, LOGIN_DATABASE_URL=f"postgresql://u:{password}x@h/d")
+    assert "must be percent-encoded" in sentence
+    assert "cret" not in sentence
+
+
+def test_receive_deadline_that_is_too_short_to_find_the_queue_empty_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = problem(monkeypatch, LOGIN_LONG_POLL="20", LOGIN_RECEIVE_DEADLINE="40")
+    assert sentence.startswith("LOGIN_RECEIVE_DEADLINE is 40 s")
 
 
 def test_more_messages_in_flight_than_a_queue_allows_are_refused_with_the_arithmetic(

@@ -1,12 +1,14 @@
 """The SQS resource against a real queue, and its batch calls against every answer that SQS can give."""
 
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from login_pipeline.errors import ConfigurationError, LoginPipelineError, QueueError, RunError
+from login_pipeline.errors import ConfigurationError, QueueError, RunError
 from login_pipeline.resources import sqs_batches
 from login_pipeline.resources.sqs import LoginQueueResource, QueueDepth
 from login_pipeline.resources.sqs_batches import call_in_batches, packed
@@ -30,6 +32,22 @@ def test_every_message_is_received_once_by_many_threads(pipeline: Pipeline, reso
     assert resource.depth() == QueueDepth(visible=0, in_flight=57, delayed=0)
 
 
+def test_received_messages_are_hidden_for_our_time_and_not_the_queue_s(
+    pipeline: Pipeline, resource: LoginQueueResource
+) -> None:
+    pipeline.queue.client.set_queue_attributes(QueueUrl=pipeline.queue.url, Attributes={"VisibilityTimeout": "1"})
+    pipeline.queue.send("body")
+    assert len(resource.receive().messages) == 1
+    time.sleep(2)
+    assert resource.depth() == QueueDepth(visible=0, in_flight=1, delayed=0)
+
+
+def test_queue_under_another_name_is_no_dead_letter_queue(pipeline: Pipeline) -> None:
+    pipeline.set(LOGIN_DEAD_LETTER_QUEUE_URL=pipeline.queue.url.replace("127.0.0.1", "localhost"))
+    with pytest.raises(ConfigurationError, match="names the same queue as LOGIN_QUEUE_URL"):
+        LoginQueueResource().check()
+
+
 def test_deleted_messages_are_gone(pipeline: Pipeline, resource: LoginQueueResource) -> None:
     pipeline.queue.send(*(f"body {n}" for n in range(23)))
     assert resource.delete(message.receipt_handle for message in resource.receive().messages) == {}
@@ -45,9 +63,8 @@ def test_receipt_handles_that_sqs_does_not_know_are_counted_by_code(
     assert pipeline.queue.count() == 0
 
 
-def test_deleting_nothing_at_all_is_an_error(pipeline: Pipeline, resource: LoginQueueResource) -> None:
-    with pytest.raises(QueueError, match="SQS deleted none of 2 messages"):
-        resource.delete(["no-such-handle", "nor-this"])
+def test_what_could_not_be_deleted_is_counted(pipeline: Pipeline, resource: LoginQueueResource) -> None:
+    assert sum(resource.delete(["no-such-handle", "nor-this"]).values()) == 2
 
 
 def test_what_is_still_in_hand_is_handed_back(
@@ -95,6 +112,9 @@ def test_body_that_sqs_refuses_does_not_cost_its_neighbours(pipeline: Pipeline, 
             "No AWS credentials were found",
         ),
         ({"AWS_ENDPOINT_URL_SQS": "http://127.0.0.1:9"}, "SQS does not answer at http://127.0.0.1:9"),
+        ({"AWS_ENDPOINT_URL_SQS": "localhost:4566"}, "AWS_ENDPOINT_URL_SQS is not the URL of an SQS endpoint"),
+        ({"AWS_REGION": "no/where"}, "AWS_REGION is not the name of a region"),
+        ({"AWS_SECRET_ACCESS_KEY": None}, "The AWS SDK cannot call SQS"),
     ],
 )
 def test_wrong_configuration_is_one_sentence(
@@ -102,7 +122,7 @@ def test_wrong_configuration_is_one_sentence(
 ) -> None:
     monkeypatch.setenv("HOME", "/nonexistent")
     pipeline.set(**settings)
-    with pytest.raises(LoginPipelineError, match=sentence) as error:
+    with pytest.raises(ConfigurationError, match=sentence) as error:
         LoginQueueResource(max_attempts=1).check()
     assert "\n" not in error.value.sentence
 
@@ -179,6 +199,16 @@ def test_call_that_fails_costs_its_own_entries_only() -> None:
     assert call_in_batches(calls, entries(12), threads=1) == dict.fromkeys(("10", "11"), "EndpointConnectionError")
 
 
+def test_calls_are_made_at_once() -> None:
+    together = threading.Barrier(4, timeout=10)
+
+    def call(_: Sequence[Any]) -> dict[str, Any]:
+        together.wait()
+        return {}
+
+    assert call_in_batches(call, entries(40), threads=4) == {}
+
+
 def test_batches_hold_ten_entries_and_256_kib() -> None:
     small = [{"Id": str(n), "MessageBody": "x"} for n in range(21)]
     assert [len(batch) for batch in packed(small)] == [10, 10, 1]
@@ -197,6 +227,19 @@ def test_message_that_came_twice_is_kept_once_with_its_newest_receipt_handle() -
         ("id-1", "new"),
         ("id-2", "handle"),
     ]
+
+
+def test_long_polls_are_made_at_once() -> None:
+    together = threading.Barrier(4, timeout=10)
+    numbers = iter(range(1000))
+
+    def receive(_: int) -> list[Message]:
+        number = next(numbers)
+        if 1 <= number <= 4:
+            together.wait()  # raises when the other three do not come
+        return [message(number)] if number <= 4 else []
+
+    assert len(receive_batch(receive, batch_size=100, threads=4, deadline=5).messages) == 5
 
 
 def test_error_after_the_first_messages_ends_the_receiving_and_keeps_them() -> None:

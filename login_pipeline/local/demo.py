@@ -10,7 +10,7 @@ import click
 from login_pipeline.columns import NAMES
 from login_pipeline.drain import drain
 from login_pipeline.local.sample_messages import sample_messages
-from login_pipeline.local.services import local_services, pipeline_environment
+from login_pipeline.local.services import local_services
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.runs import dagster_instance, run
@@ -28,9 +28,7 @@ def demo() -> int:
         ConfigurationError: the services do not start.
     """
     with local_services() as settings:
-        environment = pipeline_environment(settings)
-        os.environ.clear()
-        os.environ.update(environment)
+        os.environ.update(settings)
         _title("A PostgreSQL and an SQS-speaking server run, on 127.0.0.1")
         sent = send_lines(body.encode() for body in sample_messages(MESSAGES))
         click.echo(f"{sent.messages} sample messages sent, some of them malformed on purpose")
@@ -49,7 +47,7 @@ def demo() -> int:
             _title("The asset checks on the whole table")
             checked = run("user_logins_checks_job", instance)
             show_checks(checked.checks)
-        click.echo(_where_everything_is(checked.checks[1].metadata["rows"] if checked.checks else 0))
+        click.echo(_where_everything_is(LoginDatabaseResource().count_rows()))
     for sentence in (*totals.failures, *checked.failures):
         click.echo(sentence, err=True)
     _what_next()

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -73,7 +74,7 @@ def _answers(port: int) -> bool:
 
 
 def _announce(port: int) -> None:
-    here = "login-pipeline"
+    command = Path(sys.executable).with_name("login-pipeline")
     click.echo(f"Dagster UI        http://{HOST}:{port}   (Ctrl-C stops everything)")
-    click.echo(f"another terminal  . {local_folder()}/env && {here} send --sample 100")
+    click.echo(f"another terminal  . {local_folder()}/env && {command} send --sample 100")
     click.echo("                  queue_depth_sensor sees the messages within 10 s and starts login_job")

@@ -19,6 +19,7 @@ from login_pipeline.settings import read_settings
 
 QUEUE = "logins"
 DEAD_LETTER_QUEUE = "logins-dead-letter"
+ENVIRONMENT = "env"
 LOCK_SECONDS = 30.0
 """How long to wait for services that are shutting down."""
 
@@ -37,7 +38,11 @@ def local_services(folder: Path | None = None) -> Iterator[dict[str, str]]:
         ConfigurationError: they run already, or cannot be started.
     """
     folder = folder or local_folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"LOGIN_LOCAL_DIR={folder} cannot be made: {error.strerror}; name another") from None
+    leave_accounts_behind()
     with ExitStack() as stack:
         lock = stack.enter_context(_locked(folder))
         queue_server = LocalSqs(folder / "sqs", keep_open=(lock,))
@@ -70,15 +75,21 @@ def local_folder() -> Path:
     return Path(read_settings().local_dir).absolute()
 
 
+def leave_accounts_behind() -> None:
+    """Takes out of this process's environment what would lead the SDK and libpq anywhere but to our services."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "PG")) or name.lower().endswith("_proxy"):
+            del os.environ[name]
+
+
 def pipeline_environment(settings: dict[str, str]) -> dict[str, str]:
-    """This process's environment with `settings` in it, and without the AWS account that it may be set to."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    return {**own, **settings}
+    """This process's environment with `settings` in it."""
+    return {**os.environ, **settings}
 
 
 def environment_file(folder: Path, settings: dict[str, str]) -> Path:
     """Writes the settings as a file that a shell can read, for this user only."""
-    file = folder / "env"
+    file = folder / ENVIRONMENT
     file.touch(mode=0o600)
     file.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items()))
     return file
@@ -99,12 +110,13 @@ def _locked(folder: Path) -> Iterator[int]:
         if not wait_until(lock, seconds=LOCK_SECONDS, still_possible=lambda: not _is_alive(_owner(file))):
             raise ConfigurationError(
                 f"The local services of {folder} are in use by process {_owner(file)}; stop it, or set LOGIN_LOCAL_DIR "
-                f"to another folder, or use them from here: . {folder}/env"
+                "to another folder"
             )
         file.seek(0)
         file.truncate()
         file.write(str(os.getpid()))
         file.flush()
+        (folder / ENVIRONMENT).unlink(missing_ok=True)  # of one that was killed
         yield file.fileno()
 
 

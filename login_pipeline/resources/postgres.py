@@ -15,6 +15,9 @@ from login_pipeline.errors import ConfigurationError, DatabaseError
 from login_pipeline.settings import read_settings
 from login_pipeline.sql import statements
 
+PREPARE_SECONDS = 30
+"""It takes no time, unless another run is stuck in it."""
+
 _ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 """What COPY's text format gives a meaning. Source: PostgreSQL documentation, COPY, "Text Format"."""
 
@@ -41,7 +44,10 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
             DatabaseError: the database refused for another reason.
         """
         with self.transaction() as cursor:
+            _limit_time(cursor, PREPARE_SECONDS)
             cursor.execute(statements("inbox")["lock"])
+            cursor.execute(statements("user_logins")["encoding"])
+            _require(cursor.fetchone() == ("UTF8",), "The database is not encoded in UTF8; make one that is")
             if not self._columns(cursor):
                 cursor.execute(statements("user_logins")["create"])
             self._check_columns(cursor)
@@ -49,6 +55,9 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
             if cursor.fetchone() != (True,):
                 cursor.execute(statements("inbox")["create"])
                 cursor.execute(statements("inbox")["count_rows_before_the_inbox"])
+            cursor.execute(statements("inbox")["lacking"])
+            lacking = [what for (what,) in cursor.fetchall()]
+            _require(not lacking, f"The role in LOGIN_DATABASE_URL lacks {', '.join(lacking)}; grant it")
 
     def load(self, rows: Iterable[Row], *, seconds: float) -> Loaded:
         """Inserts the rows whose message the inbox does not have yet, and all their keys, in one transaction.
@@ -67,7 +76,7 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
             count += 1
         lines.seek(0)
         with self.transaction() as cursor:
-            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(int(seconds * 1000))])
+            _limit_time(cursor, seconds)
             cursor.execute(statements("load")["stage"])
             cursor.copy_expert(statements("load")["copy"], lines)
             cursor.execute(statements("load")["load"])
@@ -86,15 +95,19 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
             return self._columns(cursor)
 
     def require_table(self) -> None:
-        """Returns when there is a table user_logins.
+        """Returns when user_logins and the inbox are there.
 
         Raises:
             ConfigurationError: there is none yet, or no database.
         """
-        if not self.columns():
-            raise ConfigurationError(
-                "There is no table user_logins in LOGIN_DATABASE_URL yet; `login-pipeline drain` creates it"
-            )
+        with self.transaction() as cursor:
+            cursor.execute(statements("inbox")["exists"])
+            there = cursor.fetchone() == (True,) and bool(self._columns(cursor))
+        _require(there, "LOGIN_DATABASE_URL has no user_logins with its inbox yet; `login-pipeline drain` creates them")
+
+    def count_rows(self) -> int:
+        """How many rows user_logins has; reads the whole table."""
+        return self.ask("user_logins", "count")[0]
 
     def where(self) -> str:
         """Host, port and database that the URL names, without the user and the password."""
@@ -128,7 +141,15 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
     def _connect(self) -> extensions.connection:
         url = read_settings().require("database_url")
         try:
-            return psycopg2.connect(url, connect_timeout=self.connect_timeout, application_name="login-pipeline")
+            return psycopg2.connect(
+                url,
+                connect_timeout=self.connect_timeout,
+                application_name="login-pipeline",
+                client_encoding="UTF8",
+                keepalives_idle=30,  # a server that is gone is noticed within a minute
+                keepalives_interval=10,
+                keepalives_count=3,
+            )
         except psycopg2.ProgrammingError:
             raise ConfigurationError(
                 "LOGIN_DATABASE_URL is not a URL that libpq reads; for example LOGIN_DATABASE_URL="
@@ -168,6 +189,15 @@ def column_problems(actual: Sequence[tuple[str, str]]) -> list[str]:
     return missing + other + extra + order
 
 
+def _limit_time(cursor: extensions.cursor, seconds: float) -> None:
+    cursor.execute(statements("load")["limit_time"], {"milliseconds": max(1, int(seconds * 1000))})  # 0 is no limit
+
+
+def _require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise ConfigurationError(sentence)
+
+
 def _copy_line(row: Row) -> str:
     return "\t".join(r"\N" if value is None else str(value).translate(_ESCAPED) for value in row) + "\n"
 
@@ -182,7 +212,8 @@ def _refused(error: psycopg2.Error) -> DatabaseError | ConfigurationError:
     code = error.pgcode
     if code is None:
         return DatabaseError(
-            "The connection to the database broke; the transaction is rolled back and the messages go back"
+            "The connection to the database broke; a load that it cut off may be committed or not, and the inbox knows "
+            "which when the messages are delivered again"
         )
     name = errorcodes.lookup(code).lower()
     constraint = f", constraint {error.diag.constraint_name}" if error.diag.constraint_name else ""
@@ -192,6 +223,5 @@ def _refused(error: psycopg2.Error) -> DatabaseError | ConfigurationError:
             "INSERT on user_logins and user_logins_inbox, and TEMPORARY on the database"
         )
     return DatabaseError(
-        f"PostgreSQL refused a statement ({name}, SQLSTATE {code}{constraint}); the transaction is rolled back and "
-        "the messages go back to the queue"
+        f"PostgreSQL refused a statement ({name}, SQLSTATE {code}{constraint}); its transaction is rolled back"
     )

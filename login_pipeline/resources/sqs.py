@@ -13,7 +13,7 @@ from botocore.config import Config
 from dagster_aws.utils import ResourceWithBoto3Configuration
 from pydantic import Field, PrivateAttr
 
-from login_pipeline.errors import QueueError, RunError
+from login_pipeline.errors import ConfigurationError, RunError
 from login_pipeline.resources.sqs_batches import Entry, call_in_batches
 from login_pipeline.resources.sqs_errors import explain_sqs_errors
 from login_pipeline.resources.sqs_messages import Message
@@ -42,6 +42,13 @@ class QueueDepth(NamedTuple):
     visible: int
     in_flight: int
     delayed: int
+
+
+class Moved(NamedTuple):
+    """Messages that were sent to the dead-letter queue and deleted, and how many were not sent, by error code."""
+
+    deleted: int
+    not_sent: dict[str, int]
 
 
 class LoginQueueResource(ResourceWithBoto3Configuration):
@@ -74,8 +81,11 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
             ConfigurationError: a queue, the region or the credentials are missing or wrong.
             QueueError: SQS does not answer.
         """
-        self.depth()
-        self.dead_letter_depth()
+        if self._attributes("queue_url", ["QueueArn"]) == self._attributes("dead_letter_queue_url", ["QueueArn"]):
+            raise ConfigurationError(
+                "LOGIN_DEAD_LETTER_QUEUE_URL names the same queue as LOGIN_QUEUE_URL: malformed messages would go "
+                "round for ever; name a queue of its own"
+            )
 
     def depth(self) -> QueueDepth:
         """How many messages are on the login queue; raises as `check` does."""
@@ -89,14 +99,12 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
         """Receives one batch of LOGIN_BATCH_SIZE messages at most; raises as `check` does."""
         settings = self._settings
         self._stale_at = time.monotonic() + STALE * settings.visibility_timeout
-        batch = receive_batch(
+        return receive_batch(
             self._receive_once,
             batch_size=settings.batch_size,
             threads=self.threads,
             deadline=settings.receive_deadline,
         )
-        self._in_hand = {message.receipt_handle for message in batch.messages}
-        return batch
 
     def seconds_to_load(self) -> float:
         """Seconds left in which what was received may be loaded.
@@ -116,11 +124,7 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
         """Deletes messages that are loaded or moved, for good.
 
         Returns:
-            How many could not be deleted, by SQS's error code. They are delivered again, and the inbox knows
-            them then.
-
-        Raises:
-            QueueError: not one could be deleted.
+            How many could not be deleted, by SQS's error code. They are delivered again.
         """
         handles = list(receipt_handles)
         failed = self._in_batches(
@@ -129,38 +133,22 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
             [{"Id": str(index), "ReceiptHandle": handle} for index, handle in enumerate(handles)],
         )
         self._in_hand -= {handle for index, handle in enumerate(handles) if str(index) not in failed}
-        codes = _counted(failed.values())
-        if handles and len(failed) == len(handles):
-            raise QueueError(
-                f"SQS deleted none of {len(handles)} messages ({', '.join(codes)}); they are delivered again and "
-                "get no second row; check the permission sqs:DeleteMessage and the network"
-            )
-        return codes
+        return dict(Counter(failed.values()))
 
-    def quarantine(self, dead_letters: Sequence[Entry], receipt_handles: Sequence[str]) -> int:
+    def quarantine(self, dead_letters: Sequence[Entry], receipt_handles: Sequence[str]) -> Moved:
         """Puts each message on the dead-letter queue, and deletes from the login queue those that arrived there.
-
-        Returns:
-            How many it deleted from the login queue.
 
         Raises:
             ConfigurationError: LOGIN_DEAD_LETTER_QUEUE_URL is not set.
-            QueueError: some could not be moved; they stay on the login queue.
         """
         failed = self._in_batches(
             "dead_letter_queue_url",
             self._client.send_message_batch,
             [{"Id": str(index), **letter} for index, letter in enumerate(dead_letters)],
         )
-        moved = [handle for index, handle in enumerate(receipt_handles) if str(index) not in failed]
-        not_deleted = self.delete(moved)
-        if failed:
-            raise QueueError(
-                f"{len(failed)} malformed messages could not be moved to the dead-letter queue "
-                f"({', '.join(_counted(failed.values()))}) and stay on the login queue; "
-                "check LOGIN_DEAD_LETTER_QUEUE_URL and the permission sqs:SendMessage"
-            )
-        return len(moved) - sum(not_deleted.values())
+        sent = [handle for index, handle in enumerate(receipt_handles) if str(index) not in failed]
+        not_deleted = self.delete(sent)
+        return Moved(len(sent) - sum(not_deleted.values()), dict(Counter(failed.values())))
 
     def hand_back(self) -> None:
         """Makes what the run still has in hand visible again soon. What fails comes back by its timeout."""
@@ -205,9 +193,13 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
         return received
 
     def _depth(self, setting: str) -> QueueDepth:
+        attributes = self._attributes(setting, _COUNTS)
+        return QueueDepth(*(int(attributes.get(count, 0)) for count in _COUNTS))
+
+    def _attributes(self, setting: str, names: Sequence["QueueAttributeNameType"]) -> Mapping[Any, str]:
         with self._queue(setting, "GetQueueAttributes") as url:
-            answer = self._client.get_queue_attributes(QueueUrl=url, AttributeNames=_COUNTS)
-        return QueueDepth(*(int(answer["Attributes"].get(count, 0)) for count in _COUNTS))
+            answer = self._client.get_queue_attributes(QueueUrl=url, AttributeNames=names)
+        return answer.get("Attributes", {})
 
     def _in_batches(self, setting: str, call: Callable[..., Mapping[str, Any]], entries: list[Entry]) -> dict[str, str]:
         """Calls one of SQS's batch operations on the queue that `setting` names; the failed entries' codes."""
@@ -247,7 +239,3 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
                 parameter_validation=False,  # ours are right by construction; it costs a tenth of a call
             ),
         )
-
-
-def _counted(codes: Iterable[str]) -> dict[str, int]:
-    return dict(Counter(codes))

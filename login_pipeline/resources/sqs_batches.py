@@ -19,7 +19,7 @@ MAX_PAYLOAD = 262_144
 PAUSES = (0.2, 0.4)
 """Seconds before an entry that failed by SQS's own fault is tried again."""
 
-_ONE_AT_FAULT = {"BatchRequestTooLong", "InvalidMessageContents", "InvalidParameterValue"}
+ENTRY_FAULTS = {"BatchRequestTooLong", "InvalidMessageContents", "InvalidParameterValue"}
 """Codes with which a whole call is refused because of one entry, which must not cost its neighbours."""
 
 Entry = dict[str, Any]
@@ -83,7 +83,7 @@ def _failures(call: BatchCall, entries: Sequence[Entry]) -> tuple[dict[str, str]
         failed = call(entries).get("Failed", [])
     except ClientError as error:  # the SDK has retried it already
         code = error_code(error)
-        if code in _ONE_AT_FAULT and len(entries) > 1:
+        if code in ENTRY_FAULTS and len(entries) > 1:
             alone = [_failures(call, [entry]) for entry in entries]
             return {ident: why for final, _ in alone for ident, why in final.items()}, {}
         return {entry["Id"]: code for entry in entries}, {}

@@ -7,6 +7,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     HTTPClientError,
+    InvalidRegionError,
     NoCredentialsError,
     NoRegionError,
     ProfileNotFound,
@@ -34,22 +35,25 @@ def explain_sqs_errors(operation: str, *, setting: str, queue_url: str) -> Itera
     """Raises what goes wrong inside as a sentence about `operation` on the queue that `setting` names.
 
     Raises:
-        ConfigurationError: the queue, the region or the credentials are wrong.
-        QueueError: SQS did not answer, or refused the call for another reason.
+        ConfigurationError: the queue, the region, the endpoint or the credentials are wrong, or nobody answers.
+        QueueError: SQS refused the call for another reason.
     """
     try:
         yield
     except ClientError as error:
         raise _refused(error_code(error), operation, setting, queue_url) from None
-    except (NoRegionError, NoCredentialsError, ProfileNotFound) as error:
-        raise _not_configured(error) from None
     except (NoConnectionError, HTTPClientError) as error:
-        raise QueueError(
+        raise ConfigurationError(
             f"SQS does not answer at {error.kwargs.get('endpoint_url')} ({type(error).__name__}); check the network, "
             "AWS_REGION and AWS_ENDPOINT_URL_SQS"
         ) from None
     except BotoCoreError as error:
-        raise QueueError(f"{operation} on {queue_url} failed in the AWS SDK ({type(error).__name__})") from None
+        raise _not_configured(error) from None
+    except ValueError:  # what the SDK raises for an endpoint that is no URL
+        raise ConfigurationError(
+            "AWS_ENDPOINT_URL_SQS is not the URL of an SQS endpoint; for example "
+            "AWS_ENDPOINT_URL_SQS=http://127.0.0.1:4566"
+        ) from None
 
 
 def error_code(error: ClientError) -> str:
@@ -74,11 +78,18 @@ def _refused(code: str, operation: str, setting: str, queue_url: str) -> LoginPi
 
 
 def _not_configured(error: BotoCoreError) -> ConfigurationError:
+    """What the SDK found wrong before it called: region, credentials, profile or its configuration files."""
     if isinstance(error, NoRegionError):
         return ConfigurationError("AWS_REGION is not set; for example AWS_REGION=eu-west-1")
+    if isinstance(error, InvalidRegionError):
+        return ConfigurationError("AWS_REGION is not the name of a region; for example AWS_REGION=eu-west-1")
+    if isinstance(error, ProfileNotFound):
+        return ConfigurationError("AWS_PROFILE names a profile that the AWS configuration files do not have")
     if isinstance(error, NoCredentialsError):
         return ConfigurationError(
             "No AWS credentials were found; set AWS_PROFILE, give the host a role, or set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY"
         )
-    return ConfigurationError("AWS_PROFILE names a profile that the AWS configuration files do not have")
+    return ConfigurationError(
+        f"The AWS SDK cannot call SQS ({type(error).__name__}); check AWS_PROFILE and the AWS configuration files"
+    )

@@ -15,14 +15,20 @@ SELECT coalesce(sum(table_rows), 0)::bigint,
 FROM difference;
 
 -- name: rows_with_an_ip_in_clear
--- A dotted quad or a colon, which no mask has, in a masked column; a whole address in any other text column.
+-- In a masked column anything that has a dotted quad or a colon, which no mask has; in any other text column a
+-- whole address: a dotted quad of numbers up to 255, eight groups of hexadecimal digits, or fewer around a "::".
+WITH address AS (
+    SELECT '^\s*((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}'
+        || '|([0-9a-f]{1,4}:){7}[0-9a-f]{1,4}'
+        || '|([0-9a-f]{1,4}(:[0-9a-f]{1,4}){0,6})?::(([0-9a-f]{1,4}:){0,6}[0-9a-f]{1,4})?)\s*$' AS pattern
+)
 SELECT count(*)
-FROM user_logins
+FROM user_logins, address
 WHERE masked_ip ~ '([0-9]{1,3}\.){3}[0-9]{1,3}|:'
    OR masked_device_id ~ '([0-9]{1,3}\.){3}[0-9]{1,3}|:'
-   OR user_id ~ '^([0-9]{1,3}\.){3}[0-9]{1,3}$'
-   OR device_type ~ '^([0-9]{1,3}\.){3}[0-9]{1,3}$'
-   OR locale ~ '^([0-9]{1,3}\.){3}[0-9]{1,3}$';
+   OR user_id ~* pattern
+   OR device_type ~* pattern
+   OR locale ~* pattern;
 
 -- name: rows_dated_in_the_future
 SELECT count(*) FROM user_logins WHERE create_date > (now() AT TIME ZONE 'UTC')::date;

@@ -17,6 +17,25 @@ CREATE TABLE user_logins_inbox (
     loaded_at   timestamptz NOT NULL DEFAULT now()
 );
 
+-- name: lacking
+-- What a load needs and this role or these tables do not give, in words.
+SELECT lacking
+FROM (
+    VALUES
+        ('INSERT on user_logins', has_table_privilege('user_logins', 'INSERT')),
+        ('SELECT on user_logins', has_table_privilege('user_logins', 'SELECT')),
+        ('INSERT on user_logins_inbox', has_table_privilege('user_logins_inbox', 'INSERT')),
+        ('SELECT on user_logins_inbox', has_table_privilege('user_logins_inbox', 'SELECT')),
+        ('TEMPORARY on the database', has_database_privilege(current_database(), 'TEMPORARY')),
+        ('a table under the name user_logins, which is a view or the like',
+            (SELECT relkind IN ('r', 'p') FROM pg_class WHERE oid = to_regclass('user_logins'))),
+        ('the columns of user_logins_inbox, which are other ones',
+            (SELECT array_agg(attname::text ORDER BY attnum) = '{message_id,create_date,row_count,loaded_at}'
+             FROM pg_attribute
+             WHERE attrelid = to_regclass('user_logins_inbox') AND attnum > 0 AND NOT attisdropped))
+) AS needed (lacking, given)
+WHERE NOT given;
+
 -- name: count_rows_before_the_inbox
 INSERT INTO user_logins_inbox (message_id, create_date, row_count)
 SELECT 'rows before the inbox, ' || coalesce(create_date::text, 'no date'), create_date, count(*)

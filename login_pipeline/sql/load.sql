@@ -1,5 +1,9 @@
 -- Loads one batch in one transaction: stage, copy, load.
 
+-- name: limit_time
+-- For each statement of this transaction.
+SELECT set_config('statement_timeout', %(milliseconds)s::text, true);
+
 -- name: stage
 CREATE TEMPORARY TABLE incoming_logins (LIKE user_logins, message_id text) ON COMMIT DROP;
 

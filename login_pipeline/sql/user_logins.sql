@@ -11,6 +11,13 @@ CREATE TABLE user_logins (
     create_date      date
 );
 
+-- name: encoding
+-- Any other could not hold every text that a message can.
+SHOW server_encoding;
+
+-- name: count
+SELECT count(*) FROM user_logins;
+
 -- name: columns
 -- Its columns as they are, in their order, with their types as DDL writes them. No rows: no such table.
 SELECT attname, format_type(atttypid, atttypmod)
