@@ -56,6 +56,16 @@ def test_folder_that_the_server_s_account_cannot_reach_is_no_obstacle() -> None:
             subprocess.run(["/bin/rm", "-r", str(link.resolve())], check=True)
 
 
+def test_programs_that_the_server_s_account_cannot_read_are_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a checkout below /root; as an ordinary user there is nothing to reach."""
+    monkeypatch.setattr("login_pipeline.local.postgres._may_reach", lambda path, _account: path.is_dir())
+    with temporary_folder() as folder:
+        postgres = LocalPostgres(folder / "postgresql")
+        assert _execute(postgres, "SELECT 1") == [(1,)]
+        postgres.stop()
+        assert (folder / "postgresql" / "postgresql-18").exists() == (os.geteuid() == 0)
+
+
 def test_secrets_are_for_this_user_only() -> None:
     with temporary_folder() as folder, local_services(folder):
         for name in ("masking_key", "postgresql/password"):

