@@ -5,6 +5,7 @@ import signal
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg2
@@ -106,18 +107,28 @@ def test_servers_end_when_their_owner_is_killed(how: signal.Signals) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_servers_listen_on_loopback_only() -> None:
-    def listeners() -> set[str]:
-        """Local addresses of listening sockets, in hexadecimal."""
-        lines = [
-            line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()
-        ]
-        return {fields[1] for fields in lines if fields[3] == "0A"}
-
-    before = listeners()
     with temporary_folder() as folder, local_services(folder):
-        opened = listeners() - before
-    assert len(opened) == 2
-    assert {address.split(":")[0] for address in opened} == {"0100007F"}
+        addresses = _listening_addresses(_descendants(os.getpid()))
+    assert {address.split(":")[0] for address in addresses} == {"0100007F"}
+
+
+def _descendants(process: int) -> set[int]:
+    table = subprocess.check_output(["/bin/ps", "-eo", "pid=,ppid="], text=True).splitlines()
+    parents = [(int(child), int(parent)) for child, parent in map(str.split, table)]
+    family = {process}
+    for _ in range(8):  # generations
+        family |= {child for child, parent in parents if parent in family}
+    return family
+
+
+def _listening_addresses(processes: set[int]) -> set[str]:
+    """Local addresses of these processes' listening sockets, in hexadecimal."""
+    sockets = set()
+    for process in processes:
+        with suppress(OSError):  # it, or what it has open, is gone already
+            sockets |= {str(fd.readlink()) for fd in Path(f"/proc/{process}/fd").iterdir()}
+    table = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
+    return {fields[1] for fields in table if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets}
 
 
 def test_guard_passes_on_the_exit_code_of_a_server_that_ends_by_itself(tmp_path: Path) -> None:
