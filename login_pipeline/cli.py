@@ -3,6 +3,8 @@
 import json
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import IO
 
 import click
@@ -29,9 +31,12 @@ def cli() -> None:
 @cli.command()
 def demo() -> None:
     """Drain 100 sample messages through embedded services, and show what happened."""
-    from login_pipeline.local.demo import demo as show
+    from login_pipeline.local.services import local_services
 
-    sys.exit(show())
+    with ThreadPoolExecutor(1) as meanwhile:  # the servers start while Dagster and pandas are imported
+        module = meanwhile.submit(import_module, "login_pipeline.local.demo")
+        with local_services() as settings:
+            sys.exit(module.result().demo(settings))
 
 
 @cli.command()

@@ -10,7 +10,6 @@ import click
 from login_pipeline.columns import NAMES
 from login_pipeline.drain import drain
 from login_pipeline.local.sample_messages import sample_messages
-from login_pipeline.local.services import local_services
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.runs import dagster_instance, run
@@ -21,33 +20,28 @@ MESSAGES = 100
 ROWS_SHOWN = 6
 
 
-def demo() -> int:
-    """Runs the demo; 0 when all went well, 1 when a run or a check failed.
+def demo(settings: dict[str, str]) -> int:
+    """Runs the demo on the services in `settings`; 0 when all went well, 1 when a run or a check failed."""
+    os.environ.update(settings)
+    _title("A PostgreSQL and an SQS-speaking server run, on 127.0.0.1")
+    sent = send_lines(body.encode() for body in sample_messages(MESSAGES))
+    click.echo(f"{sent.messages} sample messages sent, some of them malformed on purpose")
 
-    Raises:
-        ConfigurationError: the services do not start.
-    """
-    with local_services() as settings:
-        os.environ.update(settings)
-        _title("A PostgreSQL and an SQS-speaking server run, on 127.0.0.1")
-        sent = send_lines(body.encode() for body in sample_messages(MESSAGES))
-        click.echo(f"{sent.messages} sample messages sent, some of them malformed on purpose")
+    with dagster_instance() as instance:
+        _title("login_job drained the queue")
+        with drain_progress() as progress:
+            totals = drain(instance, progress)
+        show_drain(totals)
 
-        with dagster_instance() as instance:
-            _title("login_job drained the queue")
-            with drain_progress() as progress:
-                totals = drain(instance, progress)
-            show_drain(totals)
+        _title(f"Some of the newest rows of user_logins, masks cut short ({ROWS_SHOWN} of them)")
+        rows = LoginDatabaseResource().newest_rows(max(totals.loaded, 1))
+        show_rows(rows[:ROWS_SHOWN])
+        click.echo(_what_the_masks_keep(rows))
 
-            _title(f"Some of the newest rows of user_logins, masks cut short ({ROWS_SHOWN} of them)")
-            rows = LoginDatabaseResource().newest_rows(max(totals.loaded, 1))
-            show_rows(rows[:ROWS_SHOWN])
-            click.echo(_what_the_masks_keep(rows))
-
-            _title("The asset checks on the whole table")
-            checked = run("user_logins_checks_job", instance)
-            show_checks(checked.checks)
-        click.echo(_where_everything_is(LoginDatabaseResource().count_rows()))
+        _title("The asset checks on the whole table")
+        checked = run("user_logins_checks_job", instance)
+        show_checks(checked.checks)
+    click.echo(_where_everything_is(LoginDatabaseResource().count_rows()))
     for sentence in (*totals.failures, *checked.failures):
         click.echo(sentence, err=True)
     _what_next()

@@ -17,6 +17,8 @@ from login_pipeline.local.ports import HOST, free_port, is_listening, wait_until
 
 REGION = "us-east-1"
 START_SECONDS = 60.0
+_AT_ONCE = ("--workers", "0", "--graceful-timeout", "0")
+"""One process, which at its end waits for no connection that a client keeps open; messages are written all the same."""
 
 
 class LocalSqs:
@@ -30,7 +32,7 @@ class LocalSqs:
         self.endpoint = f"http://{HOST}:{port}"
         log = folder / "server.log"
         self._guard = guard.start(
-            [sys.executable, "-m", "hypercorn", "ministack.app:app", "--bind", f"{HOST}:{port}"],
+            [sys.executable, "-m", "hypercorn", "ministack.app:app", "--bind", f"{HOST}:{port}", *_AT_ONCE],
             log=log,
             stop_signal=signal.SIGTERM,
             env=_environment(folder),
