@@ -126,6 +126,7 @@ def _reachable(folder: Path, account: tuple[int, int] | None) -> Path:
         return folder.resolve()
     elsewhere = Path(tempfile.mkdtemp(prefix="login-pipeline-", dir="/var/tmp"))
     elsewhere.chmod(0o711)
+    folder.unlink(missing_ok=True)  # a link to one that was cleaned away
     folder.symlink_to(elsewhere)
     return elsewhere
 
