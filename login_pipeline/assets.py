@@ -5,20 +5,19 @@ run cannot finish goes back to the queue when it ends (resources/sqs.py).
 """
 
 import time
-from collections import Counter
-from typing import Any
 
 import dagster as dg
 import pandas as pd
 
-from login_pipeline.columns import NAMES, table_schema
-from login_pipeline.errors import QueueError, RunError
+from login_pipeline.columns import table_schema
+from login_pipeline.errors import LoginPipelineError, QueueError, RunError
+from login_pipeline.loading import LoadFigures, chunks, load_chunk
 from login_pipeline.login_batch import mask_logins, raw_messages, rejected_messages
 from login_pipeline.preflight import check_surroundings
+from login_pipeline.quarantine import quarantine, require_all_sent
 from login_pipeline.resources.masking import MaskingResource
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
-from login_pipeline.resources.sqs_messages import dead_letter
 
 GROUP = "logins"
 OWNERS = ["team:data-platform"]
@@ -45,6 +44,7 @@ login_queue = dg.AssetSpec(
         "dagster/column_schema": dg.TableSchema(
             [
                 MESSAGE_ID,
+                dg.TableColumn("sqs_message_id", "string", "The SQS MessageId of this sending."),
                 RECEIPT_HANDLE,
                 dg.TableColumn("sent_timestamp", "int64", "When it was first sent, in ms since the epoch."),
                 dg.TableColumn("receive_count", "int64", "How often SQS has delivered it."),
@@ -116,7 +116,10 @@ def masked_logins(raw_sqs_messages: pd.DataFrame, masking: MaskingResource) -> d
     },
 )
 def quarantined_logins(
-    raw_sqs_messages: pd.DataFrame, masked_logins: pd.DataFrame, queue: LoginQueueResource
+    raw_sqs_messages: pd.DataFrame,
+    masked_logins: pd.DataFrame,
+    database: LoginDatabaseResource,
+    queue: LoginQueueResource,
 ) -> dg.MaterializeResult[pd.DataFrame]:
     """The messages of the batch that are not logins, moved to the dead-letter queue with their reason.
 
@@ -125,25 +128,11 @@ def quarantined_logins(
     """
     started = time.monotonic()
     rejected = rejected_messages(raw_sqs_messages, masked_logins)
-    letter_columns = (rejected[name] for name in ("message_id", "sent_timestamp", "body", "reason"))
-    moved = queue.quarantine(
-        [dead_letter(*message) for message in zip(*letter_columns, strict=True)],
-        rejected["receipt_handle"].tolist(),
+    moved = quarantine(rejected, queue, database)
+    require_all_sent(moved)
+    return dg.MaterializeResult(
+        value=rejected[["message_id", "reason"]], metadata={**moved.metadata(), "seconds": _seconds_since(started)}
     )
-    figures: dict[str, Any] = {
-        "dagster/row_count": len(rejected) - sum(moved.not_sent.values()),
-        "reasons": dict(Counter(rejected["reason"])),
-        "deleted": moved.deleted,
-        "seconds": _seconds_since(started),
-    }
-    if moved.not_sent:
-        raise QueueError(
-            f"{sum(moved.not_sent.values())} malformed messages could not be moved to the dead-letter queue "
-            f"({', '.join(moved.not_sent)}) and stay on the login queue; check LOGIN_DEAD_LETTER_QUEUE_URL and the "
-            "permission sqs:SendMessage",
-            figures,
-        )
-    return dg.MaterializeResult(value=rejected[["message_id", "reason"]], metadata=figures)
 
 
 @dg.asset(
@@ -154,6 +143,7 @@ def quarantined_logins(
 )
 def user_logins_table(
     context: dg.AssetExecutionContext,
+    raw_sqs_messages: pd.DataFrame,
     masked_logins: pd.DataFrame,
     database: LoginDatabaseResource,
     queue: LoginQueueResource,
@@ -161,28 +151,26 @@ def user_logins_table(
     """Table user_logins in PostgreSQL: one row for each login, however often SQS delivers its message.
 
     Rows and the keys of their messages are committed in one transaction; only then are the messages deleted
-    from the queue. A crash in between costs a redelivery, which the inbox turns into a delete.
+    from the queue. A crash in between costs a redelivery, which the inbox turns into a delete. A row that only
+    the database refuses, by a constraint say, goes to the dead-letter queue.
     """
     started = time.monotonic()
-    rows = masked_logins[[*NAMES, "message_id"]].itertuples(index=False, name=None)
-    loaded = database.load(rows, seconds=queue.seconds_to_load())
-    not_deleted = queue.delete(masked_logins["receipt_handle"])
-    deleted = len(masked_logins) - sum(not_deleted.values())
-    figures = {
-        "loaded": loaded.rows,
-        "duplicates": loaded.duplicates,
-        "deleted": deleted,
-        "seconds": _seconds_since(started),
-    }
-    if not_deleted:
-        context.log.warning(f"Loaded, but not deleted from the queue, by code: {not_deleted}; the inbox knows them")
-    if not_deleted and not deleted:
+    figures = LoadFigures()
+    try:
+        for chunk in chunks(masked_logins):
+            load_chunk(chunk, raw_sqs_messages, database, queue, figures)
+    except LoginPipelineError as error:
+        raise error.with_figures(figures.metadata()) from None
+    if figures.not_deleted:
+        codes = dict(figures.not_deleted)
+        context.log.warning(f"Loaded, but not deleted from the queue, by code: {codes}; the inbox knows them")
+    if figures.not_deleted and not figures.deleted:
         raise QueueError(
-            f"SQS deleted none of {len(masked_logins)} loaded messages ({', '.join(not_deleted)}); they are delivered "
-            "again and get no second row; check the permission sqs:DeleteMessage and the network",
-            figures,
+            f"SQS deleted none of {len(masked_logins)} loaded messages ({', '.join(figures.not_deleted)}); they are "
+            "delivered again and get no second row; check the permission sqs:DeleteMessage and the network",
+            figures.metadata(),
         )
-    return dg.MaterializeResult(metadata=figures)
+    return dg.MaterializeResult(metadata={**figures.metadata(), "seconds": _seconds_since(started)})
 
 
 def _refuse_a_part_of_the_job(context: dg.AssetExecutionContext) -> None:

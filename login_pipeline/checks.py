@@ -10,10 +10,11 @@ import dagster as dg
 import pandas as pd
 
 from login_pipeline.assets import masked_logins, raw_sqs_messages, user_logins_table
+from login_pipeline.columns import column_problems
 from login_pipeline.login_event import LoginEvent, parse_login
 from login_pipeline.masked_schema import count_misfits
 from login_pipeline.masking import TOKEN
-from login_pipeline.resources.postgres import LoginDatabaseResource, column_problems
+from login_pipeline.resources.postgres import LoginDatabaseResource
 
 MASKED = {"masked_ip": "ip", "masked_device_id": "device_id"}
 """Each masked column, and the field of the message that it masks."""

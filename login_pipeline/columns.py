@@ -1,5 +1,6 @@
 """The destination's columns, in its order: what each holds and the PostgreSQL type it has there."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import dagster as dg
@@ -30,6 +31,21 @@ MAX_LENGTH = {column.name: column.max_length for column in USER_LOGINS if column
 def declared_type(column: Column) -> str:
     """The type as DDL writes it, such as `character varying(128)`."""
     return f"{column.type}({column.max_length})" if column.max_length else column.type
+
+
+def column_problems(actual: Sequence[tuple[str, str]]) -> list[str]:
+    """How the columns of a table differ from the destination's, a phrase each; empty when they are the same."""
+    wanted = {column.name: declared_type(column) for column in USER_LOGINS}
+    found = dict(actual)
+    missing = [f"{name} is missing" for name in wanted if name not in found]
+    other = [
+        f"{name} is {found[name]}, not {type_}"
+        for name, type_ in wanted.items()
+        if name in found and found[name] != type_
+    ]
+    extra = [f"{name} is not one of its columns" for name in found if name not in wanted]
+    order = [] if missing or extra or list(found) == NAMES else ["its columns are in another order"]
+    return missing + other + extra + order
 
 
 def table_schema(*more: dg.TableColumn) -> dg.TableSchema:

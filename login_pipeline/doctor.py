@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from login_pipeline.columns import column_problems
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.resources.masking import MaskingResource
-from login_pipeline.resources.postgres import LoginDatabaseResource, column_problems
-from login_pipeline.resources.sqs import LoginQueueResource, QueueDepth
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.resources.sqs_queue import QueueDepth
 from login_pipeline.settings import MaskingMethod, Settings, read_settings
 
 
@@ -29,7 +31,7 @@ def examine() -> list[Finding]:
         _examined("login queue", lambda: f"{read_settings().require('queue_url')}: {_count(queue.depth())}"),
         _examined(
             "dead-letter queue",
-            lambda: f"{read_settings().require('dead_letter_queue_url')}: {_count(queue.dead_letter_depth())}",
+            lambda: f"{read_settings().require('dead_letter_queue_url')}: {_count(queue.dead_letter_queue.depth())}",
         ),
         _examined("database", _database),
         _examined("masking", _masking),

@@ -14,7 +14,8 @@ from login_pipeline.interrupts import Interrupts
 from login_pipeline.preflight import check_surroundings
 from login_pipeline.resources.masking import MaskingResource
 from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.sqs import LoginQueueResource, QueueDepth
+from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.resources.sqs_queue import QueueDepth
 from login_pipeline.runs import Run, run
 from login_pipeline.settings import read_settings
 
@@ -43,9 +44,9 @@ class Totals:
         self.received += run.metadata.get("raw_sqs_messages", {}).get("dagster/row_count", 0)
         self.loaded += table.get("loaded", 0)
         self.duplicates += table.get("duplicates", 0)
-        self.quarantined += rejected.get("dagster/row_count", 0)
+        self.quarantined += rejected.get("dagster/row_count", 0) + table.get("quarantined", 0)
         self.deleted += table.get("deleted", 0) + rejected.get("deleted", 0)
-        self.reasons.update(rejected.get("reasons", {}))
+        self.reasons.update(Counter(rejected.get("reasons", {})) + Counter(table.get("reasons", {})))
         self.failures += run.failures
 
     def figures(self) -> dict[str, Any]:

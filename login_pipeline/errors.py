@@ -6,17 +6,25 @@ message body, a value from one, or a credential.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import dagster as dg
 
 
 class LoginPipelineError(dg.Failure):
-    """Something went wrong, and the sentence says what to do about it; `figures` say what was done before."""
+    """Something went wrong, and the sentence says what to do about it.
 
-    def __init__(self, sentence: str, figures: Mapping[str, Any] | None = None) -> None:
+    `figures` say what was done before; `passing` that the same may succeed in a moment.
+    """
+
+    def __init__(self, sentence: str, figures: Mapping[str, Any] | None = None, *, passing: bool = False) -> None:
         super().__init__(description=sentence, metadata=figures, allow_retries=False)
         self.sentence = sentence
+        self.passing = passing
+
+    def with_figures(self, figures: Mapping[str, Any]) -> Self:
+        """The same error, and what was done before it."""
+        return type(self)(self.sentence, figures, passing=self.passing)
 
     def __str__(self) -> str:
         return self.sentence

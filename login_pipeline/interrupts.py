@@ -1,19 +1,42 @@
-"""Remembers that SIGINT or SIGTERM came, also when the exception for it was lost.
-
-Dagster raises an exception from its signal handler. Where the signal hits a callback of the garbage collector,
-Python prints that exception and goes on. The wakeup descriptor hears of every signal all the same.
-"""
+"""SIGINT and SIGTERM where they must not be lost, and where they must not cut something off."""
 
 import signal
 import socket
-from types import TracebackType
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
 from typing import Self
 
 _ENDING = {signal.SIGINT, signal.SIGTERM}
 
 
+@contextmanager
+def deferred_interrupts() -> Iterator[None]:
+    """Holds signals to end until the block is left; only the main thread ever gets one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    previous = {each: signal.signal(each, lambda number, frame: came.append((number, frame))) for each in _ENDING}
+    try:
+        yield
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+    for number, frame in came[:1]:
+        handler = previous[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+
 class Interrupts:
-    """Listens while it is entered; in the main thread only, as Python demands."""
+    """Remembers that SIGINT or SIGTERM came, also when the exception for it was lost.
+
+    Dagster raises an exception from its signal handler. Where the signal hits a callback of the garbage
+    collector, Python prints that exception and goes on. The wakeup descriptor hears of every signal all the
+    same. It listens while it is entered; in the main thread only, as Python demands.
+    """
 
     def __enter__(self) -> Self:
         self._heard, self._told = socket.socketpair()

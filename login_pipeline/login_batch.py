@@ -1,6 +1,6 @@
 """One batch of messages on its way to rows: DataFrames in, DataFrames out. Pure: no I/O, no Dagster."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -9,7 +9,7 @@ from login_pipeline.columns import NAMES
 from login_pipeline.login_event import LoginEvent, Rejection, create_date, parse_login
 from login_pipeline.masking import Masks
 
-RAW_COLUMNS = ["message_id", "receipt_handle", "sent_timestamp", "receive_count", "body"]
+RAW_COLUMNS = ["message_id", "sqs_message_id", "receipt_handle", "sent_timestamp", "receive_count", "body"]
 """What raw_sqs_messages has; sent_timestamp is in milliseconds since the epoch."""
 MASKED_COLUMNS = [*NAMES, "message_id", "receipt_handle"]
 """What masked_logins has: the table's columns, the idempotency key, and what deletes the message."""
@@ -22,7 +22,7 @@ class MaskedBatch(NamedTuple):
     with_unknown_keys: int
 
 
-def raw_messages(messages: Sequence[tuple[str, str, int, int, str]]) -> pd.DataFrame:
+def raw_messages(messages: Sequence[tuple[str, str, str, int, int, str]]) -> pd.DataFrame:
     """The messages as a DataFrame of RAW_COLUMNS, a row each."""
     frame = pd.DataFrame(messages, columns=RAW_COLUMNS, dtype=object)
     return frame.astype({"sent_timestamp": "int64", "receive_count": "int64"})
@@ -51,6 +51,12 @@ def rejected_messages(raw: pd.DataFrame, masked: pd.DataFrame) -> pd.DataFrame:
     rejected = raw[~raw["message_id"].isin(masked["message_id"])]
     reasons = [_reason(body) for body in rejected["body"]]
     return rejected.assign(reason=pd.Series(reasons, index=rejected.index, dtype=object))
+
+
+def refused_messages(raw: pd.DataFrame, reasons: Mapping[str, str]) -> pd.DataFrame:
+    """The messages of `raw` whose message_id is in `reasons`, with a column `reason` more."""
+    refused = raw[raw["message_id"].isin(list(reasons))]
+    return refused.assign(reason=refused["message_id"].map(reasons))
 
 
 def _messages(raw: pd.DataFrame) -> Iterator[tuple[str, str, int, str]]:

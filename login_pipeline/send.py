@@ -33,7 +33,7 @@ def send_lines(lines: Iterable[bytes]) -> Sent:
     numbered = enumerate(lines, start=1)
     while window := list(islice(numbered, WINDOW)):
         bodies = dict(_bodies(window, sent))
-        refused = queue.send(list(bodies.values()))
+        refused = queue.login_queue.send([{"MessageBody": body} for body in bodies.values()])
         if len(refused) == len(bodies) > 0 and not ENTRY_FAULTS & set(refused.values()):
             raise QueueError(
                 f"SQS takes no message ({refused[0]}); {sent.messages} were sent, none from line {window[0][0]} on; "

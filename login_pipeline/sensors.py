@@ -11,7 +11,8 @@ import dagster as dg
 from login_pipeline.assets import login_queue
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.jobs import login_job
-from login_pipeline.resources.sqs import LoginQueueResource, QueueDepth
+from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.resources.sqs_queue import QueueDepth
 from login_pipeline.settings import Settings, read_load_settings, read_settings
 
 ACTIVE_STATUSES = [

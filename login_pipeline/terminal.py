@@ -13,7 +13,7 @@ from login_pipeline.columns import NAMES
 from login_pipeline.doctor import Finding
 from login_pipeline.drain import Progress as DrainProgress
 from login_pipeline.drain import Totals
-from login_pipeline.resources.sqs import QueueDepth
+from login_pipeline.resources.sqs_queue import QueueDepth
 from login_pipeline.runs import CheckResult
 
 MASK_SHOWN = 18

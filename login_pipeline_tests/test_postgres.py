@@ -11,7 +11,8 @@ import pytest
 
 from login_pipeline.columns import USER_LOGINS, declared_type
 from login_pipeline.errors import ConfigurationError, DatabaseError
-from login_pipeline.resources.postgres import Loaded, LoginDatabaseResource
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_load import Loaded
 from login_pipeline_tests.conftest import Database
 
 
@@ -23,8 +24,8 @@ def resource(database: Database, monkeypatch: pytest.MonkeyPatch) -> LoginDataba
     return resource
 
 
-def row(message_id: str, user_id: str = "user") -> tuple[object, ...]:
-    return (user_id, "ios", "mask", "mask", None, 2, date(2026, 1, 1), message_id)
+def row(message_id: str, user_id: str = "user", locale: str | None = None) -> tuple[object, ...]:
+    return (user_id, "ios", "mask", "mask", locale, 2, date(2026, 1, 1), message_id)
 
 
 def test_table_is_the_destination_s_ddl(resource: LoginDatabaseResource) -> None:
@@ -46,8 +47,8 @@ def test_preparing_at_once_from_many_runs_works(database: Database, monkeypatch:
 
 
 def test_key_that_the_inbox_has_gets_no_second_row(resource: LoginDatabaseResource, database: Database) -> None:
-    assert resource.load([row("a"), row("b")], seconds=10) == Loaded(rows=2, duplicates=0)
-    assert resource.load([row("b"), row("c")], seconds=10) == Loaded(rows=1, duplicates=1)
+    assert resource.load([row("a"), row("b")], seconds=10) == Loaded(rows=2, duplicates=0, refused={})
+    assert resource.load([row("b"), row("c")], seconds=10) == Loaded(rows=1, duplicates=1, refused={})
     assert len(database.logins()) == 3
 
 
@@ -77,7 +78,7 @@ def test_keys_are_inserted_in_order_so_that_two_loads_cannot_deadlock(
             time.sleep(0.05)
         other.cursor().execute(insert, ["b"])  # the load waits for "a" and must not hold "b"
         other.rollback()
-        assert load.result() == Loaded(rows=2, duplicates=0)
+        assert load.result() == Loaded(rows=2, duplicates=0, refused={})
     other.close()
 
 
@@ -102,12 +103,12 @@ def test_what_a_load_would_lack_is_found_before(
 ) -> None:
     role = f"loader_{uuid.uuid4().hex}"
     database.query(f"CREATE ROLE {role} LOGIN PASSWORD 'loader'")
-    database.query(f"GRANT SELECT, INSERT ON user_logins, user_logins_inbox TO {role}")
+    database.query(f"GRANT SELECT, INSERT ON user_logins, user_logins_inbox, user_logins_dead_letters TO {role}")
     parts = urlsplit(database.url)
     monkeypatch.setenv("LOGIN_DATABASE_URL", f"postgresql://{role}:loader@{parts.hostname}:{parts.port}{parts.path}")
     try:
         resource.prepare()
-        assert resource.load([row("a")], seconds=10) == Loaded(1, 0)
+        assert resource.load([row("a")], seconds=10) == Loaded(1, 0, {})
         database.query(change.format(role=role))
         with pytest.raises(ConfigurationError, match=f"lacks {lacking}"):
             resource.prepare()
@@ -130,15 +131,56 @@ def test_database_in_another_encoding_is_refused(database: Database, monkeypatch
 
 
 def test_empty_batch_loads_nothing(resource: LoginDatabaseResource) -> None:
-    assert resource.load([], seconds=10) == Loaded(0, 0)
+    assert resource.load([], seconds=10) == Loaded(0, 0, {})
 
 
-def test_refused_row_rolls_all_back_and_is_not_quoted(resource: LoginDatabaseResource, database: Database) -> None:
-    database.query("ALTER TABLE user_logins ADD CONSTRAINT no_secrets CHECK (user_id <> 'secret')")
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE user_logins ADD CONSTRAINT no_secrets CHECK (user_id <> 'secret')",
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.user_id = 'secret' THEN "
+        "RAISE EXCEPTION '%', NEW.user_id; END IF; RETURN NEW; END $$; "
+        "CREATE TRIGGER refuse BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION refuse()",
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.user_id = 'secret' THEN "
+        "RAISE check_violation; END IF; RETURN NEW; END $$; "
+        "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON user_logins DEFERRABLE "
+        "INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()",
+    ],
+    ids=["constraint", "trigger", "trigger at commit"],
+)
+def test_row_that_only_the_database_refuses_costs_its_neighbours_nothing(
+    resource: LoginDatabaseResource, database: Database, change: str
+) -> None:
+    database.query(change)
+    rows = [row(f"id-{number}", user_id="secret" if number in (0, 6, 7, 19) else "good") for number in range(20)]
+    loaded = resource.load(rows, seconds=10)
+    assert (loaded.rows, loaded.duplicates) == (16, 0)
+    assert set(loaded.refused) == {"id-0", "id-6", "id-7", "id-19"}
+    assert set(loaded.refused.values()) <= {"refused.check_violation", "refused.raise_exception"}
+    assert len(database.logins()) == 16
+    assert database.query("SELECT count(*) FROM user_logins_inbox") == [(16,)]
+
+
+def test_null_that_the_table_does_not_take_is_refused_by_its_row(
+    resource: LoginDatabaseResource, database: Database
+) -> None:
+    database.query("ALTER TABLE user_logins ALTER locale SET NOT NULL")
+    loaded = resource.load([row("a"), row("b", locale="RU")], seconds=10)
+    assert loaded == Loaded(1, 0, {"a": "refused.not_null_violation"})
+
+
+def test_error_that_is_not_about_a_row_refuses_all_and_quotes_nothing(
+    resource: LoginDatabaseResource, database: Database
+) -> None:
+    raises = "RAISE EXCEPTION '%', NEW.user_id USING ERRCODE = 'disk_full'"
+    database.query(
+        f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {raises}; END $$; "
+        "CREATE TRIGGER refuse BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
     with pytest.raises(DatabaseError) as error:
-        resource.load([row("a"), row("b", user_id="secret")], seconds=10)
-    assert "check_violation, SQLSTATE 23514, constraint no_secrets" in error.value.sentence
-    assert "'secret'" not in error.value.sentence
+        resource.load([row("a", user_id="secret")], seconds=10)
+    assert "disk_full, SQLSTATE 53100): its disk is full; free some space" in error.value.sentence
+    assert "secret" not in error.value.sentence
     assert error.value.__cause__ is None
     assert database.logins() == []
     assert database.query("SELECT count(*) FROM user_logins_inbox") == [(0,)]

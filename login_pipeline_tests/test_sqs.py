@@ -10,9 +10,10 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from login_pipeline.errors import ConfigurationError, QueueError, RunError
 from login_pipeline.resources import sqs_batches
-from login_pipeline.resources.sqs import LoginQueueResource, QueueDepth
+from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_batches import call_in_batches, packed
 from login_pipeline.resources.sqs_messages import Message
+from login_pipeline.resources.sqs_queue import QueueDepth
 from login_pipeline.resources.sqs_receive import receive_batch
 from login_pipeline_tests.conftest import Pipeline
 
@@ -85,18 +86,19 @@ def test_run_that_outlasts_its_messages_loads_nothing(
     resource.receive()
     assert 0 < resource.seconds_to_load() < 900
     monkeypatch.setattr("login_pipeline.resources.sqs.time.monotonic", lambda: float("inf"))
-    with pytest.raises(RunError, match="nothing was loaded and the messages go back to the queue"):
+    with pytest.raises(RunError, match="what is not loaded yet goes back to the queue"):
         resource.seconds_to_load()
 
 
 def test_bodies_are_sent_exactly_as_they_are(pipeline: Pipeline, resource: LoginQueueResource) -> None:
     bodies = [' {"a":  1}', "ünïcode", "not json", "x" * 200_000, "y" * 200_000]
-    assert resource.send(bodies) == {}
+    assert resource.login_queue.send([{"MessageBody": body} for body in bodies]) == {}
     assert sorted(message["Body"] for message in pipeline.queue.take_all()) == sorted(bodies)
 
 
 def test_body_that_sqs_refuses_does_not_cost_its_neighbours(pipeline: Pipeline, resource: LoginQueueResource) -> None:
-    assert list(resource.send(["good", "x" * 2_000_000, "good too"])) == [1]
+    bodies = ["good", "x" * 2_000_000, "good too"]
+    assert list(resource.login_queue.send([{"MessageBody": body} for body in bodies])) == [1]
     assert sorted(message["Body"] for message in pipeline.queue.take_all()) == ["good", "good too"]
 
 
@@ -217,7 +219,7 @@ def test_batches_hold_ten_entries_and_256_kib() -> None:
 
 
 def message(number: int, receipt_handle: str = "handle") -> Message:
-    return Message(f"id-{number}", receipt_handle, 0, 1, "body")
+    return Message(f"id-{number}", f"id-{number}", receipt_handle, 0, 1, "body")
 
 
 def test_message_that_came_twice_is_kept_once_with_its_newest_receipt_handle() -> None:

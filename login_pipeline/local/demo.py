@@ -57,7 +57,7 @@ def _what_the_masks_keep(rows: Sequence[Sequence[Any]]) -> str:
 
 def _where_everything_is(rows: int) -> str:
     queue = LoginQueueResource()
-    left, quarantined = queue.depth().visible, queue.dead_letter_depth().visible
+    left, quarantined = queue.depth().visible, queue.dead_letter_queue.depth().visible
     return f"\nIn user_logins: {rows} rows. On the dead-letter queue: {quarantined}. Left on the queue: {left}."
 
 

@@ -1,34 +1,31 @@
-"""The PostgreSQL database that holds user_logins and the inbox."""
+"""The PostgreSQL database that holds user_logins, the inbox and the record of dead letters."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from io import StringIO
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 import dagster as dg
 import psycopg2
-from psycopg2 import errorcodes, extensions
+from psycopg2 import extensions
 from pydantic import Field
 
-from login_pipeline.columns import NAMES, USER_LOGINS, declared_type
-from login_pipeline.errors import ConfigurationError, DatabaseError
+from login_pipeline.columns import column_problems
+from login_pipeline.errors import ConfigurationError, LoginPipelineError
+from login_pipeline.resources.postgres_call import call
+from login_pipeline.resources.postgres_errors import not_connected, statement_refused
+from login_pipeline.resources.postgres_load import Loaded, Row, limit_time, load_rows
 from login_pipeline.settings import read_settings
 from login_pipeline.sql import statements
 
 PREPARE_SECONDS = 30
 """It takes no time, unless another run is stuck in it."""
+LOCK_SECONDS = 5
+"""How long to wait before a run for a table that another session has locked."""
+PAUSES = (1, 2, 4, 8)
+"""Seconds between attempts to load while the server restarts. A load that was committed is not done again."""
 
-_ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
-"""What COPY's text format gives a meaning. Source: PostgreSQL documentation, COPY, "Text Format"."""
-
-Row = Sequence[object]
-
-
-class Loaded(NamedTuple):
-    """What became of a batch: rows that were inserted, and messages that had their row already."""
-
-    rows: int
-    duplicates: int
+Answer = TypeVar("Answer")
 
 
 class LoginDatabaseResource(dg.ConfigurableResource[object]):
@@ -37,51 +34,58 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
     connect_timeout: int = Field(default=10, ge=2, le=300, description="Seconds to wait for a connection.")
 
     def prepare(self) -> None:
-        """Creates user_logins and the inbox where they do not exist, and checks their columns.
+        """Creates the tables where they do not exist, and checks that a load could write to them.
 
         Raises:
             ConfigurationError: no database, no permission, or user_logins has other columns.
             DatabaseError: the database refused for another reason.
         """
-        with self.transaction() as cursor:
-            _limit_time(cursor, PREPARE_SECONDS)
-            cursor.execute(statements("inbox")["lock"])
-            cursor.execute(statements("user_logins")["encoding"])
-            _require(cursor.fetchone() == ("UTF8",), "The database is not encoded in UTF8; make one that is")
-            if not self._columns(cursor):
-                cursor.execute(statements("user_logins")["create"])
-            self._check_columns(cursor)
-            cursor.execute(statements("inbox")["exists"])
-            if cursor.fetchone() != (True,):
-                cursor.execute(statements("inbox")["create"])
-                cursor.execute(statements("inbox")["count_rows_before_the_inbox"])
-            cursor.execute(statements("inbox")["lacking"])
-            lacking = [what for (what,) in cursor.fetchall()]
-            _require(not lacking, f"The role in LOGIN_DATABASE_URL lacks {', '.join(lacking)}; grant it")
+        self._call(_prepare, seconds=PREPARE_SECONDS)
 
     def load(self, rows: Iterable[Row], *, seconds: float) -> Loaded:
         """Inserts the rows whose message the inbox does not have yet, and all their keys, in one transaction.
 
+        Where the connection breaks or the server restarts it is tried again: the inbox knows what was committed.
+        A row that the database refuses is left out, and costs the others nothing.
+
         Args:
             rows: The seven columns in the table's order, and the message_id.
-            seconds: How long a statement may take at most; the transaction is rolled back then.
+            seconds: How long it may take at most.
 
         Raises:
             DatabaseError: nothing was loaded.
+            ConfigurationError: the database cannot be reached.
         """
-        lines = StringIO()
-        count = 0
-        for row in rows:
-            lines.write(_copy_line(row))
-            count += 1
-        lines.seek(0)
+        batch = list(rows)
+        until = time.monotonic() + seconds
+        for pause in (*PAUSES, None):
+            try:
+                return self._call(lambda cursor: load_rows(cursor, batch, until=until), until - time.monotonic())
+            except LoginPipelineError as error:
+                if pause is None or not error.passing or time.monotonic() + pause > until:
+                    raise
+                time.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    def dead_letters_among(self, sqs_message_ids: Sequence[str]) -> set[str]:
+        """Which of these sendings are on the dead-letter queue already; raises as `transaction` does."""
         with self.transaction() as cursor:
-            _limit_time(cursor, seconds)
-            cursor.execute(statements("load")["stage"])
-            cursor.copy_expert(statements("load")["copy"], lines)
-            cursor.execute(statements("load")["load"])
-            loaded = cursor.rowcount
-        return Loaded(loaded, count - loaded)
+            cursor.execute(statements("dead_letters")["known"], {"sqs_message_ids": list(sqs_message_ids)})
+            return {sqs_message_id for (sqs_message_id,) in cursor.fetchall()}
+
+    def record_dead_letters(
+        self, sqs_message_ids: Sequence[str], message_ids: Sequence[str], reasons: Sequence[str]
+    ) -> None:
+        """Records that these sendings are on the dead-letter queue now; raises as `transaction` does."""
+        columns = {"sqs_message_ids": sqs_message_ids, "message_ids": message_ids, "reasons": reasons}
+        with self.transaction() as cursor:
+            cursor.execute(statements("dead_letters")["record"], {name: list(ids) for name, ids in columns.items()})
+
+    def loaded_among(self, message_ids: Sequence[str]) -> set[str]:
+        """Which of these messages have their row; raises as `transaction` does."""
+        with self.transaction() as cursor:
+            cursor.execute(statements("inbox")["known"], {"message_ids": list(message_ids)})
+            return {message_id for (message_id,) in cursor.fetchall()}
 
     def ask(self, file: str, name: str) -> tuple[int, ...]:
         """The counts that the query `name` of sql/`file`.sql gives, in one row; raises as `transaction` does."""
@@ -92,7 +96,7 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
     def columns(self) -> list[tuple[str, str]]:
         """Names and types of user_logins as they are; empty where there is no such table yet."""
         with self.transaction() as cursor:
-            return self._columns(cursor)
+            return _columns(cursor)
 
     def require_table(self) -> None:
         """Returns when user_logins and the inbox are there.
@@ -101,8 +105,7 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
             ConfigurationError: there is none yet, or no database.
         """
         with self.transaction() as cursor:
-            cursor.execute(statements("inbox")["exists"])
-            there = cursor.fetchone() == (True,) and bool(self._columns(cursor))
+            there = _is_there(cursor, "inbox") and bool(_columns(cursor))
         _require(there, "LOGIN_DATABASE_URL has no user_logins with its inbox yet; `login-pipeline drain` creates them")
 
     def count_rows(self) -> int:
@@ -134,7 +137,17 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
             with connection, connection.cursor() as cursor:
                 yield cursor
         except psycopg2.Error as error:
-            raise _refused(error) from None
+            raise statement_refused(error) from None
+        finally:
+            connection.close()
+
+    def _call(self, work: Callable[[extensions.cursor], Answer], seconds: float) -> Answer:
+        """Does `work` in a transaction that a signal, or the time limit, cuts off; raises as `transaction` does."""
+        connection = self._connect()
+        try:
+            return call(connection, work, seconds=seconds)
+        except psycopg2.Error as error:
+            raise statement_refused(error) from None
         finally:
             connection.close()
 
@@ -156,72 +169,47 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
                 "postgresql://loader:password@db.example.com:5432/analytics"
             ) from None
         except psycopg2.OperationalError as error:
-            raise ConfigurationError(
-                f"The database in LOGIN_DATABASE_URL cannot be used: {_connection_problem(error)}; check the URL, "
-                "the password and that the server runs"
-            ) from None
-
-    def _columns(self, cursor: extensions.cursor) -> list[tuple[str, str]]:
-        cursor.execute(statements("user_logins")["columns"])
-        return [(name, type_) for name, type_ in cursor.fetchall()]
-
-    def _check_columns(self, cursor: extensions.cursor) -> None:
-        problems = column_problems(self._columns(cursor))
-        if problems:
-            raise ConfigurationError(
-                f"Table user_logins in LOGIN_DATABASE_URL is not the destination: {'; '.join(problems)}; name "
-                "another database or schema, or rename that table"
-            )
+            raise not_connected(error) from None
 
 
-def column_problems(actual: Sequence[tuple[str, str]]) -> list[str]:
-    """How the columns of a table differ from the destination's, a phrase each; empty when they are the same."""
-    wanted = {column.name: declared_type(column) for column in USER_LOGINS}
-    found = dict(actual)
-    missing = [f"{name} is missing" for name in wanted if name not in found]
-    other = [
-        f"{name} is {found[name]}, not {type_}"
-        for name, type_ in wanted.items()
-        if name in found and found[name] != type_
-    ]
-    extra = [f"{name} is not one of its columns" for name in found if name not in wanted]
-    order = [] if missing or extra or list(found) == NAMES else ["its columns are in another order"]
-    return missing + other + extra + order
+def _prepare(cursor: extensions.cursor) -> None:
+    limit_time(cursor, PREPARE_SECONDS)
+    cursor.execute(statements("inbox")["lock"])
+    cursor.execute(statements("user_logins")["takes_writes"])
+    _require(
+        cursor.fetchone() == (True,), "The database in LOGIN_DATABASE_URL takes no writes; name the primary server"
+    )
+    cursor.execute(statements("user_logins")["encoding"])
+    _require(cursor.fetchone() == ("UTF8",), "The database is not encoded in UTF8; make one that is")
+    if not _columns(cursor):
+        cursor.execute(statements("user_logins")["create"])
+    problems = column_problems(_columns(cursor))
+    _require(
+        not problems,
+        f"Table user_logins in LOGIN_DATABASE_URL is not the destination: {'; '.join(problems)}; name another database "
+        "or schema, or rename that table",
+    )
+    if not _is_there(cursor, "inbox"):
+        cursor.execute(statements("inbox")["create"])
+        cursor.execute(statements("inbox")["count_rows_before_the_inbox"])
+    if not _is_there(cursor, "dead_letters"):
+        cursor.execute(statements("dead_letters")["create"])
+    cursor.execute(statements("inbox")["lacking"])
+    lacking = [what for (what,) in cursor.fetchall()]
+    _require(not lacking, f"The role in LOGIN_DATABASE_URL lacks {', '.join(lacking)}; grant it")
+    cursor.execute(statements("user_logins")["could_be_written"], {"milliseconds": LOCK_SECONDS * 1000})
 
 
-def _limit_time(cursor: extensions.cursor, seconds: float) -> None:
-    cursor.execute(statements("load")["limit_time"], {"milliseconds": max(1, int(seconds * 1000))})  # 0 is no limit
+def _is_there(cursor: extensions.cursor, file: str) -> bool:
+    cursor.execute(statements(file)["exists"])
+    return bool(cursor.fetchone() == (True,))
+
+
+def _columns(cursor: extensions.cursor) -> list[tuple[str, str]]:
+    cursor.execute(statements("user_logins")["columns"])
+    return [(name, type_) for name, type_ in cursor.fetchall()]
 
 
 def _require(condition: bool, sentence: str) -> None:
     if not condition:
         raise ConfigurationError(sentence)
-
-
-def _copy_line(row: Row) -> str:
-    return "\t".join(r"\N" if value is None else str(value).translate(_ESCAPED) for value in row) + "\n"
-
-
-def _connection_problem(error: psycopg2.OperationalError) -> str:
-    """The words of libpq, which name host, port, user and database, never the password."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else "no reason given"
-
-
-def _refused(error: psycopg2.Error) -> DatabaseError | ConfigurationError:
-    code = error.pgcode
-    if code is None:
-        return DatabaseError(
-            "The connection to the database broke; a load that it cut off may be committed or not, and the inbox knows "
-            "which when the messages are delivered again"
-        )
-    name = errorcodes.lookup(code).lower()
-    constraint = f", constraint {error.diag.constraint_name}" if error.diag.constraint_name else ""
-    if code == errorcodes.INSUFFICIENT_PRIVILEGE:
-        return ConfigurationError(
-            "The role in LOGIN_DATABASE_URL lacks a permission; it needs CREATE on the schema once, then SELECT and "
-            "INSERT on user_logins and user_logins_inbox, and TEMPORARY on the database"
-        )
-    return DatabaseError(
-        f"PostgreSQL refused a statement ({name}, SQLSTATE {code}{constraint}); its transaction is rolled back"
-    )

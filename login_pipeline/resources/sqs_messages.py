@@ -15,10 +15,12 @@ class Message(NamedTuple):
     """A received message; `sent_timestamp` is in milliseconds since the epoch.
 
     `message_id` and `sent_timestamp` are those of the first sending: a message that was moved to the
-    dead-letter queue and back has new ones in SQS, and is still the same login.
+    dead-letter queue and back has new ones in SQS, and is still the same login. `sqs_message_id` is the one
+    of this sending.
     """
 
     message_id: str
+    sqs_message_id: str
     receipt_handle: str
     sent_timestamp: int
     receive_count: int
@@ -34,6 +36,7 @@ class Message(NamedTuple):
         came_back = 0 < len(original_id) <= MAX_ID_LENGTH and original_sent is not None
         return cls(
             message_id=original_id if came_back else message["MessageId"],
+            sqs_message_id=message["MessageId"],
             receipt_handle=message["ReceiptHandle"],
             sent_timestamp=original_sent if came_back and original_sent is not None else sent,
             receive_count=int(system["ApproximateReceiveCount"]),

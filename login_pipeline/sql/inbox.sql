@@ -1,6 +1,7 @@
 -- The transactional inbox: which messages have their row already. It holds no personal data.
 -- message_id is the idempotency key. row_count is 1 for a message; rows that were in the table before the
--- inbox was are counted under a key of their own, so that inbox and table can be compared for ever.
+-- inbox was, and those whose keys are forgotten (forget.sql), are counted under keys of their own, so that inbox
+-- and table can be compared for ever.
 
 -- name: lock
 -- One run at a time creates tables: CREATE TABLE IF NOT EXISTS is not safe against itself.
@@ -17,6 +18,9 @@ CREATE TABLE user_logins_inbox (
     loaded_at   timestamptz NOT NULL DEFAULT now()
 );
 
+-- name: known
+SELECT message_id FROM user_logins_inbox WHERE message_id = ANY (%(message_ids)s);
+
 -- name: lacking
 -- What a load needs and this role or these tables do not give, in words.
 SELECT lacking
@@ -26,6 +30,8 @@ FROM (
         ('SELECT on user_logins', has_table_privilege('user_logins', 'SELECT')),
         ('INSERT on user_logins_inbox', has_table_privilege('user_logins_inbox', 'INSERT')),
         ('SELECT on user_logins_inbox', has_table_privilege('user_logins_inbox', 'SELECT')),
+        ('INSERT on user_logins_dead_letters', has_table_privilege('user_logins_dead_letters', 'INSERT')),
+        ('SELECT on user_logins_dead_letters', has_table_privilege('user_logins_dead_letters', 'SELECT')),
         ('TEMPORARY on the database', has_database_privilege(current_database(), 'TEMPORARY')),
         ('a table under the name user_logins, which is a view or the like',
             (SELECT relkind IN ('r', 'p') FROM pg_class WHERE oid = to_regclass('user_logins'))),

@@ -1,23 +1,46 @@
--- Loads one batch in one transaction: stage, copy, load.
+-- Loads one chunk of a batch in one transaction: stage, copy, take out what is too old, load.
 
 -- name: limit_time
--- For each statement of this transaction.
+-- For each later statement of this transaction.
 SELECT set_config('statement_timeout', %(milliseconds)s::text, true);
 
 -- name: stage
-CREATE TEMPORARY TABLE incoming_logins (LIKE user_logins, message_id text) ON COMMIT DROP;
+-- The rows' places let a part of them be inserted. Without user_logins' own NOT NULLs, so that COPY refuses no row.
+-- Constraints that would wait for the COMMIT are checked with each statement instead. Keys of this time are not
+-- forgotten meanwhile (forget.sql).
+SET CONSTRAINTS ALL IMMEDIATE;
+SELECT pg_advisory_xact_lock_shared(hashtext('user_logins_inbox, forget'));
+CREATE TEMPORARY TABLE incoming_logins ON COMMIT DROP AS SELECT *, '' AS message_id, 0 AS place FROM user_logins LIMIT 0;
 
 -- name: copy
 COPY incoming_logins (
-    user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date, message_id
+    user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date, message_id, place
 ) FROM STDIN;
 
+-- name: forgotten
+-- Takes out the messages of dates whose keys are forgotten: whether they have their row cannot be told any more.
+WITH closed AS MATERIALIZED (
+    SELECT create_date
+    FROM (SELECT DISTINCT create_date FROM incoming_logins) AS incoming
+    WHERE EXISTS (
+        SELECT FROM user_logins_inbox
+        WHERE message_id = 'keys forgotten, ' || to_char(incoming.create_date, 'YYYY-MM-DD')
+    )
+)
+DELETE FROM incoming_logins USING closed
+WHERE incoming_logins.create_date = closed.create_date
+  AND NOT EXISTS (SELECT FROM user_logins_inbox AS known WHERE known.message_id = incoming_logins.message_id)
+RETURNING message_id;
+
 -- name: load
--- Only messages whose key the inbox did not have get a row. Sorted, so that two runs with the same messages
--- wait for each other instead of deadlocking.
+-- Only messages whose key the inbox did not have get a row. Sorted, so that two runs with the same messages wait for
+-- each other instead of deadlocking.
 WITH fresh AS (
     INSERT INTO user_logins_inbox (message_id, create_date)
-    SELECT message_id, create_date FROM incoming_logins ORDER BY message_id
+    SELECT message_id, create_date
+    FROM incoming_logins
+    WHERE place >= %(first)s AND place < %(end)s
+    ORDER BY message_id
     ON CONFLICT (message_id) DO NOTHING
     RETURNING message_id
 )

@@ -1,0 +1,100 @@
+"""Moves messages to the dead-letter queue: sent, then recorded, then deleted from the login queue.
+
+SQS has no transaction over two queues. A crash between sending and recording puts a message there twice, each
+time with its first id, by which a redrive makes one login of it. Once it is recorded, it is only deleted.
+"""
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from login_pipeline.errors import DatabaseError, QueueError
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_load import FORGOTTEN, Loaded
+from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.resources.sqs_messages import dead_letter
+
+MANY = 20
+"""So many rows refused, and none taken: then the table is taken to be wrong, and not the rows."""
+DELIVERIES = 5
+"""Where the same messages are refused again: after so many deliveries they are taken to be wrong after all."""
+
+
+class Quarantined(NamedTuple):
+    """Messages that are on the dead-letter queue now, and how many of them are off the login queue.
+
+    `not_sent` are those that stay on the login queue, by SQS's error code.
+    """
+
+    messages: int
+    deleted: int
+    reasons: dict[str, int]
+    not_sent: dict[str, int]
+
+    def metadata(self) -> dict[str, Any]:
+        """The figures as Dagster shows them."""
+        return {"dagster/row_count": self.messages, "reasons": self.reasons, "deleted": self.deleted}
+
+
+def quarantine(rejected: pd.DataFrame, queue: LoginQueueResource, database: LoginDatabaseResource) -> Quarantined:
+    """Moves the messages, each once, however often SQS delivers it.
+
+    Args:
+        rejected: What raw_sqs_messages has, and the `reason`, a row a message.
+        queue: Where they are in hand.
+        database: Where it is recorded that they are moved.
+
+    Raises:
+        DatabaseError: what was sent is not recorded, and not deleted either.
+    """
+    moved_before = rejected["sqs_message_id"].isin(database.dead_letters_among(rejected["sqs_message_id"].tolist()))
+    new = rejected[~moved_before]
+    not_sent = queue.send_dead_letters(_dead_letters(new))
+    sent = new.drop(index=new.index[list(not_sent)])
+    database.record_dead_letters(*(sent[name].tolist() for name in ("sqs_message_id", "message_id", "reason")))
+    there = pd.concat([rejected[moved_before], sent])
+    not_deleted = queue.delete(there["receipt_handle"])
+    return Quarantined(
+        messages=len(there),
+        deleted=len(there) - sum(not_deleted.values()),
+        reasons=dict(Counter(there["reason"])),
+        not_sent=dict(Counter(not_sent.values())),
+    )
+
+
+def require_credible(loaded: Loaded, raw: pd.DataFrame) -> None:
+    """Returns when the rows that the database refused may be taken to be wrong.
+
+    Raises:
+        DatabaseError: it refused all of many, as one does whose trigger or constraint is wrong.
+    """
+    refused = {message_id: reason for message_id, reason in loaded.refused.items() if reason != FORGOTTEN}
+    if loaded.rows or len(refused) <= MANY:
+        return
+    if raw.loc[raw["message_id"].isin(list(refused)), "receive_count"].min() < DELIVERIES:
+        raise DatabaseError(
+            f"PostgreSQL refused each of {len(refused)} rows ({', '.join(sorted(set(refused.values())))}); the table "
+            "is taken to be wrong, and the messages go back to the queue; mend its trigger or constraint, or they are "
+            f"moved to the dead-letter queue when they have been delivered {DELIVERIES} times"
+        )
+
+
+def require_all_sent(moved: Quarantined) -> None:
+    """Returns when no message had to stay on the login queue.
+
+    Raises:
+        QueueError: some had to.
+    """
+    if moved.not_sent:
+        raise QueueError(
+            f"{sum(moved.not_sent.values())} messages could not be moved to the dead-letter queue "
+            f"({', '.join(moved.not_sent)}) and stay on the login queue; check LOGIN_DEAD_LETTER_QUEUE_URL and the "
+            "permission sqs:SendMessage",
+            moved.metadata(),
+        )
+
+
+def _dead_letters(rejected: pd.DataFrame) -> list[dict[str, object]]:
+    columns = (rejected[name] for name in ("message_id", "sent_timestamp", "body", "reason"))
+    return [dead_letter(*message) for message in zip(*columns, strict=True)]

@@ -1,0 +1,71 @@
+"""Does work on a connection so that a signal, or a server that says nothing more, does not hold the process up.
+
+libpq's calls return when the server answers and not before; Python runs signal handlers only then. So the work
+is done in a thread, and the one that asked waits, and can be interrupted.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from typing import TypeVar
+
+import psycopg2
+from psycopg2 import extensions
+
+from login_pipeline.errors import DatabaseError
+
+ANSWER_SECONDS = 10.0
+"""How much longer than its time limit a statement may take until the connection is taken to be dead."""
+CANCEL_SECONDS = 5.0
+"""How long a server may take to cancel a statement."""
+
+Answer = TypeVar("Answer")
+
+
+def call(connection: extensions.connection, work: Callable[[extensions.cursor], Answer], *, seconds: float) -> Answer:
+    """Does `work` in a transaction of its own: committed at the end, rolled back on any error.
+
+    Args:
+        connection: Used by nobody else meanwhile.
+        work: What to do with a cursor; it has PostgreSQL limit its statements' time itself.
+        seconds: What `work` has; a server that is silent for longer is given up.
+
+    Raises:
+        DatabaseError: the server is silent; whether the transaction was committed is not known.
+        psycopg2.Error: what `work` raised.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="postgres") as pool:
+        done = pool.submit(_in_transaction, connection, work)
+        try:
+            return done.result(timeout=max(0.0, seconds) + ANSWER_SECONDS)
+        except TimeoutError:
+            _cut(connection)
+            raise DatabaseError(
+                f"The database in LOGIN_DATABASE_URL has been silent for {seconds + ANSWER_SECONDS:.0f} s; a load may "
+                "be committed or not, and the inbox knows which when the messages are delivered again"
+            ) from None
+        except BaseException:
+            if not done.done():  # a signal came
+                _cancel(connection, done)
+            raise
+
+
+def _in_transaction(connection: extensions.connection, work: Callable[[extensions.cursor], Answer]) -> Answer:
+    with connection, connection.cursor() as cursor:
+        return work(cursor)
+
+
+def _cancel(connection: extensions.connection, done: "Future[Answer]") -> None:
+    """Asks the server to stop, so that it holds no lock any more; cuts the connection if it does not."""
+    with suppress(psycopg2.Error):
+        threading.Thread(target=connection.cancel, daemon=True).start()  # the request may wait for ever, too
+    if not wait([done], timeout=CANCEL_SECONDS).done:
+        _cut(connection)
+
+
+def _cut(connection: extensions.connection) -> None:
+    with suppress(psycopg2.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as stream:
+        stream.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,97 @@
+"""Loads one chunk of rows inside a transaction: each row once, and no row costs its neighbours theirs."""
+
+import time
+from collections.abc import Iterable, Sequence
+from io import StringIO
+from typing import NamedTuple
+
+import psycopg2
+from psycopg2 import extensions
+
+from login_pipeline.resources.postgres_errors import refused_row
+from login_pipeline.sql import statements
+
+FORGOTTEN = "older_than_the_inbox"
+"""Why a message is not loaded whose date's keys are forgotten: whether it has a row cannot be told any more."""
+
+_ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+"""What COPY's text format gives a meaning. Source: PostgreSQL documentation, COPY, "Text Format"."""
+
+Row = Sequence[object]
+
+
+class Loaded(NamedTuple):
+    """What became of the rows: inserted, there already, or refused, by message_id with a reason code."""
+
+    rows: int
+    duplicates: int
+    refused: dict[str, str]
+
+
+def load_rows(cursor: extensions.cursor, rows: Sequence[Row], *, until: float) -> Loaded:
+    """Inserts the rows whose message the inbox does not have yet, with their keys. It does not commit.
+
+    Args:
+        cursor: In a transaction of its own.
+        rows: The seven columns in the table's order, and the message_id.
+        until: The time.monotonic() at which the statement under way is cancelled.
+
+    Raises:
+        psycopg2.Error: the database refused, and not because of a row.
+    """
+    message_ids = [str(row[-1]) for row in rows]
+    limit_time(cursor, until - time.monotonic())
+    cursor.execute(statements("load")["stage"])
+    cursor.copy_expert(statements("load")["copy"], copy_lines((*row, place) for place, row in enumerate(rows)))
+    cursor.execute(statements("load")["forgotten"])
+    forgotten = {message_id: FORGOTTEN for (message_id,) in cursor.fetchall()}
+    inserted, refused = _insert_all(cursor, message_ids, until)
+    refused |= forgotten
+    return Loaded(inserted, len(rows) - inserted - len(refused), refused)
+
+
+def limit_time(cursor: extensions.cursor, seconds: float) -> None:
+    """Has PostgreSQL cancel each later statement of this transaction that takes longer."""
+    cursor.execute(statements("load")["limit_time"], {"milliseconds": max(1, int(seconds * 1000))})  # 0 is no limit
+
+
+def copy_lines(rows: Iterable[Row]) -> StringIO:
+    """The rows as COPY's text format has them."""
+    lines = StringIO()
+    for row in rows:
+        lines.write("\t".join(r"\N" if value is None else str(value).translate(_ESCAPED) for value in row) + "\n")
+    lines.seek(0)
+    return lines
+
+
+def _insert_all(cursor: extensions.cursor, message_ids: Sequence[str], until: float) -> tuple[int, dict[str, str]]:
+    """Halves what is refused until the rows that are refused stand alone; how many were inserted, and those."""
+    inserted = 0
+    refused: dict[str, str] = {}
+    ranges = [(0, len(message_ids))] if message_ids else []
+    while ranges:
+        first, end = ranges.pop()
+        limit_time(cursor, until - time.monotonic())
+        outcome = _insert(cursor, first, end)
+        if isinstance(outcome, int):
+            inserted += outcome
+        elif end - first == 1:
+            refused[message_ids[first]] = f"refused.{outcome}"
+        else:
+            middle = (first + end) // 2
+            ranges += [(middle, end), (first, middle)]
+    return inserted, refused
+
+
+def _insert(cursor: extensions.cursor, first: int, end: int) -> int | str:
+    """How many of the rows at these places got in, or the condition with which one of them was refused."""
+    cursor.execute("SAVEPOINT insert")
+    try:
+        cursor.execute(statements("load")["load"], {"first": first, "end": end})
+    except psycopg2.Error as error:
+        condition = refused_row(error)
+        if condition is None:
+            raise
+        cursor.execute("ROLLBACK TO SAVEPOINT insert")
+        return condition
+    return cursor.rowcount

@@ -1,0 +1,139 @@
+"""One SQS queue: receive, delete, hand back, send, count; and which of its messages are in hand."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from login_pipeline.resources.sqs_batches import Entry, call_in_batches
+from login_pipeline.resources.sqs_errors import explain_sqs_errors
+from login_pipeline.resources.sqs_messages import Message
+from login_pipeline.resources.sqs_receive import Batch, receive_batch
+from login_pipeline.settings import Settings, variable
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
+
+_COUNTS: Sequence["QueueAttributeNameType"] = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
+
+
+class QueueDepth(NamedTuple):
+    """How many messages SQS says are on a queue: approximate, and up to a minute late."""
+
+    visible: int
+    in_flight: int
+    delayed: int
+
+
+class SqsQueue:
+    """The queue that the setting `name` names.
+
+    A message is in hand from its receipt until it is deleted or handed back.
+    """
+
+    def __init__(self, name: str, client: "SQSClient", settings: Settings, *, threads: int) -> None:
+        self.url: str = settings.require(name)
+        self._name = name
+        self._client = client
+        self._settings = settings
+        self._threads = threads
+        self._receive_counts: dict[str, int] = {}
+
+    @property
+    def in_hand(self) -> int:
+        """How many messages are in hand."""
+        return len(self._receive_counts)
+
+    def depth(self) -> QueueDepth:
+        """How many messages are on the queue; raises as `attributes` does."""
+        attributes = self.attributes(_COUNTS)
+        return QueueDepth(*(int(attributes.get(count, 0)) for count in _COUNTS))
+
+    def attributes(self, names: Sequence["QueueAttributeNameType"]) -> Mapping[Any, str]:
+        """The queue's attributes of these names.
+
+        Raises:
+            ConfigurationError: the queue, the region or the credentials are missing or wrong, or nobody answers.
+            QueueError: SQS refuses.
+        """
+        with explain_sqs_errors("GetQueueAttributes", setting=variable(self._name), queue_url=self.url):
+            answer = self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)
+        return answer.get("Attributes", {})
+
+    def receive(self, batch_size: int) -> Batch:
+        """Receives so many messages at most, for LOGIN_RECEIVE_DEADLINE at most; raises as `attributes` does."""
+        return receive_batch(
+            self._receive_once,
+            batch_size=batch_size,
+            threads=self._threads,
+            deadline=self._settings.receive_deadline,
+        )
+
+    def delete(self, receipt_handles: Iterable[str]) -> dict[str, int]:
+        """Deletes messages for good.
+
+        Returns:
+            How many could not be deleted, by SQS's error code. They are delivered again.
+        """
+        handles = list(receipt_handles)
+        failed = self._in_batches(
+            self._client.delete_message_batch,
+            [{"Id": str(index), "ReceiptHandle": handle} for index, handle in enumerate(handles)],
+        )
+        for index, handle in enumerate(handles):
+            if str(index) not in failed:
+                self._receive_counts.pop(handle, None)
+        return dict(Counter(failed.values()))
+
+    def hand_back(self, delay: Callable[[int], int]) -> dict[str, int]:
+        """Makes the messages in hand visible again.
+
+        Args:
+            delay: After how many seconds, by how often the message was received.
+
+        Returns:
+            How many SQS did not take back, by its error code. They come back by their visibility timeout.
+        """
+        failed = self._in_batches(
+            self._client.change_message_visibility_batch,
+            [
+                {"Id": str(index), "ReceiptHandle": handle, "VisibilityTimeout": delay(receive_count)}
+                for index, (handle, receive_count) in enumerate(self._receive_counts.items())
+            ],
+        )
+        self._receive_counts.clear()
+        return dict(Counter(failed.values()))
+
+    def send(self, messages: Sequence[Entry]) -> dict[int, str]:
+        """Sends messages, each as SendMessageBatch takes it without an Id.
+
+        Returns:
+            The error code of each message that SQS refused, by its position.
+        """
+        failed = self._in_batches(
+            self._client.send_message_batch,
+            [{"Id": str(index), **message} for index, message in enumerate(messages)],
+        )
+        return {int(index): code for index, code in failed.items()}
+
+    def _receive_once(self, messages: int) -> list[Message]:
+        with explain_sqs_errors("ReceiveMessage", setting=variable(self._name), queue_url=self.url):
+            answer = self._client.receive_message(
+                QueueUrl=self.url,
+                MaxNumberOfMessages=messages,
+                WaitTimeSeconds=self._settings.long_poll,
+                VisibilityTimeout=self._settings.visibility_timeout,
+                MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
+                MessageAttributeNames=["All"],
+            )
+        received = [Message.from_sqs(message) for message in answer.get("Messages", [])]
+        self._receive_counts.update({message.receipt_handle: message.receive_count for message in received})
+        return received
+
+    def _in_batches(self, call: Callable[..., Mapping[str, Any]], entries: list[Entry]) -> dict[str, str]:
+        """Calls one of SQS's batch operations; the failed entries' codes."""
+        return call_in_batches(lambda batch: call(QueueUrl=self.url, Entries=batch), entries, threads=self._threads)

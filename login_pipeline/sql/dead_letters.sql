@@ -1,0 +1,21 @@
+-- Which sendings of a message are on the dead-letter queue, so that SQS's delivering one again does not put it there
+-- again. sqs_message_id is the MessageId of that sending, message_id the first one's. It holds no personal data.
+
+-- name: exists
+SELECT to_regclass('user_logins_dead_letters') IS NOT NULL;
+
+-- name: create
+CREATE TABLE user_logins_dead_letters (
+    sqs_message_id text PRIMARY KEY,
+    message_id     text NOT NULL,
+    reason         text NOT NULL,
+    sent_at        timestamptz NOT NULL DEFAULT now()
+);
+
+-- name: known
+SELECT sqs_message_id FROM user_logins_dead_letters WHERE sqs_message_id = ANY (%(sqs_message_ids)s);
+
+-- name: record
+INSERT INTO user_logins_dead_letters (sqs_message_id, message_id, reason)
+SELECT * FROM unnest(%(sqs_message_ids)s::text[], %(message_ids)s::text[], %(reasons)s::text[])
+ON CONFLICT (sqs_message_id) DO NOTHING;

@@ -1,0 +1,45 @@
+-- Forgets the inbox's keys of dates so long ago that no message of theirs is on a queue any more. First a marker
+-- closes the date: from then on no message of it is loaded, because nobody could tell whether it has its row. Then
+-- the keys go, some at a time, and the marker takes over their row counts, so that rows and inbox still agree.
+
+-- name: dates
+-- Both the date and the last load of it are long ago: a message that was redriven was loaded long after its date.
+SELECT create_date
+FROM user_logins_inbox
+WHERE message_id NOT LIKE 'keys forgotten, %%' AND message_id NOT LIKE 'rows before the inbox, %%'
+GROUP BY create_date
+HAVING create_date < (now() AT TIME ZONE 'UTC')::date - %(days)s
+   AND max(loaded_at) < now() - make_interval(days => %(days)s)
+ORDER BY create_date;
+
+-- name: lock
+-- Waits for the loads under way, which may be inserting keys of the date.
+SELECT pg_advisory_xact_lock(hashtext('user_logins_inbox, forget'));
+
+-- name: close_date
+INSERT INTO user_logins_inbox (message_id, create_date, row_count)
+VALUES ('keys forgotten, ' || to_char(%(create_date)s::date, 'YYYY-MM-DD'), %(create_date)s, 0)
+ON CONFLICT (message_id) DO NOTHING;
+
+-- name: forget
+-- Some keys of a closed date. Rows: how many.
+WITH some_keys AS (
+    SELECT message_id
+    FROM user_logins_inbox
+    WHERE create_date = %(create_date)s
+      AND message_id NOT LIKE 'keys forgotten, %%' AND message_id NOT LIKE 'rows before the inbox, %%'
+    LIMIT %(keys)s
+    FOR UPDATE
+), gone AS (
+    DELETE FROM user_logins_inbox USING some_keys
+    WHERE user_logins_inbox.message_id = some_keys.message_id
+    RETURNING row_count
+), counted AS (
+    UPDATE user_logins_inbox
+    SET row_count = row_count + (SELECT coalesce(sum(row_count), 0) FROM gone)
+    WHERE message_id = 'keys forgotten, ' || to_char(%(create_date)s::date, 'YYYY-MM-DD')
+)
+SELECT count(*) FROM gone;
+
+-- name: forget_dead_letters
+DELETE FROM user_logins_dead_letters WHERE sent_at < now() - make_interval(days => %(days)s);

@@ -1,0 +1,88 @@
+"""Messages that are moved to the dead-letter queue: which, once, and with what."""
+
+from collections.abc import Callable
+
+import pytest
+
+from login_pipeline import quarantine
+from login_pipeline_tests.conftest import Pipeline
+
+Body = Callable[..., str]
+REFUSE = (
+    "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.user_id LIKE 'refused%' THEN "
+    "RAISE EXCEPTION 'no'; END IF; RETURN NEW; END $$; "
+    "CREATE TRIGGER refuse BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION refuse()"
+)
+
+
+@pytest.fixture
+def refusing(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    monkeypatch.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
+    pipeline.run()
+    pipeline.database.query(REFUSE)
+    return pipeline
+
+
+def test_row_that_only_the_database_refuses_is_quarantined_and_its_neighbours_load(
+    refusing: Pipeline, body: Body
+) -> None:
+    refusing.queue.send(*(body(user_id=f"good {n}") for n in range(9)))
+    (refused,) = refusing.queue.send(body(user_id="refused"))
+    run = refusing.run()
+    assert run.failures == []
+    figures = run.metadata["user_logins_table"]
+    assert (figures["loaded"], figures["quarantined"], figures["deleted"]) == (9, 1, 10)
+    assert len(refusing.database.logins()) == 9
+    assert refusing.queue.count() == 0
+    (letter,) = refusing.dead_letter_queue.take_all()
+    attributes = {name: value["StringValue"] for name, value in letter["MessageAttributes"].items()}
+    assert letter["Body"] == body(user_id="refused")
+    assert (attributes["reason"], attributes["original_message_id"]) == ("refused.raise_exception", refused)
+
+
+def test_table_that_refuses_every_row_sends_no_login_to_the_dead_letter_queue(refusing: Pipeline, body: Body) -> None:
+    refusing.queue.send(*(body(user_id=f"refused {n}") for n in range(quarantine.MANY + 1)))
+    run = refusing.run()
+    assert "PostgreSQL refused each of 21 rows (refused.raise_exception)" in run.failures[0]
+    assert refusing.queue.count() == 21
+    assert refusing.dead_letter_queue.count() == 0
+    refusing.database.query("DROP TRIGGER refuse ON user_logins")
+    assert refusing.run().metadata["user_logins_table"]["loaded"] == 21
+
+
+def test_rows_that_are_refused_at_each_delivery_do_not_go_round_for_ever(refusing: Pipeline, body: Body) -> None:
+    refusing.queue.send(*(body(user_id=f"refused {n}") for n in range(quarantine.MANY + 1)))
+    runs = [refusing.run() for _ in range(quarantine.DELIVERIES)]
+    assert [bool(run.failures) for run in runs] == [True] * (quarantine.DELIVERIES - 1) + [False]
+    assert refusing.queue.count() == 0
+    assert refusing.dead_letter_queue.count() == 21
+
+
+def test_message_that_comes_again_after_it_was_moved_is_not_moved_again(
+    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
+    pipeline.queue.send("not a login", body())
+    with monkeypatch.context() as broken:
+        broken.setattr("login_pipeline.resources.sqs_queue.SqsQueue.delete", lambda *_: {"AccessDenied": 1})
+        pipeline.run()
+    assert pipeline.queue.count() == 2
+    run = pipeline.run()
+    assert run.failures == []
+    assert run.metadata["quarantined_logins"]["deleted"] == 1
+    assert pipeline.queue.count() == 0
+    assert len(pipeline.dead_letter_queue.take_all()) == 1
+
+
+def test_message_that_was_sent_back_unchanged_goes_to_the_dead_letter_queue_again(pipeline: Pipeline) -> None:
+    pipeline.queue.send("not a login")
+    pipeline.run()
+    (letter,) = pipeline.dead_letter_queue.take_all()
+    attributes = {name: {"DataType": "String", **value} for name, value in letter["MessageAttributes"].items()}
+    pipeline.queue.send(letter["Body"], **attributes)
+    pipeline.run()
+    (again,) = pipeline.dead_letter_queue.take_all()
+    assert again["MessageAttributes"]["original_message_id"] == letter["MessageAttributes"]["original_message_id"]
+    assert (
+        again["MessageAttributes"]["original_sent_timestamp"] == letter["MessageAttributes"]["original_sent_timestamp"]
+    )
