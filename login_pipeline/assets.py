@@ -11,7 +11,7 @@ import pandas as pd
 
 from login_pipeline.columns import table_schema
 from login_pipeline.errors import LoginPipelineError, QueueError, RunError
-from login_pipeline.loading import LoadFigures, chunks, load_chunk
+from login_pipeline.loading import LoadFigures, load_logins
 from login_pipeline.login_batch import mask_logins, raw_messages, rejected_messages
 from login_pipeline.preflight import check_surroundings
 from login_pipeline.quarantine import quarantine, require_all_sent
@@ -157,8 +157,7 @@ def user_logins_table(
     started = time.monotonic()
     figures = LoadFigures()
     try:
-        for chunk in chunks(masked_logins):
-            load_chunk(chunk, raw_sqs_messages, database, queue, figures)
+        load_logins(masked_logins, raw_sqs_messages, database, queue, figures)
     except LoginPipelineError as error:
         raise error.with_figures(figures.metadata()) from None
     if figures.not_deleted:

@@ -116,6 +116,30 @@ def check(as_json: bool) -> None:
 
 
 @cli.command()
+@click.option("--reason", metavar="CODE", help="Only those with this reason, such as malformed.ip.")
+@click.option("--dry-run", is_flag=True, help="Only count them, by reason; everything stays where it is.")
+@as_json
+def redrive(reason: str | None, dry_run: bool, as_json: bool) -> None:
+    """Send quarantined messages back to the queue, after what was wrong is mended."""
+    from login_pipeline.redrive import redrive as send_back
+    from login_pipeline.terminal import show_redrive
+
+    done = send_back(reason, dry_run=dry_run)
+    if as_json:
+        click.echo(json.dumps(done.figures()))
+    else:
+        show_redrive(done)
+    if done.not_sent:
+        codes = ", ".join(done.not_sent)
+        click.echo(
+            f"SQS refused {done.not_sent.total()} messages ({codes}), which stay on the dead-letter queue; check the "
+            "permission sqs:SendMessage on LOGIN_QUEUE_URL and redrive again",
+            err=True,
+        )
+    sys.exit(FAILED if done.not_sent else DONE)
+
+
+@cli.command()
 def doctor() -> None:
     """Say what is configured, what is reachable, and how to mend what is not."""
     from login_pipeline.doctor import examine

@@ -20,8 +20,8 @@ defs = dg.Definitions(
         assets.user_logins_table,
     ],
     asset_checks=[checks.masked_logins_checks, checks.user_logins_table_checks],
-    jobs=[jobs.login_job, jobs.user_logins_checks_job],
-    schedules=[jobs.user_logins_checks_schedule],
+    jobs=[jobs.login_job, jobs.user_logins_checks_job, jobs.inbox_pruning_job],
+    schedules=[jobs.user_logins_checks_schedule, jobs.inbox_pruning_schedule],
     sensors=[sensors.queue_depth_sensor],
     executor=dg.in_process_executor,
     resources={

@@ -17,10 +17,12 @@ from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_queue import QueueDepth
 from login_pipeline.runs import Run, run
-from login_pipeline.settings import read_settings
+from login_pipeline.settings import MAX_IN_FLIGHT, read_settings
 
 POLL_SECONDS = 1.0
 """Between two looks at messages that another consumer has in flight."""
+COUNTS_LAG = 60
+"""Seconds for which SQS's counts may be wrong. Source: Amazon SQS API Reference, GetQueueAttributes."""
 
 
 @dataclass
@@ -83,17 +85,32 @@ def drain(instance: dg.DagsterInstance, progress: Progress) -> Totals:
 def _run_until_empty(
     totals: Totals, instance: dg.DagsterInstance, queue: LoginQueueResource, progress: Progress, interrupts: Interrupts
 ) -> None:
+    received_last = time.monotonic()
     while not totals.failures:
+        received = totals.received
         last = run("login_job", instance)
         totals.add(last)
         interrupts.raise_if_any()
         ran_dry = last.metadata.get("raw_sqs_messages", {}).get("queue_ran_dry", False)
+        if totals.received > received:
+            received_last = time.monotonic()
         try:
             progress(totals, queue.depth())
             if ran_dry and not totals.failures and _is_empty(queue, partial(progress, totals)):
                 break
+            if time.monotonic() > received_last + COUNTS_LAG:
+                raise _nothing_comes(queue.depth())
         except LoginPipelineError as error:
             totals.failures.append(error.sentence)
+
+
+def _nothing_comes(depth: QueueDepth) -> QueueError:
+    """At its limit of messages in flight SQS delivers nothing more, and does not say so."""
+    return QueueError(
+        f"SQS counts {depth.visible} messages to receive and has delivered none for {COUNTS_LAG} s; {depth.in_flight} "
+        f"are in flight, and at {MAX_IN_FLIGHT:,} it delivers nothing more; stop other consumers, or wait until what "
+        "they hold is visible again"
+    )
 
 
 def _is_empty(queue: LoginQueueResource, waiting: Callable[[QueueDepth], None]) -> bool:
@@ -105,7 +122,7 @@ def _is_empty(queue: LoginQueueResource, waiting: Callable[[QueueDepth], None]) 
     Raises:
         QueueError: they did not come back.
     """
-    until = time.monotonic() + read_settings().visibility_timeout + 60
+    until = time.monotonic() + read_settings().visibility_timeout + COUNTS_LAG
     while (depth := queue.depth()) != QueueDepth(0, 0, 0):
         if depth.visible:
             return False

@@ -1,9 +1,10 @@
-"""The jobs: one drains a batch, the other checks the table; and the schedule of the latter."""
+"""The jobs: one drains a batch, the others look after the table and the inbox; and their schedules."""
 
 import dagster as dg
 
 from login_pipeline.assets import masked_logins, quarantined_logins, raw_sqs_messages, user_logins_table
 from login_pipeline.checks import masked_logins_checks, user_logins_table_checks
+from login_pipeline.pruning import prune_inbox
 from login_pipeline.settings import read_load_settings
 
 login_job = dg.define_asset_job(
@@ -21,11 +22,27 @@ user_logins_checks_job = dg.define_asset_job(
     description="Checks all of user_logins. It reads the whole table, so login_job leaves it out.",
 )
 
+
+@dg.job(description="Forgets the inbox's keys of messages that cannot come back any more.")
+def inbox_pruning_job() -> None:
+    """One step, on the database alone."""
+    prune_inbox()
+
+
+_WITH_THE_SENSOR = (
+    dg.DefaultScheduleStatus.RUNNING if read_load_settings().sensor_enabled else dg.DefaultScheduleStatus.STOPPED
+)
+
 user_logins_checks_schedule = dg.ScheduleDefinition(
     job=user_logins_checks_job,
     cron_schedule="17 * * * *",
-    default_status=(
-        dg.DefaultScheduleStatus.RUNNING if read_load_settings().sensor_enabled else dg.DefaultScheduleStatus.STOPPED
-    ),
+    default_status=_WITH_THE_SENSOR,
     description="Checks the table every hour.",
+)
+
+inbox_pruning_schedule = dg.ScheduleDefinition(
+    job=inbox_pruning_job,
+    cron_schedule="43 3 * * *",
+    default_status=_WITH_THE_SENSOR,
+    description="Prunes the inbox every night.",
 )

@@ -1,7 +1,7 @@
 """Loads a batch of masked logins, some at a time: committed, and only then deleted from the queue."""
 
+import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,10 @@ from login_pipeline.quarantine import quarantine, require_all_sent, require_cred
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
 
-ROWS_PER_TRANSACTION = 5_000
-"""So a load that is slow gets somewhere: what is committed is deleted, and only the rest is delivered again."""
+FIRST_ROWS, MOST_ROWS, GROWTH = 10, 5_000, 10
+"""Rows in the first transaction and in the largest one, and how much larger the next one may be."""
+PART_OF_THE_TIME = 0.25
+"""What a transaction may take of the time that is left, at the speed of the one before."""
 
 
 @dataclass
@@ -34,23 +36,20 @@ class LoadFigures:
         return {**counts, "reasons": dict(self.reasons)}
 
 
-def chunks(masked: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """The logins in parts that are loaded in one transaction each."""
-    for first in range(0, len(masked), ROWS_PER_TRANSACTION):
-        yield masked[first : first + ROWS_PER_TRANSACTION]
-
-
-def load_chunk(
-    chunk: pd.DataFrame,
+def load_logins(
+    masked: pd.DataFrame,
     raw: pd.DataFrame,
     database: LoginDatabaseResource,
     queue: LoginQueueResource,
     figures: LoadFigures,
 ) -> None:
-    """Loads the chunk, then deletes its messages; those that the database refuses go to the dead-letter queue.
+    """Loads the batch, some rows in each transaction, so that a slow database gets somewhere all the same.
+
+    What is committed is deleted at once; only the rest is delivered again when the time is up. Else a load that
+    is too slow would be tried again and again, until the queue's redrive policy took its messages for bad ones.
 
     Args:
-        chunk: Some of masked_logins.
+        masked: masked_logins.
         raw: raw_sqs_messages, whose bodies the dead-letter queue gets.
         database: Where they are loaded.
         queue: Where they are in hand.
@@ -58,9 +57,32 @@ def load_chunk(
 
     Raises:
         RunError: no time is left.
-        DatabaseError: nothing of the chunk was loaded.
+        DatabaseError: nothing of the rest was loaded.
         QueueError: refused rows could not be moved, and stay on the queue.
     """
+    first, size = 0, FIRST_ROWS
+    while first < len(masked):
+        started = time.monotonic()
+        _load_chunk(masked[first : first + size], raw, database, queue, figures)
+        first += size
+        if first < len(masked):
+            size = next_size(size, time.monotonic() - started, queue.seconds_to_load())
+
+
+def next_size(size: int, seconds: float, seconds_left: float) -> int:
+    """How many rows to load after `size` rows took so many `seconds`, with so much time left."""
+    at_this_speed = size / max(seconds, 0.001) * seconds_left * PART_OF_THE_TIME
+    return max(1, min(size * GROWTH, MOST_ROWS, int(at_this_speed)))
+
+
+def _load_chunk(
+    chunk: pd.DataFrame,
+    raw: pd.DataFrame,
+    database: LoginDatabaseResource,
+    queue: LoginQueueResource,
+    figures: LoadFigures,
+) -> None:
+    """Loads the chunk, then deletes its messages; those that the database refuses go to the dead-letter queue."""
     rows = chunk[[*NAMES, "message_id"]].itertuples(index=False, name=None)
     loaded = database.load(rows, seconds=queue.seconds_to_load())
     figures.loaded += loaded.rows

@@ -1,7 +1,7 @@
 """One batch of messages on its way to rows: DataFrames in, DataFrames out. Pure: no I/O, no Dagster."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -22,9 +22,9 @@ class MaskedBatch(NamedTuple):
     with_unknown_keys: int
 
 
-def raw_messages(messages: Sequence[tuple[str, str, str, int, int, str]]) -> pd.DataFrame:
+def raw_messages(messages: Sequence[tuple[str, str, str, int, int, str, *tuple[Any, ...]]]) -> pd.DataFrame:
     """The messages as a DataFrame of RAW_COLUMNS, a row each."""
-    frame = pd.DataFrame(messages, columns=RAW_COLUMNS, dtype=object)
+    frame = pd.DataFrame([message[: len(RAW_COLUMNS)] for message in messages], columns=RAW_COLUMNS, dtype=object)
     return frame.astype({"sent_timestamp": "int64", "receive_count": "int64"})
 
 

@@ -1,12 +1,12 @@
 """The sensor that keeps as many runs going as the queue has batches."""
 
 import math
-import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 
 import dagster as dg
+from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from login_pipeline.assets import login_queue
 from login_pipeline.errors import LoginPipelineError
@@ -30,6 +30,14 @@ FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(minutes=15)
 
 
+class _Failing(BaseModel):
+    """What the sensor's cursor holds: the newest of failed runs in a row, and when the sensor first saw it."""
+
+    run_id: str
+    seen: AwareDatetime
+    failures: int
+
+
 @dg.sensor(
     job=login_job,
     minimum_interval_seconds=10,
@@ -47,12 +55,21 @@ def queue_depth_sensor(context: dg.SensorEvaluationContext, queue: LoginQueueRes
         return dg.SensorResult(skip_reason=error.sentence)
     active = _active_runs(context.instance)
     wanted = _wanted_runs(depth, active, settings)
-    reason = _pause(_last_runs(context.instance), datetime.now(UTC)) or _skip_reason(depth, wanted, len(active))
+    failing = _failing_since(_last_runs(context.instance), context.cursor, datetime.now(UTC))
+    reason = _pause(failing, datetime.now(UTC)) or _skip_reason(depth, wanted, len(active))
     return dg.SensorResult(
-        run_requests=[] if reason else [dg.RunRequest(str(uuid.uuid4())) for _ in range(wanted)],
+        run_requests=[] if reason else [dg.RunRequest(key) for key in _run_keys(context.instance, wanted)],
         skip_reason=reason,
         asset_events=[_observation(depth, len(active))],
+        cursor=failing.model_dump_json() if failing else "",
     )
+
+
+def _run_keys(instance: dg.DagsterInstance, wanted: int) -> list[str]:
+    """Keys after the newest run, so never used again, and the same for two daemons that look at the same moment."""
+    newest = instance.get_runs(dg.RunsFilter(job_name=login_job.name), limit=1)
+    after = newest[0].run_id if newest else "none"
+    return [f"after {after}, {number}" for number in range(wanted)]
 
 
 def _wanted_runs(depth: QueueDepth, active: Sequence[dg.RunRecord], settings: Settings) -> int:
@@ -75,17 +92,33 @@ def _last_runs(instance: dg.DagsterInstance) -> Sequence[dg.RunRecord]:
     return instance.get_run_records(dg.RunsFilter(job_name=login_job.name, statuses=finished), limit=10)
 
 
-def _pause(last_runs: Sequence[dg.RunRecord], now: datetime) -> str | None:
-    """Why no run is started yet after failures in a row; each further one doubles the pause."""
+def _failing_since(last_runs: Sequence[dg.RunRecord], cursor: str | None, now: datetime) -> _Failing | None:
+    """The failures in a row, and when this sensor first saw the newest: by its own clock, not by the runs' hosts'."""
     failed = list(takewhile(lambda run: run.dagster_run.status is dg.DagsterRunStatus.FAILURE, last_runs))
     if len(failed) < FAILURES_TO_BACK_OFF:
         return None
-    pause = min(FIRST_PAUSE * 2 ** (len(failed) - FAILURES_TO_BACK_OFF), LONGEST_PAUSE)
-    ended = datetime.fromtimestamp(failed[0].end_time or 0, UTC)
-    if now >= ended + pause:
+    newest = failed[0].dagster_run.run_id
+    before = _remembered(cursor)
+    seen = before.seen if before and before.run_id == newest and before.seen <= now else now
+    return _Failing(run_id=newest, seen=seen, failures=len(failed))
+
+
+def _remembered(cursor: str | None) -> _Failing | None:
+    try:
+        return _Failing.model_validate_json(cursor or "")
+    except ValidationError:  # none yet, or somebody else's: a person can write the cursor in the UI
+        return None
+
+
+def _pause(failing: _Failing | None, now: datetime) -> str | None:
+    """Why no run is started yet after failures in a row; each further one doubles the pause."""
+    if failing is None:
+        return None
+    pause = min(FIRST_PAUSE * 2 ** (failing.failures - FAILURES_TO_BACK_OFF), LONGEST_PAUSE)
+    if now >= failing.seen + pause:
         return None
     return (
-        f"The last {len(failed)} runs failed; the next one is started after {ended + pause:%H:%M:%S} UTC. "
+        f"The last {failing.failures} runs failed; the next one is started after {failing.seen + pause:%H:%M:%S} UTC. "
         "The newest failed run says what is wrong"
     )
 

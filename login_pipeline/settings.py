@@ -44,7 +44,7 @@ class LoadSettings(BaseSettings):
 
     sensor_enabled: bool = Field(
         False,
-        description="Whether queue_depth_sensor and the hourly checks are on when Dagster first sees them.",
+        description="Whether queue_depth_sensor and the schedules are on when Dagster first sees them.",
         examples=["true"],
     )
 
@@ -111,6 +111,13 @@ class Settings(LoadSettings):
         le=20,
         description="Seconds that a ReceiveMessage call waits for messages.",
         examples=["2"],
+    )
+    inbox_days: int = Field(
+        30,
+        ge=15,
+        le=3650,
+        description="Days for which the inbox remembers a loaded message; SQS keeps one for 14 at most.",
+        examples=["30"],
     )
     local_dir: str = Field(
         ".login-pipeline",

@@ -1,6 +1,6 @@
 """What the commands show a person. Progress goes to stderr and only to a terminal; results go to stdout."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from login_pipeline.columns import NAMES
 from login_pipeline.doctor import Finding
 from login_pipeline.drain import Progress as DrainProgress
 from login_pipeline.drain import Totals
+from login_pipeline.redrive import Redriven
 from login_pipeline.resources.sqs_queue import QueueDepth
 from login_pipeline.runs import CheckResult
 
@@ -48,12 +49,22 @@ def drain_progress() -> Iterator[DrainProgress]:
 
 def show_drain(totals: Totals) -> None:
     """The figures of a drain, and why messages were quarantined."""
+    _show_figures(totals.figures(), reasons_after="quarantined", reasons=totals.reasons)
+
+
+def show_redrive(done: Redriven) -> None:
+    """The figures of a redrive, and why messages were on the dead-letter queue."""
+    figures = {name: value for name, value in done.figures().items() if name != "reasons"}
+    _show_figures(figures, reasons_after="examined", reasons=done.reasons)
+
+
+def _show_figures(figures: Mapping[str, Any], *, reasons_after: str, reasons: Mapping[str, int]) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in totals.figures().items():
+    for name, value in figures.items():
         table.add_row(name, str(value))
-        if name == "quarantined":
-            for reason, count in sorted(totals.reasons.items()):
-                table.add_row(f"  {reason}", str(count), style="dim")
+        if name == reasons_after:
+            for reason, count in sorted(reasons.items()):
+                table.add_row(Text(f"  {reason}"), str(count), style="dim")
     _console().print(table)
 
 

@@ -2,21 +2,21 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import dagster as dg
 import pytest
 
 from login_pipeline.definitions import defs
 from login_pipeline.resources.sqs import LoginQueueResource
-from login_pipeline.sensors import FIRST_PAUSE, LONGEST_PAUSE, _pause, queue_depth_sensor
+from login_pipeline.sensors import FIRST_PAUSE, LONGEST_PAUSE, _failing_since, _pause, queue_depth_sensor
 from login_pipeline_tests.conftest import Pipeline
 
 Body = Callable[..., str]
 
 
-def tick(pipeline: Pipeline) -> dg.SensorResult:
-    with dg.build_sensor_context(pipeline.instance, resources={"queue": LoginQueueResource()}) as context:
+def tick(pipeline: Pipeline, cursor: str | None = None) -> dg.SensorResult:
+    resources = {"queue": LoginQueueResource()}
+    with dg.build_sensor_context(pipeline.instance, cursor=cursor, resources=resources) as context:
         result = queue_depth_sensor(context)
     assert isinstance(result, dg.SensorResult)
     return result
@@ -53,8 +53,11 @@ def test_a_run_is_started_for_each_batch_up_to_the_cap(
 
 def test_run_keys_are_never_used_again(pipeline: Pipeline, body: Body) -> None:
     pipeline.queue.send(body())
-    keys = [request.run_key for _ in range(3) for request in tick(pipeline).run_requests or []]
-    assert len(set(keys)) == 3
+    keys = set()
+    for _ in range(3):
+        keys |= {request.run_key for request in tick(pipeline).run_requests or []}
+        add_run(pipeline, dg.DagsterRunStatus.SUCCESS)
+    assert len(keys) == 3
 
 
 def test_active_runs_count_towards_the_cap(pipeline: Pipeline, body: Body) -> None:
@@ -113,29 +116,68 @@ def test_missing_setting_is_a_skip_with_its_reason(pipeline: Pipeline) -> None:
     assert skip_reason(tick(pipeline)).startswith("LOGIN_QUEUE_URL is not set")
 
 
+def fail_runs(pipeline: Pipeline, count: int) -> None:
+    for _ in range(count):
+        run_id = add_run(pipeline, dg.DagsterRunStatus.STARTED)
+        pipeline.instance.report_run_failed(pipeline.instance.get_run_by_id(run_id))  # type: ignore[arg-type]
+
+
 def test_failures_in_a_row_pause_the_sensor_longer_and_longer(pipeline: Pipeline, body: Body) -> None:
     now = datetime.now(UTC)
 
-    def failed_runs(count: int) -> Any:
-        return pipeline.instance.get_run_records(limit=count)
+    def is_paused(failures: int, after: timedelta) -> bool:
+        records = pipeline.instance.get_run_records(limit=failures)
+        first = _failing_since(records, None, now)
+        later = _failing_since(records, first.model_dump_json() if first else "", now + after)
+        return _pause(later, now + after) is not None
 
-    for _ in range(10):
-        run_id = add_run(pipeline, dg.DagsterRunStatus.STARTED)
-        pipeline.instance.report_run_failed(pipeline.instance.get_run_by_id(run_id))  # type: ignore[arg-type]
-    assert _pause(failed_runs(2), now) is None
-    assert _pause(failed_runs(3), now) is not None
-    assert _pause(failed_runs(3), now + FIRST_PAUSE * 2) is None
-    assert _pause(failed_runs(5), now + FIRST_PAUSE * 2) is not None
-    assert _pause(failed_runs(10), now + LONGEST_PAUSE * 2) is None
+    fail_runs(pipeline, 10)
+    assert not is_paused(2, timedelta(0))
+    assert is_paused(3, timedelta(0))
+    assert not is_paused(3, FIRST_PAUSE * 2)
+    assert is_paused(5, FIRST_PAUSE * 2)
+    assert not is_paused(10, LONGEST_PAUSE * 2)
 
     pipeline.queue.send(body())
-    assert skip_reason(tick(pipeline)).startswith("The last 10 runs failed; the next one is started after")
+    result = tick(pipeline)
+    assert skip_reason(result).startswith("The last 10 runs failed; the next one is started after")
+    again = tick(pipeline, result.cursor)
+    assert skip_reason(again) == skip_reason(result)
+
+
+@pytest.mark.parametrize("skew", [timedelta(days=-1), timedelta(days=1)])
+def test_clock_of_the_runs_host_does_not_change_the_pause(
+    pipeline: Pipeline, body: Body, skew: timedelta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.queue.send(body())
+    ended = (datetime.now(UTC) + skew).timestamp()
+    with monkeypatch.context() as there:
+        there.setattr("time.time", lambda: ended)
+        fail_runs(pipeline, 3)
+    assert pipeline.instance.get_run_records()[0].end_time == ended
+    paused = tick(pipeline)
+    assert requests(paused) == 0
+    long_ago = (paused.cursor or "").replace(str(datetime.now(UTC).year), "2020")
+    assert requests(tick(pipeline, long_ago)) == 1
+
+
+@pytest.mark.parametrize("cursor", ["nonsense", '{"run_id": "another", "seen": "2020-01-01T00:00:00Z", "failures": 3}'])
+def test_cursor_of_something_else_starts_the_pause_anew(pipeline: Pipeline, body: Body, cursor: str) -> None:
+    pipeline.queue.send(body())
+    fail_runs(pipeline, 3)
+    assert skip_reason(tick(pipeline, cursor)).startswith("The last 3 runs failed")
+
+
+def test_two_daemons_that_look_at_the_same_moment_ask_for_the_same_runs(pipeline: Pipeline, body: Body) -> None:
+    pipeline.set(LOGIN_BATCH_SIZE=10)
+    pipeline.queue.send(*(body() for _ in range(15)))
+    one, other = (tick(pipeline).run_requests or [] for _ in range(2))
+    assert len(one) == 2
+    assert [request.run_key for request in one] == [request.run_key for request in other]
 
 
 def test_success_ends_the_pause(pipeline: Pipeline, body: Body) -> None:
-    for _ in range(5):
-        run_id = add_run(pipeline, dg.DagsterRunStatus.STARTED)
-        pipeline.instance.report_run_failed(pipeline.instance.get_run_by_id(run_id))  # type: ignore[arg-type]
+    fail_runs(pipeline, 5)
     pipeline.run()
     pipeline.queue.send(body())
     assert requests(tick(pipeline)) == 1

@@ -15,6 +15,7 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as NoConnectionError
 
 from login_pipeline.errors import ConfigurationError, LoginPipelineError, QueueError
+from login_pipeline.settings import MAX_IN_FLIGHT
 
 _NO_SUCH_QUEUE = {"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", "InvalidAddress"}
 _NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "KmsAccessDenied"}
@@ -28,6 +29,7 @@ _NOT_KNOWN = {
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 }
+_AT_THE_LIMIT = {"OverLimit", "AWS.SimpleQueueService.OverLimit"}
 
 
 @contextmanager
@@ -73,6 +75,11 @@ def _refused(code: str, operation: str, setting: str, queue_url: str) -> LoginPi
     if code in _NOT_KNOWN:
         return ConfigurationError(
             f"AWS does not accept the credentials ({code}); check AWS_PROFILE, the role or AWS_ACCESS_KEY_ID"
+        )
+    if code in _AT_THE_LIMIT:
+        return QueueError(
+            f"The queue has as many messages in flight as it may have ({MAX_IN_FLIGHT:,}): {queue_url}; stop other "
+            "consumers, or wait until what they hold is visible again"
         )
     return QueueError(f"SQS refused {operation} on {queue_url} ({code}); the messages stay on the queue")
 

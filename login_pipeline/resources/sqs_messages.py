@@ -25,6 +25,8 @@ class Message(NamedTuple):
     sent_timestamp: int
     receive_count: int
     body: str
+    reason: str = ""
+    """Why it is on the dead-letter queue, if this pipeline put it there."""
 
     @classmethod
     def from_sqs(cls, message: Mapping[str, Any]) -> Self:
@@ -41,15 +43,22 @@ class Message(NamedTuple):
             sent_timestamp=original_sent if came_back and original_sent is not None else sent,
             receive_count=int(system["ApproximateReceiveCount"]),
             body=message["Body"],
+            reason=str(own.get(REASON, {}).get("StringValue", "")),
         )
 
 
 def dead_letter(message_id: str, sent_timestamp: int, body: str, reason: str) -> dict[str, Any]:
     """What SendMessageBatch puts on the dead-letter queue: the body as it came, and where it came from."""
+    letter = sent_again(message_id, sent_timestamp, body)
+    letter["MessageAttributes"][REASON] = {"DataType": "String", "StringValue": reason}
+    return letter
+
+
+def sent_again(message_id: str, sent_timestamp: int, body: str) -> dict[str, Any]:
+    """What SendMessageBatch puts on a queue so that the message stays the one that it was."""
     return {
         "MessageBody": body,
         "MessageAttributes": {
-            REASON: {"DataType": "String", "StringValue": reason},
             ORIGINAL_MESSAGE_ID: {"DataType": "String", "StringValue": message_id},
             ORIGINAL_SENT_TIMESTAMP: {"DataType": "Number", "StringValue": str(sent_timestamp)},
         },

@@ -1,0 +1,106 @@
+"""Sends messages from the dead-letter queue back to the login queue, as the messages that they were.
+
+Their first id and time go with them, so the inbox knows them, and their date does not change. Killed anywhere,
+a message is on one queue or on both, and is one login all the same; run it again.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from login_pipeline.interrupts import deferred_interrupts
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.resources.sqs_messages import Message, sent_again
+from login_pipeline.settings import IN_FLIGHT_BUDGET
+
+MOVED_BY_SQS = "max_receive_count"
+"""The reason of messages that the queue's own redrive policy moved: they have none."""
+_CODE = re.compile(r"[A-Za-z0-9_.]{1,100}")
+
+AT_ONCE = 1_000
+"""Messages that are received before they are sent back."""
+
+
+@dataclass
+class Redriven:
+    """What became of the messages on the dead-letter queue; `not_sent` by SQS's error code.
+
+    Not `complete`: so many were left, and are hidden meanwhile, that SQS would deliver no more.
+    """
+
+    examined: int = 0
+    sent_back: int = 0
+    loaded_before: int = 0
+    left: int = 0
+    complete: bool = False
+    reasons: Counter[str] = field(default_factory=Counter)
+    not_sent: Counter[str] = field(default_factory=Counter)
+
+    def figures(self) -> dict[str, Any]:
+        """The figures by name, for `redrive --json`."""
+        names = ("examined", "sent_back", "loaded_before", "left", "complete")
+        return {**{name: getattr(self, name) for name in names}, "reasons": dict(self.reasons)}
+
+
+def redrive(reason: str | None, *, dry_run: bool) -> Redriven:
+    """Sends back the messages with this reason, or all of them; deletes those that have their row already.
+
+    A message is sent back once: one that is rejected again meanwhile stays on the dead-letter queue.
+
+    Args:
+        reason: Such as `malformed.ip`; `max_receive_count` for those that SQS itself moved.
+        dry_run: Only counts; every message stays where it is.
+
+    Raises:
+        ConfigurationError: a queue or the database cannot be used.
+        QueueError: SQS refused.
+        DatabaseError: PostgreSQL refused; what was sent back is on its way.
+    """
+    resource, database = LoginQueueResource(), LoginDatabaseResource()
+    resource.check()
+    database.require_table()
+    done = Redriven()
+    seen: set[str] = set()
+    queue = resource.dead_letter_queue
+    try:
+        while not done.complete and queue.in_hand < IN_FLIGHT_BUDGET:
+            messages, done.complete = queue.receive(AT_ONCE)
+            new = [message for message in messages if message.message_id not in seen]
+            seen.update(message.message_id for message in new)
+            chosen = [message for message in new if reason in (None, _reason(message))]
+            done.examined += len(new)
+            done.reasons.update(_reason(message) for message in new)
+            if not dry_run:
+                _send_back(chosen, resource, database, done)
+    finally:
+        done.left = queue.in_hand
+        with deferred_interrupts():
+            queue.hand_back(lambda _receive_count: 0)
+    return done
+
+
+def _send_back(
+    messages: Sequence[Message], resource: LoginQueueResource, database: LoginDatabaseResource, done: Redriven
+) -> None:
+    """Deletes from the dead-letter queue only what has its row, or is on the login queue by now."""
+    loaded = database.loaded_among([message.message_id for message in messages])
+    to_send = [message for message in messages if message.message_id not in loaded]
+    not_sent = resource.login_queue.send(
+        [sent_again(message.message_id, message.sent_timestamp, message.body) for message in to_send]
+    )
+    sent = [message for place, message in enumerate(to_send) if place not in not_sent]
+    known = [message for message in messages if message.message_id in loaded]
+    resource.dead_letter_queue.delete(message.receipt_handle for message in [*sent, *known])
+    done.sent_back += len(sent)
+    done.loaded_before += len(known)
+    done.not_sent.update(not_sent.values())
+
+
+def _reason(message: Message) -> str:
+    """A code that can be printed, whoever wrote the attribute."""
+    if not message.reason:
+        return MOVED_BY_SQS
+    return message.reason if _CODE.fullmatch(message.reason) else "not_a_code"

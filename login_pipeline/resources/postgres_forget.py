@@ -1,0 +1,53 @@
+"""Forgets old keys of the inbox, so that it does not grow for ever, and none that could be needed again."""
+
+from datetime import date
+from typing import NamedTuple
+
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.sql import statements
+
+KEYS_AT_ONCE = 50_000
+"""In one transaction."""
+
+
+class Forgotten(NamedTuple):
+    """What was forgotten: whole dates, the keys of their messages, and records of dead letters."""
+
+    dates: int
+    keys: int
+    dead_letters: int
+
+
+def forget_old_keys(database: LoginDatabaseResource, *, days: int) -> Forgotten:
+    """Forgets the keys of dates that are over `days` days ago, and were loaded as long ago.
+
+    First each date is closed: from then on no message of it is loaded, whichever way it comes back. Killed
+    anywhere, it goes on the next time.
+
+    Raises:
+        ConfigurationError: no database, or the role may not UPDATE and DELETE in the inbox.
+        DatabaseError: PostgreSQL refused; what was forgotten before is forgotten.
+    """
+    with database.transaction() as cursor:
+        cursor.execute(statements("forget")["dates"], {"days": days})
+        dates = [day for (day,) in cursor.fetchall()]
+    keys = sum(_forget_date(database, day) for day in dates)
+    with database.transaction() as cursor:
+        cursor.execute(statements("forget")["forget_dead_letters"], {"days": days})
+        dead_letters = cursor.rowcount
+    return Forgotten(len(dates), keys, dead_letters)
+
+
+def _forget_date(database: LoginDatabaseResource, day: date) -> int:
+    """How many keys the date had."""
+    with database.transaction() as cursor:
+        cursor.execute(statements("forget")["lock"])
+        cursor.execute(statements("forget")["close_date"], {"create_date": day})
+    forgotten = 0
+    while True:
+        with database.transaction() as cursor:
+            cursor.execute(statements("forget")["forget"], {"create_date": day, "keys": KEYS_AT_ONCE})
+            (keys,) = cursor.fetchone() or (0,)
+        if not keys:
+            return forgotten
+        forgotten += keys

@@ -1,0 +1,133 @@
+"""The inbox forgets what cannot come back, and nothing else."""
+
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from login_pipeline.definitions import defs
+from login_pipeline.errors import DatabaseError
+from login_pipeline.resources import postgres_forget
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_forget import Forgotten, forget_old_keys
+from login_pipeline_tests.conftest import Pipeline
+
+Body = Callable[..., str]
+DAY = 24 * 60 * 60 * 1000
+
+
+@pytest.fixture
+def resource(pipeline: Pipeline) -> LoginDatabaseResource:
+    pipeline.run()
+    return LoginDatabaseResource()
+
+
+def send_again(pipeline: Pipeline, text: str, message_id: str, *, sent: int) -> None:
+    """As a redrive does: with the first id and the first time."""
+    pipeline.queue.send(
+        text,
+        original_message_id={"DataType": "String", "StringValue": message_id},
+        original_sent_timestamp={"DataType": "Number", "StringValue": str(sent)},
+    )
+
+
+def age(pipeline: Pipeline, *, days: int) -> None:
+    """Lets time pass for what is loaded."""
+    pipeline.database.query("UPDATE user_logins_inbox SET loaded_at = loaded_at - make_interval(days => %s)", days)
+
+
+def keys(pipeline: Pipeline) -> list[Any]:
+    return sorted(key for (key,) in pipeline.database.query("SELECT message_id FROM user_logins_inbox"))
+
+
+LONG_AGO = 1_767_225_600_000  # 2026-01-01
+
+
+def test_old_keys_are_forgotten_and_the_rows_still_agree(
+    pipeline: Pipeline, body: Body, resource: LoginDatabaseResource
+) -> None:
+    for number in range(5):
+        send_again(pipeline, body(), f"old {number}", sent=LONG_AGO)
+    (new,) = pipeline.queue.send(body())
+    assert pipeline.run().metadata["user_logins_table"]["loaded"] == 6
+    age(pipeline, days=31)
+    assert forget_old_keys(resource, days=30) == Forgotten(dates=1, keys=5, dead_letters=0)
+    assert keys(pipeline) == sorted([new, "keys forgotten, 2026-01-01"])
+    assert pipeline.run("user_logins_checks_job").passed
+    assert forget_old_keys(resource, days=30) == Forgotten(0, 0, 0)
+
+
+def test_message_of_an_old_date_that_was_loaded_lately_is_remembered(
+    pipeline: Pipeline, body: Body, resource: LoginDatabaseResource
+) -> None:
+    send_again(pipeline, body(), "redriven", sent=LONG_AGO)
+    pipeline.run()
+    age(pipeline, days=29)
+    assert forget_old_keys(resource, days=30).keys == 0
+    send_again(pipeline, body(), "redriven", sent=LONG_AGO)
+    assert pipeline.run().metadata["user_logins_table"]["duplicates"] == 1
+
+
+def test_message_of_a_forgotten_date_gets_no_row_and_goes_to_the_dead_letter_queue(
+    pipeline: Pipeline, body: Body, resource: LoginDatabaseResource
+) -> None:
+    send_again(pipeline, body(), "loaded", sent=LONG_AGO)
+    pipeline.run()
+    age(pipeline, days=31)
+    forget_old_keys(resource, days=30)
+    send_again(pipeline, body(), "loaded", sent=LONG_AGO)
+    send_again(pipeline, body(), "another day", sent=LONG_AGO + DAY)
+    run = pipeline.run()
+    assert run.failures == []
+    assert run.metadata["user_logins_table"]["reasons"] == {"older_than_the_inbox": 1}
+    assert run.metadata["user_logins_table"]["loaded"] == 1
+    assert len(pipeline.database.logins()) == 2
+    assert pipeline.queue.count() == 0
+
+
+def test_pruning_that_was_killed_between_two_parts_goes_on(
+    pipeline: Pipeline, body: Body, resource: LoginDatabaseResource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_forget, "KEYS_AT_ONCE", 2)
+    for number in range(5):
+        send_again(pipeline, body(), f"old {number}", sent=LONG_AGO)
+    pipeline.run()
+    age(pipeline, days=31)
+    transactions = iter([True, True, True])  # the dates, the marker, the first two keys
+
+    def killed(self: LoginDatabaseResource) -> Any:
+        if not next(transactions, False):
+            raise DatabaseError("killed")
+        return real(self)
+
+    real = LoginDatabaseResource.transaction
+    with monkeypatch.context() as death:
+        death.setattr(LoginDatabaseResource, "transaction", killed)
+        with pytest.raises(DatabaseError):
+            forget_old_keys(resource, days=30)
+    assert len(keys(pipeline)) == 4  # three, and the marker
+    assert pipeline.run("user_logins_checks_job").passed
+    for number in range(5):
+        send_again(pipeline, body(), f"old {number}", sent=LONG_AGO)
+    assert pipeline.run().metadata["user_logins_table"]["loaded"] == 0
+    assert forget_old_keys(resource, days=30).keys == 3
+    assert keys(pipeline) == ["keys forgotten, 2026-01-01"]
+    assert pipeline.run("user_logins_checks_job").passed
+    assert len(pipeline.database.logins()) == 5
+
+
+def test_records_of_dead_letters_are_forgotten_too(pipeline: Pipeline, resource: LoginDatabaseResource) -> None:
+    pipeline.queue.send("not a login", "nor this")
+    pipeline.run()
+    pipeline.database.query("UPDATE user_logins_dead_letters SET sent_at = sent_at - interval '31 days'")
+    assert forget_old_keys(resource, days=30).dead_letters == 2
+
+
+def test_job_prunes_and_says_how_much(pipeline: Pipeline, body: Body, resource: LoginDatabaseResource) -> None:
+    send_again(pipeline, body(), "old", sent=LONG_AGO)
+    pipeline.run()
+    age(pipeline, days=31)
+    result = defs.resolve_job_def("inbox_pruning_job").execute_in_process(instance=pipeline.instance)
+    (output,) = [event for event in result.all_events if event.is_successful_output]
+    assert output.step_output_data.metadata["keys"] == dg.IntMetadataValue(1)

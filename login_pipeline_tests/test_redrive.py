@@ -1,0 +1,137 @@
+"""login-pipeline redrive, against real queues."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from login_pipeline.redrive import redrive
+from login_pipeline_tests.conftest import Pipeline
+
+Body = Callable[..., str]
+
+
+@pytest.fixture
+def fixed(pipeline: Pipeline, body: Body) -> Pipeline:
+    """Three messages on the dead-letter queue, of which a mended table takes two."""
+    pipeline.run()
+    pipeline.database.query("ALTER TABLE user_logins ADD CONSTRAINT wrong CHECK (locale <> 'refused')")
+    pipeline.queue.send(body(user_id="a", locale="refused"), body(user_id="b", locale="refused"), "not a login")
+    assert pipeline.run().failures == []
+    assert pipeline.dead_letter_queue.count() == 3
+    pipeline.database.query("ALTER TABLE user_logins DROP CONSTRAINT wrong")
+    return pipeline
+
+
+def user_ids(pipeline: Pipeline) -> list[str]:
+    return sorted(row[0] for row in pipeline.database.logins())
+
+
+def test_messages_are_loaded_after_what_was_wrong_is_mended(fixed: Pipeline) -> None:
+    done = redrive(None, dry_run=False)
+    assert (done.examined, done.sent_back, done.left, done.complete) == (3, 3, 0, True)
+    assert done.reasons == {"refused.check_violation": 2, "not_json": 1}
+    assert fixed.run().failures == []
+    assert user_ids(fixed) == ["a", "b"]
+    assert fixed.queue.count() == 0
+    assert fixed.dead_letter_queue.count() == 1  # "not a login" is none yet
+    assert fixed.run("user_logins_checks_job").passed
+
+
+def test_only_messages_with_the_reason_are_sent_back(fixed: Pipeline) -> None:
+    done = redrive("refused.check_violation", dry_run=False)
+    assert (done.examined, done.sent_back, done.left) == (3, 2, 1)
+    (left,) = fixed.dead_letter_queue.take_all()
+    assert left["Body"] == "not a login"
+
+
+def test_dry_run_changes_nothing(fixed: Pipeline) -> None:
+    done = redrive(None, dry_run=True)
+    assert (done.examined, done.sent_back, done.left) == (3, 0, 3)
+    assert fixed.queue.count() == 0
+    assert len(fixed.dead_letter_queue.take_all()) == 3
+
+
+def test_message_keeps_its_first_id_and_time_however_often_it_goes_round(pipeline: Pipeline) -> None:
+    (first,) = pipeline.queue.send("not a login")
+    pipeline.run()
+    (letter,) = pipeline.dead_letter_queue.take_all()
+    sent = letter["MessageAttributes"]["original_sent_timestamp"]["StringValue"]
+    pipeline.queue.send("not a login")
+    for _ in range(2):
+        pipeline.run()
+        redrive(None, dry_run=False)
+        time.sleep(0.01)
+    (again,) = pipeline.queue.take_all()
+    assert "reason" not in again["MessageAttributes"]
+    assert again["MessageAttributes"]["original_message_id"]["StringValue"] != first
+    assert 0 <= int(again["MessageAttributes"]["original_sent_timestamp"]["StringValue"]) - int(sent) < 60_000
+
+
+def test_message_that_has_its_row_already_is_dropped(fixed: Pipeline) -> None:
+    """As after a crash between sending back and deleting."""
+    letters = fixed.dead_letter_queue.take_all()
+    for letter in letters * 2:
+        attributes = {name: {"DataType": "String", **value} for name, value in letter["MessageAttributes"].items()}
+        fixed.dead_letter_queue.send(letter["Body"], **attributes)
+    redrive("refused.check_violation", dry_run=False)
+    fixed.run()
+    assert user_ids(fixed) == ["a", "b"]
+    done = redrive("refused.check_violation", dry_run=False)
+    assert (done.sent_back, done.loaded_before) == (0, 2)
+    assert fixed.queue.count() == 0
+
+
+def test_message_that_sqs_s_own_redrive_policy_moved_is_sent_back(
+    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = pipeline.queue.client
+    arn = client.get_queue_attributes(QueueUrl=pipeline.dead_letter_queue.url, AttributeNames=["QueueArn"])
+    policy = f'{{"deadLetterTargetArn": "{arn["Attributes"]["QueueArn"]}", "maxReceiveCount": 2}}'
+    client.set_queue_attributes(QueueUrl=pipeline.queue.url, Attributes={"RedrivePolicy": policy})
+    monkeypatch.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
+    pipeline.queue.send(body())
+    with monkeypatch.context() as failing:
+        failing.setattr("login_pipeline.assets.mask_logins", None)
+        for _ in range(3):
+            pipeline.run()
+    assert pipeline.dead_letter_queue.count() == 1
+    done = redrive("max_receive_count", dry_run=False)
+    assert (done.sent_back, done.reasons) == (1, {"max_receive_count": 1})
+    assert pipeline.run().failures == []
+    assert len(pipeline.database.logins()) == 1
+
+
+def test_reason_that_somebody_else_wrote_is_not_printed(pipeline: Pipeline) -> None:
+    pipeline.run()
+    reason = {"DataType": "String", "StringValue": "\x1b[31m forged\n"}
+    pipeline.dead_letter_queue.send("body", reason=reason)
+    assert redrive(None, dry_run=True).reasons == {"not_a_code": 1}
+
+
+def test_redrive_that_was_killed_in_the_middle_loses_nothing_and_gives_no_second_row(
+    pipeline: Pipeline, body: Body
+) -> None:
+    pipeline.run()
+    pipeline.set(LOGIN_VISIBILITY_TIMEOUT=30, LOGIN_RECEIVE_DEADLINE=10)
+    letters = 400
+    for number in range(letters):
+        pipeline.dead_letter_queue.send(body(user_id=f"user {number}"))
+    command = Path(sys.executable).with_name("login-pipeline")
+    process = subprocess.Popen([command, "redrive", "--json"], env={**os.environ}, stdout=subprocess.DEVNULL)
+    while pipeline.queue.count() == 0 and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert pipeline.run().failures == []
+    while len(user_ids(pipeline)) < letters:  # what it had in hand comes back by its visibility timeout
+        redrive(None, dry_run=False)
+        assert pipeline.run().failures == []
+    assert user_ids(pipeline) == sorted(f"user {number}" for number in range(letters))
+    redrive(None, dry_run=False)
+    assert (pipeline.queue.count(), pipeline.dead_letter_queue.count()) == (0, 0)
