@@ -17,7 +17,7 @@ from login_pipeline.preflight import check_surroundings
 from login_pipeline.quarantine import quarantine, require_all_sent
 from login_pipeline.resources.masking import MaskingResource
 from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.resources.sqs import LoginQueueResource, few_deliveries
 
 GROUP = "logins"
 OWNERS = ["team:data-platform"]
@@ -66,6 +66,8 @@ def raw_sqs_messages(
     """
     _refuse_a_part_of_the_job(context)
     check_surroundings(queue, database, masking)
+    if warning := few_deliveries(queue.max_receive_count):
+        context.log.warning(warning)
     started = time.monotonic()
     batch = queue.receive()
     raw = raw_messages(batch.messages)

@@ -7,7 +7,7 @@ from login_pipeline.columns import column_problems
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.resources.masking import MaskingResource
 from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.resources.sqs import LoginQueueResource, few_deliveries
 from login_pipeline.resources.sqs_queue import QueueDepth
 from login_pipeline.settings import MaskingMethod, Settings, read_settings
 
@@ -29,6 +29,7 @@ def examine() -> list[Finding]:
     return [
         settings,
         _examined("login queue", lambda: f"{read_settings().require('queue_url')}: {_count(queue.depth())}"),
+        _examined("redrive policy", lambda: _redrive_policy(queue)),
         _examined(
             "dead-letter queue",
             lambda: f"{read_settings().require('dead_letter_queue_url')}: {_count(queue.dead_letter_queue.depth())}",
@@ -54,6 +55,15 @@ def _limits(settings: Settings) -> str:
 
 def _count(depth: QueueDepth) -> str:
     return f"{depth.visible:,} messages to receive, {depth.in_flight:,} in flight, {depth.delayed:,} delayed"
+
+
+def _redrive_policy(queue: LoginQueueResource) -> str:
+    queue.check()
+    if warning := few_deliveries(queue.max_receive_count):
+        raise LoginPipelineError(warning)
+    if queue.max_receive_count is None:
+        return "none: a message is delivered until it is loaded or moved to the dead-letter queue by this pipeline"
+    return f"SQS itself moves a message away after {queue.max_receive_count} deliveries"
 
 
 def _database() -> str:

@@ -63,8 +63,13 @@ def quarantine(rejected: pd.DataFrame, queue: LoginQueueResource, database: Logi
     )
 
 
-def require_credible(loaded: Loaded, raw: pd.DataFrame) -> None:
+def require_credible(loaded: Loaded, raw: pd.DataFrame, max_receive_count: int | None) -> None:
     """Returns when the rows that the database refused may be taken to be wrong.
+
+    Args:
+        loaded: What became of a chunk.
+        raw: raw_sqs_messages.
+        max_receive_count: After so many deliveries SQS would move them itself, without a reason.
 
     Raises:
         DatabaseError: it refused all of many, as one does whose trigger or constraint is wrong.
@@ -72,11 +77,12 @@ def require_credible(loaded: Loaded, raw: pd.DataFrame) -> None:
     refused = {message_id: reason for message_id, reason in loaded.refused.items() if reason != FORGOTTEN}
     if loaded.rows or len(refused) <= MANY:
         return
-    if raw.loc[raw["message_id"].isin(list(refused)), "receive_count"].min() < DELIVERIES:
+    deliveries = min(DELIVERIES, max_receive_count or DELIVERIES)
+    if raw.loc[raw["message_id"].isin(list(refused)), "receive_count"].min() < deliveries:
         raise DatabaseError(
             f"PostgreSQL refused each of {len(refused)} rows ({', '.join(sorted(set(refused.values())))}); the table "
             "is taken to be wrong, and the messages go back to the queue; mend its trigger or constraint, or they are "
-            f"moved to the dead-letter queue when they have been delivered {DELIVERIES} times"
+            f"moved to the dead-letter queue when they have been delivered {deliveries} times"
         )
 
 

@@ -70,10 +70,14 @@ class Queue:
         ]
 
     def count(self) -> int:
-        names = ("", "NotVisible", "Delayed")
-        attributes = [f"ApproximateNumberOfMessages{name}" for name in names]
-        answer = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=attributes)  # type: ignore[arg-type]
-        return sum(int(value) for value in answer["Attributes"].values())
+        return sum(self.depth())
+
+    def depth(self) -> tuple[int, int]:
+        """Messages that can be received, and those that cannot yet."""
+        counts = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=["All"])["Attributes"]
+        delayed = int(counts["ApproximateNumberOfMessagesDelayed"])
+        in_flight = int(counts["ApproximateNumberOfMessagesNotVisible"])
+        return int(counts["ApproximateNumberOfMessages"]), in_flight + delayed
 
     def take_all(self) -> list[dict[str, Any]]:
         """Receives and deletes every message that can be received."""

@@ -1,9 +1,10 @@
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from login_pipeline.interrupts import Interrupts
+from login_pipeline.interrupts import Interrupts, deferred_interrupts
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -28,3 +29,29 @@ def test_other_signal_is_no_interrupt() -> None:
             interrupts.raise_if_any()
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+def test_signal_waits_until_the_work_is_done() -> None:
+    done: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        _work_through_two_signals(done)
+    assert done == ["work"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def _work_through_two_signals(done: list[str]) -> None:
+    with deferred_interrupts():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        done.append("work")
+    done.append("after")
+
+
+def test_work_in_another_thread_gets_no_signals_anyway() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(_defer).result()
+
+
+def _defer() -> bool:
+    with deferred_interrupts():
+        return True

@@ -1,5 +1,6 @@
 """The database resource against a real PostgreSQL."""
 
+import signal
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ import psycopg2
 import pytest
 
 from login_pipeline.columns import USER_LOGINS, declared_type
-from login_pipeline.errors import ConfigurationError, DatabaseError
+from login_pipeline.errors import ConfigurationError, DatabaseError, LoginPipelineError
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_load import Loaded
 from login_pipeline_tests.conftest import Database
@@ -251,3 +252,62 @@ def test_database_that_cannot_be_used_is_one_sentence_without_the_password(
         LoginDatabaseResource(connect_timeout=2).prepare()
     assert "\n" not in error.value.sentence
     assert tail.split("@")[0].split(":")[1] not in error.value.sentence
+
+
+def waiting_for_a_lock(database: Database) -> bool:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    return database.query(waiting) != [(0,)]
+
+
+def test_load_whose_backend_is_terminated_is_tried_again(resource: LoginDatabaseResource, database: Database) -> None:
+    blocker = psycopg2.connect(database.url)
+    blocker.cursor().execute("LOCK TABLE user_logins_inbox")
+    with ThreadPoolExecutor(1) as pool:
+        load = pool.submit(resource.load, [row("a")], seconds=30)
+        while not waiting_for_a_lock(database):
+            time.sleep(0.05)
+        blocker.cursor().execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        )
+        blocker.rollback()
+        assert load.result() == Loaded(1, 0, {})
+    blocker.close()
+
+
+def test_signal_cancels_a_load_that_waits_for_a_lock(resource: LoginDatabaseResource, database: Database) -> None:
+    """libpq itself would wait on, and Python would run the signal's handler afterwards."""
+    blocker = psycopg2.connect(database.url)
+    blocker.cursor().execute("LOCK TABLE user_logins_inbox")
+
+    def interrupt() -> None:
+        while not waiting_for_a_lock(database):
+            time.sleep(0.05)
+        signal.raise_signal(signal.SIGINT)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            resource.load([row("a")], seconds=120)
+    assert not waiting_for_a_lock(database)
+    blocker.rollback()
+    assert database.logins() == []
+    blocker.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("ALTER DATABASE {name} SET default_transaction_read_only = on", "takes no writes; name the primary server"),
+        ("LOCK TABLE user_logins IN SHARE MODE; SELECT pg_sleep(0.01)", "a table is locked by another session"),
+    ],
+)
+def test_table_that_cannot_be_written_is_found_before(
+    resource: LoginDatabaseResource, database: Database, monkeypatch: pytest.MonkeyPatch, change: str, sentence: str
+) -> None:
+    monkeypatch.setattr("login_pipeline.resources.postgres.LOCK_SECONDS", 0.1)
+    other = psycopg2.connect(database.url)
+    other.autocommit = "ALTER" in change
+    other.cursor().execute(change.format(name=urlsplit(database.url).path[1:]))
+    with pytest.raises(LoginPipelineError, match=sentence):
+        resource.prepare()
+    other.close()

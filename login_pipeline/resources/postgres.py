@@ -20,7 +20,7 @@ from login_pipeline.sql import statements
 
 PREPARE_SECONDS = 30
 """It takes no time, unless another run is stuck in it."""
-LOCK_SECONDS = 5
+LOCK_SECONDS = 5.0
 """How long to wait before a run for a table that another session has locked."""
 PAUSES = (1, 2, 4, 8)
 """Seconds between attempts to load while the server restarts. A load that was committed is not done again."""
@@ -197,7 +197,7 @@ def _prepare(cursor: extensions.cursor) -> None:
     cursor.execute(statements("inbox")["lacking"])
     lacking = [what for (what,) in cursor.fetchall()]
     _require(not lacking, f"The role in LOGIN_DATABASE_URL lacks {', '.join(lacking)}; grant it")
-    cursor.execute(statements("user_logins")["could_be_written"], {"milliseconds": LOCK_SECONDS * 1000})
+    cursor.execute(statements("user_logins")["could_be_written"], {"milliseconds": int(LOCK_SECONDS * 1000)})
 
 
 def _is_there(cursor: extensions.cursor, file: str) -> bool:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 HAND_BACK_DELAY = 10
 """Seconds after which a message that a run could not finish is delivered again; doubled with each delivery."""
 LONGEST_HAND_BACK_DELAY = 900
+FEW_DELIVERIES = 10
+"""A queue that moves messages away after fewer takes good ones for bad when a few runs in a row are cut off."""
 STALE = 0.8
 """The part of the visibility timeout after which a run loads nothing of what it received."""
 
@@ -41,6 +43,7 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
     threads: int = Field(default=16, ge=1, le=128, description="Calls to SQS at once.")
 
     _stale_at: float | None = PrivateAttr(default=None)
+    _max_receive_count: int | None = PrivateAttr(default=None)
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["LoginQueueResource"]:
@@ -71,16 +74,19 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
             ConfigurationError: a queue, the region or the credentials are missing or wrong.
             QueueError: SQS does not answer.
         """
-        if self.login_queue.attributes(["QueueArn"]) == self.dead_letter_queue.attributes(["QueueArn"]):
+        login_queue = self.login_queue.attributes(["QueueArn", "RedrivePolicy"])
+        if login_queue["QueueArn"] == self.dead_letter_queue.attributes(["QueueArn"])["QueueArn"]:
             raise ConfigurationError(
                 "LOGIN_DEAD_LETTER_QUEUE_URL names the same queue as LOGIN_QUEUE_URL: malformed messages would go "
                 "round for ever; name a queue of its own"
             )
+        if policy := login_queue.get("RedrivePolicy"):
+            self._max_receive_count = int(json.loads(policy)["maxReceiveCount"])
 
+    @property
     def max_receive_count(self) -> int | None:
-        """After how many deliveries SQS itself moves a message away; None where the queue has no redrive policy."""
-        policy = self.login_queue.attributes(["RedrivePolicy"]).get("RedrivePolicy")
-        return int(json.loads(policy)["maxReceiveCount"]) if policy else None
+        """After how many deliveries SQS itself moves a message away; None where `check` found no redrive policy."""
+        return self._max_receive_count
 
     def depth(self) -> QueueDepth:
         """How many messages are on the login queue; raises as `check` does."""
@@ -163,3 +169,13 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
 def hand_back_delay(receive_count: int) -> int:
     """Seconds until a message that a run gave back is delivered again."""
     return int(min(HAND_BACK_DELAY * 2 ** min(receive_count - 1, 30), LONGEST_HAND_BACK_DELAY))
+
+
+def few_deliveries(max_receive_count: int | None) -> str | None:
+    """What to say about a redrive policy that could move good messages away; None where there is nothing to say."""
+    if max_receive_count is None or max_receive_count >= FEW_DELIVERIES:
+        return None
+    return (
+        f"The redrive policy of LOGIN_QUEUE_URL moves a message away after {max_receive_count} deliveries; a few runs "
+        f"that are cut off would cost good ones; raise its maxReceiveCount to {FEW_DELIVERIES} or more"
+    )
