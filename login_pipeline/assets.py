@@ -66,7 +66,7 @@ def raw_sqs_messages(
     """
     _refuse_a_part_of_the_job(context)
     check_surroundings(queue, database, masking)
-    if warning := few_deliveries(queue.max_receive_count):
+    if warning := few_deliveries(queue.login_queue.max_receive_count):
         context.log.warning(warning)
     started = time.monotonic()
     batch = queue.receive()

@@ -28,8 +28,7 @@ def examine() -> list[Finding]:
     queue = LoginQueueResource()
     return [
         settings,
-        _examined("login queue", lambda: f"{read_settings().require('queue_url')}: {_count(queue.depth())}"),
-        _examined("redrive policy", lambda: _redrive_policy(queue)),
+        _examined("login queue", lambda: _login_queue(queue)),
         _examined(
             "dead-letter queue",
             lambda: f"{read_settings().require('dead_letter_queue_url')}: {_count(queue.dead_letter_queue.depth())}",
@@ -57,13 +56,12 @@ def _count(depth: QueueDepth) -> str:
     return f"{depth.visible:,} messages to receive, {depth.in_flight:,} in flight, {depth.delayed:,} delayed"
 
 
-def _redrive_policy(queue: LoginQueueResource) -> str:
-    queue.check()
-    if warning := few_deliveries(queue.max_receive_count):
-        raise LoginPipelineError(warning)
-    if queue.max_receive_count is None:
-        return "none: a message is delivered until it is loaded or moved to the dead-letter queue by this pipeline"
-    return f"SQS itself moves a message away after {queue.max_receive_count} deliveries"
+def _login_queue(queue: LoginQueueResource) -> str:
+    says = f"{queue.login_queue.url}: {_count(queue.depth())}"
+    deliveries = queue.login_queue.max_receive_count
+    if warning := few_deliveries(deliveries):
+        raise LoginPipelineError(f"{says}. {warning}")
+    return says if deliveries is None else f"{says}; its redrive policy takes effect after {deliveries} deliveries"
 
 
 def _database() -> str:

@@ -92,7 +92,7 @@ def _load_chunk(
     figures.not_deleted.update(not_deleted)
     figures.deleted += int(has_its_row.sum()) - sum(not_deleted.values())
     if loaded.refused:
-        require_credible(loaded, raw, queue.max_receive_count)
+        require_credible(loaded, raw, queue.login_queue.max_receive_count)
         moved = quarantine(refused_messages(raw, loaded.refused), queue, database)
         figures.quarantined += moved.messages
         figures.deleted += moved.deleted

@@ -103,12 +103,16 @@ def test_drain_waits_for_messages_that_another_consumer_holds(pipeline: Pipeline
 
 def test_drain_ends_with_exit_code_1_when_a_run_fails(pipeline: Pipeline, command: Command, body: Body) -> None:
     pipeline.run()
-    pipeline.database.query("ALTER TABLE user_logins ADD CHECK (device_type <> 'android')")
+    pipeline.database.query(
+        "CREATE FUNCTION is_full() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'no space' USING ERRCODE = 'disk_full'; END $$; "
+        "CREATE TRIGGER is_full BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION is_full()"
+    )
     pipeline.queue.send(body())
     code, out, err = command("drain", "--json")
     assert code == 1
     assert json.loads(out)["loaded"] == 0
-    assert "check_violation" in err
+    assert "its disk is full; free some space" in err
     assert len(err.splitlines()) == 1
     assert pipeline.queue.count() == 1
 

@@ -1,6 +1,5 @@
 """The login queue and its dead-letter queue, as a run uses them, for no longer than its messages are hidden."""
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -43,7 +42,6 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
     threads: int = Field(default=16, ge=1, le=128, description="Calls to SQS at once.")
 
     _stale_at: float | None = PrivateAttr(default=None)
-    _max_receive_count: int | None = PrivateAttr(default=None)
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["LoginQueueResource"]:
@@ -74,19 +72,11 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
             ConfigurationError: a queue, the region or the credentials are missing or wrong.
             QueueError: SQS does not answer.
         """
-        login_queue = self.login_queue.attributes(["QueueArn", "RedrivePolicy"])
-        if login_queue["QueueArn"] == self.dead_letter_queue.attributes(["QueueArn"])["QueueArn"]:
+        if self.login_queue.attributes(["QueueArn"]) == self.dead_letter_queue.attributes(["QueueArn"]):
             raise ConfigurationError(
                 "LOGIN_DEAD_LETTER_QUEUE_URL names the same queue as LOGIN_QUEUE_URL: malformed messages would go "
                 "round for ever; name a queue of its own"
             )
-        if policy := login_queue.get("RedrivePolicy"):
-            self._max_receive_count = int(json.loads(policy)["maxReceiveCount"])
-
-    @property
-    def max_receive_count(self) -> int | None:
-        """After how many deliveries SQS itself moves a message away; None where `check` found no redrive policy."""
-        return self._max_receive_count
 
     def depth(self) -> QueueDepth:
         """How many messages are on the login queue; raises as `check` does."""

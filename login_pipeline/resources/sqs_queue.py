@@ -1,7 +1,9 @@
 """One SQS queue: receive, delete, hand back, send, count; and which of its messages are in hand."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from login_pipeline.resources.sqs_batches import Entry, call_in_batches
@@ -63,6 +65,12 @@ class SqsQueue:
         with explain_sqs_errors("GetQueueAttributes", setting=variable(self._name), queue_url=self.url):
             answer = self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)
         return answer.get("Attributes", {})
+
+    @cached_property
+    def max_receive_count(self) -> int | None:
+        """After how many deliveries SQS itself moves a message away; None where there is no redrive policy."""
+        policy = self.attributes(["RedrivePolicy"]).get("RedrivePolicy")
+        return int(json.loads(policy)["maxReceiveCount"]) if policy else None
 
     def receive(self, batch_size: int) -> Batch:
         """Receives so many messages at most, for LOGIN_RECEIVE_DEADLINE at most; raises as `attributes` does."""
