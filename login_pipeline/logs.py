@@ -64,7 +64,8 @@ def run_log(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext | 
     """
     bound: dict[str, str] = {}
     with suppress(dg.DagsterError):  # called directly, by a test
-        bound["run_id"] = context.run.run_id if context.run else ""
+        if context.run:
+            bound["run_id"] = context.run.run_id
         if not isinstance(context, dg.InitResourceContext):
             bound["step"] = context.op_execution_context.op.name
     return _log(**bound)

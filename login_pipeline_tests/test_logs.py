@@ -64,13 +64,14 @@ def json_lines(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str
         monkeypatch.setattr(owner, name, getattr(owner, name))
     monkeypatch.setenv("LOGIN_LOG_FORMAT", "json")
     root, ours = logging.getLogger(), logging.getLogger(logs.LOGGER)
-    before = list(root.handlers)
+    before, level = list(root.handlers), root.level
     assert logs.set_up()
     (console,) = (handler for handler in ours.handlers if handler in root.handlers)
     assert isinstance(console, logging.StreamHandler)
     console.setStream(_Stderr())
     yield lambda: parsed(capfd.readouterr().err)
     root.handlers, ours.handlers = before, []
+    root.setLevel(level)
     redact_errors()
 
 
@@ -252,17 +253,6 @@ def test_exception_in_a_log_line_is_its_class_and_place(json_lines: Lines) -> No
     assert told_of(json.dumps(line)) == []
 
 
-def test_warning_is_its_category_and_place(json_lines: Lines) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        warnings.showwarning = logs._tell_warning  # catch_warnings puts Python's own in its place
-        warnings.warn("sentinel-1", UserWarning, stacklevel=1)
-    (line,) = json_lines()
-    assert (line["event"], line["category"]) == ("warning", "UserWarning")
-    assert __file__ in line["code"][0]
-    assert told_of(json.dumps(line)) == []
-
-
 def test_error_that_ends_a_thread_is_its_class_and_place(json_lines: Lines) -> None:
     def fail() -> None:
         raise ValueError("sentinel-1")
@@ -275,15 +265,23 @@ def test_error_that_ends_a_thread_is_its_class_and_place(json_lines: Lines) -> N
     assert told_of(json.dumps(line)) == []
 
 
-def test_error_that_ends_the_process_is_its_class_and_place() -> None:
-    program = "from login_pipeline import logs; logs.set_up(); raise ValueError('sentinel-1')"
-    environment = {"LOGIN_LOG_FORMAT": "json"}
-    ended = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
-    )
+def test_warning_and_error_that_ends_the_process_are_told_by_their_class_and_place() -> None:
+    program = """
+import warnings
+from login_pipeline import logs
+logs.set_up()
+warnings.warn("sentinel-1")
+raise ValueError("sentinel-1")
+"""
+    python = [sys.executable, "-c", program]
+    ended = subprocess.run(python, env={"LOGIN_LOG_FORMAT": "json"}, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    (line,) = parsed(ended.stderr)
-    assert (line["event"], line["exception"]["class"]) == ("unexpected_error", "ValueError")
+    warning, error = parsed(ended.stderr)
+    assert (warning["event"], warning["category"], warning["code"]) == ("warning", "UserWarning", ["<string>:5"])
+    assert (error["event"], error["exception"]) == (
+        "unexpected_error",
+        {"class": "ValueError", "code": ["<string>:6 in <module>"]},
+    )
     assert told_of(ended.stderr) == []
 
 
