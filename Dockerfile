@@ -31,9 +31,12 @@ COPY --from=build /opt/venv /opt/venv
 COPY deploy/dagster.yaml workspace.yaml /opt/dagster/
 
 # Dagster stores an exception's message and its locals: in a pipeline of personal data they must be redacted.
+# Its daemon and web server do not pass their --log-format on to the code server that each of them starts.
 ENV PATH=/opt/venv/bin:$PATH \
     DAGSTER_HOME=/opt/dagster \
     DAGSTER_REDACT_USER_CODE_ERRORS=1 \
+    LOGIN_LOG_FORMAT=json \
+    DAGSTER_CLI_API_GRPC_LOG_FORMAT=json \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 
@@ -41,4 +44,4 @@ WORKDIR /opt/dagster
 USER 10001:10001
 EXPOSE 3000
 # No ENTRYPOINT, so that any other process is named plainly: docker run IMAGE dagster-daemon run
-CMD ["dagster-webserver", "--workspace", "workspace.yaml", "--host", "0.0.0.0", "--port", "3000"]
+CMD ["dagster-webserver", "--workspace", "workspace.yaml", "--host", "0.0.0.0", "--port", "3000", "--log-format", "json"]

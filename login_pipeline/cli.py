@@ -1,15 +1,19 @@
 """The login-pipeline command: reads its arguments, calls what does the work, and turns errors into exit codes."""
 
 import json
+import os
 import signal
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
-from typing import IO
+from typing import IO, NoReturn
 
 import click
 
+from login_pipeline import logs
 from login_pipeline.errors import ConfigurationError, LoginPipelineError
+from login_pipeline.settings import LogFormat, variable
 
 DONE, FAILED, MISCONFIGURED, INTERRUPTED = 0, 1, 2, 130
 
@@ -18,8 +22,23 @@ DONE, FAILED, MISCONFIGURED, INTERRUPTED = 0, 1, 2, 130
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout.")
 
 
+def _choose_log_format(_context: click.Context, _option: click.Parameter, chosen: str | None) -> None:
+    """In the environment, where the processes that a command starts find it, too."""
+    if chosen:
+        os.environ[variable("log_format")] = chosen
+    logs.set_up()
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="login-pipeline")
+@click.option(
+    "--log-format",
+    type=click.Choice([each.value for each in LogFormat]),
+    help="How to tell on stderr what happens; LOGIN_LOG_FORMAT without it.",
+    callback=_choose_log_format,
+    expose_value=False,
+    is_eager=True,
+)
 def cli() -> None:
     r"""Moves login events from an Amazon SQS queue into PostgreSQL with their personal data masked.
 
@@ -68,7 +87,7 @@ def send(file: IO[bytes] | None, sample: int | None) -> None:
     sent = send_lines(lines)
     click.echo(f"{sent.messages} messages sent")
     for number, reason in sent.refused.items():
-        click.echo(f"line {number} was not sent: {reason}", err=True)
+        logs.tell(f"line {number} was not sent: {reason}", "line_not_sent", line=number, reason=reason)
     sys.exit(FAILED if sent.refused else DONE)
 
 
@@ -84,14 +103,13 @@ def drain(as_json: bool) -> None:
         with dagster_instance() as instance, drain_progress() as progress:
             totals = run_until_empty(instance, progress)
     except KeyboardInterrupt:
-        click.echo("Interrupted; what was in hand is back on the queue.", err=True)
-        sys.exit(INTERRUPTED)
+        _end("Interrupted; what was in hand is back on the queue.", INTERRUPTED)
     if as_json:
         click.echo(json.dumps(totals.figures()))
     else:
         show_drain(totals)
     for sentence in totals.failures:
-        click.echo(sentence, err=True)
+        logs.tell(sentence, "command_failed", exit_code=FAILED)
     sys.exit(FAILED if totals.failures else DONE)
 
 
@@ -111,7 +129,7 @@ def check(as_json: bool) -> None:
     else:
         show_checks(result.checks)
     for sentence in result.failures:
-        click.echo(sentence, err=True)
+        logs.tell(sentence, "command_failed", exit_code=FAILED)
     sys.exit(DONE if result.passed else FAILED)
 
 
@@ -156,14 +174,16 @@ def main() -> None:
     try:
         sys.exit(cli(standalone_mode=False))
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        _end(error.format_message(), error.exit_code, show=error.show)
     except ConfigurationError as error:
-        click.echo(error.sentence, err=True)
-        sys.exit(MISCONFIGURED)
+        _end(error.sentence, MISCONFIGURED)
     except LoginPipelineError as error:
-        click.echo(error.sentence, err=True)
-        sys.exit(FAILED)
+        _end(error.sentence, FAILED)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
-        sys.exit(INTERRUPTED)
+        _end("Interrupted.", INTERRUPTED)
+
+
+def _end(sentence: str, exit_code: int, show: Callable[[], None] | None = None) -> NoReturn:
+    event = "interrupted" if exit_code == INTERRUPTED else "command_failed"
+    logs.tell(sentence, event, show=show, exit_code=exit_code)
+    sys.exit(exit_code)

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from login_pipeline import assets, checks, jobs, sensors
+from login_pipeline import assets, checks, jobs, logs, sensors
 from login_pipeline.redaction import redact_errors
 from login_pipeline.resources.masking import MaskingResource
 from login_pipeline.resources.postgres import LoginDatabaseResource
@@ -10,6 +10,7 @@ from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.run_memory import RunMemory
 
 redact_errors()
+logs.set_up()
 
 defs = dg.Definitions(
     assets=[

@@ -11,6 +11,7 @@ import dagster as dg
 
 from login_pipeline.errors import LoginPipelineError, QueueError
 from login_pipeline.interrupts import Interrupts
+from login_pipeline.logs import process_log
 from login_pipeline.preflight import check_surroundings
 from login_pipeline.resources.masking import MaskingResource
 from login_pipeline.resources.postgres import LoginDatabaseResource
@@ -79,6 +80,7 @@ def drain(instance: dg.DagsterInstance, progress: Progress) -> Totals:
     with Interrupts() as interrupts:
         _run_until_empty(totals, instance, queue, progress, interrupts)
     totals.seconds = round(time.monotonic() - started, 3)
+    process_log().info("drained", **totals.figures(), reasons=dict(totals.reasons), failures=len(totals.failures))
     return totals
 
 

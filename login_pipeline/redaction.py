@@ -17,18 +17,37 @@ def redact_errors() -> None:
     """Turns Dagster's redaction on, unless the environment says otherwise, and shows where errors came from."""
     os.environ.setdefault("DAGSTER_REDACT_USER_CODE_ERRORS", "1")
     logger = logging.getLogger(LOGGER)
-    logger.handlers = [_Whereabouts()]
+    logger.handlers = [Whereabouts()]
     logger.propagate = False
 
 
-class _Whereabouts(logging.Handler):
+def code_locations(error: BaseException) -> list[str]:
+    """The lines of code that an error came through, the place where it was raised last."""
+    return [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+
+
+class Whereabouts(logging.Handler):
     """Writes an error's class and the lines of code that it came through to stderr, and nothing that it says."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(_AsText())
+
     def emit(self, record: logging.LogRecord) -> None:
+        """Leaves out our own errors, whose sentence is told elsewhere."""
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, dg.DagsterUserCodeExecutionError):
             error = error.user_exception
         if isinstance(error, Exception) and not isinstance(error, dg.Failure):
-            frames = "".join(traceback.format_tb(error.__traceback__))
+            unwrapped = {**record.__dict__, "exc_info": (type(error), error, error.__traceback__)}
             stream = logging.StreamHandler()
-            stream.emit(logging.makeLogRecord({"msg": f"{record.getMessage()}: {type(error).__name__}\n{frames}"}))
+            stream.setFormatter(self.formatter)
+            stream.emit(logging.makeLogRecord(unwrapped))
+
+
+class _AsText(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        assert record.exc_info and record.exc_info[1]  # noqa: S101, PT018 - Whereabouts passes on nothing else
+        error = record.exc_info[1]
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        return f"{record.getMessage()}: {type(error).__name__}\n{frames}"

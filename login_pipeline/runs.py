@@ -1,14 +1,18 @@
 """Runs the jobs in this process, for the command line: each run's figures, and why it failed."""
 
 import os
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import dagster as dg
+from structlog.contextvars import bound_contextvars
 
 from login_pipeline.definitions import defs
 from login_pipeline.errors import ConfigurationError
+from login_pipeline.log_lines import counts
+from login_pipeline.logs import process_log
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """A failed run is told in one sentence; the rest is in the Dagster instance."""
@@ -65,9 +69,17 @@ def run(job_name: str, instance: dg.DagsterInstance) -> Run:
     Raises:
         KeyboardInterrupt: SIGINT or SIGTERM came; the run has handed its messages back.
     """
-    result = defs.resolve_job_def(job_name).execute_in_process(
-        instance=instance, run_config=_QUIET, raise_on_error=False
-    )
+    run_id = str(uuid.uuid4())
+    with bound_contextvars(run_id=run_id, job=job_name):
+        result = defs.resolve_job_def(job_name).execute_in_process(
+            instance=instance, run_id=run_id, run_config=_QUIET, raise_on_error=False
+        )
+        finished = _finished(result)
+        _log_end(finished)
+    return finished
+
+
+def _finished(result: dg.ExecuteInProcessResult) -> Run:
     failed_steps = [event for event in result.all_events if event.is_step_failure]
     if any(_error_class(event) == dg.DagsterExecutionInterruptedError.__name__ for event in failed_steps):
         raise KeyboardInterrupt
@@ -84,6 +96,13 @@ def run(job_name: str, instance: dg.DagsterInstance) -> Run:
         if event.step_key and failure is not None:
             metadata[event.step_key] = _plain(failure.metadata)
     return Run(metadata, checks, [_sentence(event, checks) for event in failed_steps])
+
+
+def _log_end(run: Run) -> None:
+    figures = {asset: counts(metadata) for asset, metadata in run.metadata.items()}
+    failed_checks = [check.name for check in run.checks if not check.passed]
+    tell = process_log().info if run.passed else process_log().error
+    tell("run_finished", passed=run.passed, counts=figures, failed_checks=failed_checks, failures=run.failures)
 
 
 def _plain(metadata: Any) -> dict[str, Any]:

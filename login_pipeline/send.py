@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from login_pipeline.errors import QueueError
+from login_pipeline.logs import process_log
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_batches import ENTRY_FAULTS
 
@@ -42,6 +43,7 @@ def send_lines(lines: Iterable[bytes]) -> Sent:
         numbers = list(bodies)
         sent.messages += len(bodies) - len(refused)
         sent.refused |= {numbers[position]: f"SQS refused it ({code})" for position, code in refused.items()}
+    process_log().info("sent", messages=sent.messages, refused=len(sent.refused))
     return sent
 
 

@@ -25,7 +25,14 @@ _QUEUE_URL = re.compile(r"https?://[^/\s]+/\S+")
 _QUEUE_URL_REGION = re.compile(r"https://(?:sqs\.([a-z0-9-]+)|([a-z0-9-]+)\.queue)\.amazonaws\.com")
 
 
-AnySettings = TypeVar("AnySettings", bound="LoadSettings")
+AnySettings = TypeVar("AnySettings", bound="LogSettings")
+
+
+class LogFormat(StrEnum):
+    """How what happens is told on stderr."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 class MaskingMethod(StrEnum):
@@ -35,12 +42,22 @@ class MaskingMethod(StrEnum):
     SHA256 = "sha256"
 
 
-class LoadSettings(BaseSettings):
-    """What Dagster needs to know when it loads definitions, before any run."""
+class LogSettings(BaseSettings):
+    """What a process needs to know before it can tell what else is wrong."""
 
     model_config = SettingsConfigDict(
         env_prefix="LOGIN_", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
     )
+
+    log_format: LogFormat = Field(
+        LogFormat.TEXT,
+        description="text for a person, or json: one JSON object a line on stderr.",
+        examples=["json"],
+    )
+
+
+class LoadSettings(LogSettings):
+    """What Dagster needs to know when it loads definitions, before any run."""
 
     sensor_enabled: bool = Field(
         False,
@@ -228,6 +245,15 @@ def read_load_settings() -> LoadSettings:
         ConfigurationError: as `read_settings`.
     """
     return _read(LoadSettings)
+
+
+def read_log_settings() -> LogSettings:
+    """Those that say how errors are told; another wrong setting does not keep it from being told so.
+
+    Raises:
+        ConfigurationError: as `read_settings`.
+    """
+    return _read(LogSettings)
 
 
 def _read(settings: type[AnySettings]) -> AnySettings:

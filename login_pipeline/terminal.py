@@ -16,6 +16,7 @@ from login_pipeline.drain import Totals
 from login_pipeline.redrive import Redriven
 from login_pipeline.resources.sqs_queue import QueueDepth
 from login_pipeline.runs import CheckResult
+from login_pipeline.settings import LogFormat, read_settings
 
 MASK_SHOWN = 18
 """Characters of a mask that are shown; it is longer than a line has room for."""
@@ -23,7 +24,7 @@ MASK_SHOWN = 18
 
 @contextmanager
 def drain_progress() -> Iterator[DrainProgress]:
-    """A bar on a terminal: messages received, of those that were on the queue."""
+    """A bar on a terminal: messages received, of those that were on the queue. None among lines of JSON."""
     console = Console(stderr=True)
     bar = Progress(
         SpinnerColumn(),
@@ -32,7 +33,7 @@ def drain_progress() -> Iterator[DrainProgress]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         console=console,
-        disable=not console.is_terminal,
+        disable=not console.is_terminal or read_settings().log_format is LogFormat.JSON,
         transient=True,
     )
     with bar:

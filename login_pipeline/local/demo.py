@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from login_pipeline import logs
 from login_pipeline.columns import NAMES
 from login_pipeline.drain import drain
 from login_pipeline.local.sample_messages import sample_messages
@@ -43,7 +44,7 @@ def demo(settings: dict[str, str]) -> int:
         show_checks(checked.checks)
     click.echo(_where_everything_is(LoginDatabaseResource().count_rows()))
     for sentence in (*totals.failures, *checked.failures):
-        click.echo(sentence, err=True)
+        logs.tell(sentence, "command_failed", exit_code=1)
     _what_next()
     return 0 if checked.passed and not totals.failures else 1
 

@@ -16,6 +16,7 @@ from login_pipeline.errors import ConfigurationError
 from login_pipeline.local import guard
 from login_pipeline.local.ports import HOST, is_listening, wait_until
 from login_pipeline.local.services import environment_file, local_folder, local_services, pipeline_environment
+from login_pipeline.settings import LogFormat, read_settings
 
 START_SECONDS = 120.0
 _ENVIRONMENT = {
@@ -51,6 +52,8 @@ def _dagster(settings: dict[str, str], port: int) -> Iterator[guard.Guard]:
     """`dagster dev`, which starts the webserver, the daemon and the code server; stopped at the end."""
     environment = environment_file(local_folder(), settings)
     command = ["-m", "dagster", "dev", "--host", HOST, "--port", str(port), "--log-level", "warning"]
+    if read_settings().log_format is LogFormat.JSON:
+        command += ["--log-format", "json"]
     dagster = guard.start(
         [sys.executable, *command, "--module-name", "login_pipeline.definitions"],
         log=None,  # the terminal: what Dagster prints about an error is not for the disk

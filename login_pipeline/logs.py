@@ -1,0 +1,159 @@
+"""Structured logs: with LOGIN_LOG_FORMAT=json, all that a process writes to stderr is one JSON object a line.
+
+With `text` a person sees what the command says, and nothing of this.
+"""
+
+import logging
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Protocol, TextIO, cast
+
+import click
+import dagster as dg
+import structlog
+
+from login_pipeline.errors import ConfigurationError
+from login_pipeline.log_lines import HEAD, formatter
+from login_pipeline.redaction import Whereabouts
+from login_pipeline.settings import LogFormat, read_log_settings
+
+LOGGER = "login_pipeline"
+
+Figure = str | int | float | bool | None | list[str] | Mapping[str, Any]
+"""What a line may carry: ids, codes, counts, sentences of ours. Never a body, a value from one, or a credential."""
+
+
+class Log(Protocol):
+    """Where events go: `event` is a short fixed text, and what differs from line to line stands in `figures`."""
+
+    def info(self, event: str, /, **figures: Figure) -> Any:
+        """Something was done as it should be."""
+
+    def warning(self, event: str, /, **figures: Figure) -> Any:
+        """Something is to be looked at, and nothing is lost."""
+
+    def error(self, event: str, /, **figures: Figure) -> Any:
+        """Something was not done."""
+
+
+def set_up() -> bool:
+    """Makes stderr's lines JSON where LOGIN_LOG_FORMAT says so, and returns whether it does; a second call is no harm.
+
+    Raises:
+        ConfigurationError: LOGIN_LOG_FORMAT is neither text nor json.
+    """
+    if read_log_settings().log_format is not LogFormat.JSON:
+        return False
+    _route_every_logger()
+    logging.setLoggerClass(_ConsoleLogger)
+    logging.raiseExceptions = False  # or a line that cannot be written is shown with its arguments, as text
+    sys.excepthook = lambda _kind, error, _trace: _tell_error("unexpected_error", error)
+    threading.excepthook = lambda thread: _tell_error("unexpected_error", thread.exc_value)
+    sys.unraisablehook = lambda lost: _tell_error("error_that_nobody_could_catch", lost.exc_value)
+    warnings.showwarning = _tell_warning
+    return True
+
+
+def run_log(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.InitResourceContext) -> Log:
+    """Where an asset, a check or a resource tells what it does; every line has the run's id, and the step's name.
+
+    It is for stderr only: Dagster's event log would make a database row of every line.
+    """
+    bound: dict[str, str] = {}
+    with suppress(dg.DagsterError):  # called directly, by a test
+        if context.run:
+            bound["run_id"] = context.run.run_id
+        if not isinstance(context, dg.InitResourceContext):
+            bound["step"] = context.op_execution_context.op.name
+    return _log(**bound)
+
+
+def process_log() -> Log:
+    """Where what happens outside a run is told."""
+    return _log()
+
+
+def tell(sentence: str, event: str, *, show: Callable[[], None] | None = None, **figures: Figure) -> None:
+    """Tells a person on stderr what went wrong: the sentence, or a line of JSON with the figures in it as well.
+
+    Args:
+        sentence: What is wrong and what to do.
+        event: The line's short fixed text.
+        show: What shows it instead, where it is not JSON.
+        **figures: The exit code and the like.
+    """
+    json = False
+    with suppress(ConfigurationError):  # about LOGIN_LOG_FORMAT: this may be the sentence that says so
+        json = set_up()
+    if json:
+        _log().error(event, error=sentence, **figures)
+    elif show:
+        show()
+    else:
+        click.echo(sentence, err=True)
+
+
+class _ConsoleLogger(logging.Logger):
+    """Dagster makes a logger of this class for each run and each tick, with a handler of its own for the console.
+
+    The run's configuration could name another logger, but not for what is launched without any, such as the UI's
+    Materialize. Source: dagster/_utils/log.py, create_console_logger.
+    """
+
+    def addHandler(self, hdlr: logging.Handler) -> None:  # noqa: N802 - logging's name
+        if _writes_to_the_console(hdlr):
+            hdlr.setFormatter(formatter())
+        super().addHandler(hdlr)
+
+
+def _route_every_logger() -> None:
+    """One handler writes what any logger says; by itself what ours says, or a setting of Dagster's could store it."""
+    root = logging.getLogger()
+    named = [logger for logger in logging.Logger.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
+    for logger in (root, *named):
+        for handler in list(logger.handlers):
+            if _writes_to_the_console(handler):
+                logger.removeHandler(handler)
+            elif isinstance(handler, Whereabouts):
+                handler.setFormatter(formatter())
+    console = logging.StreamHandler()
+    console.setFormatter(formatter())
+    root.addHandler(console)
+    ours = logging.getLogger(LOGGER)
+    ours.addHandler(console)
+    ours.propagate = False
+    ours.setLevel(logging.INFO)
+
+
+def _writes_to_the_console(handler: logging.Handler) -> bool:
+    return isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
+
+
+def _log(**bound: str) -> Log:
+    ours = logging.getLogger(LOGGER)
+    lowest = logging.INFO if ours.handlers else logging.CRITICAL  # below it, a call costs nothing
+    log = structlog.wrap_logger(
+        ours,
+        processors=[*HEAD, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(lowest),
+    )
+    return cast(Log, log.bind(**bound))
+
+
+def _tell_error(event: str, error: BaseException | None) -> None:
+    cast(Any, _log()).error(event, exc_info=error)
+
+
+def _tell_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """The place says which warning it is; its text may quote a value."""
+    _log().warning("warning", category=category.__name__, code=[f"{filename}:{lineno}"])

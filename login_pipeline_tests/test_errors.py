@@ -1,0 +1,151 @@
+"""The sentences that no other test comes by: each says what is wrong, where, and what to do, on one line."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import dagster as dg
+import pytest
+from botocore.exceptions import ClientError
+
+from login_pipeline.definitions import defs
+from login_pipeline.doctor import examine
+from login_pipeline.drain import drain
+from login_pipeline.errors import ConfigurationError, LoginPipelineError, QueueError
+from login_pipeline.local.postgres import LocalPostgres
+from login_pipeline.local.services import local_services, temporary_folder
+from login_pipeline.local.sqs import LocalSqs
+from login_pipeline.resources.masking import MaskingResource
+from login_pipeline.resources.sqs import LoginQueueResource, QueueDepth
+from login_pipeline.resources.sqs_errors import explain_sqs_errors
+from login_pipeline.send import send_lines
+from login_pipeline_tests.conftest import Pipeline
+
+URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/logins"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "sentence"),
+    [
+        (
+            "AccessDenied",
+            ConfigurationError,
+            f"The AWS credentials may not call sqs:ReceiveMessage on {URL}; allow it in their policy",
+        ),
+        (
+            "ExpiredToken",
+            ConfigurationError,
+            "AWS does not accept the credentials (ExpiredToken); check AWS_PROFILE, the role or AWS_ACCESS_KEY_ID",
+        ),
+        ("OverLimit", QueueError, f"SQS refused ReceiveMessage on {URL} (OverLimit); the messages stay on the queue"),
+    ],
+)
+def test_what_sqs_refuses_is_told_with_its_code_and_not_in_its_words(
+    code: str, kind: type[LoginPipelineError], sentence: str
+) -> None:
+    """No server at hand refuses so."""
+    refusal = ClientError({"Error": {"Code": code, "Message": "secret body"}}, "ReceiveMessage")
+    with pytest.raises(kind) as error, explain_sqs_errors("ReceiveMessage", setting="LOGIN_QUEUE_URL", queue_url=URL):
+        raise refusal
+    assert error.value.sentence == sentence
+
+
+@pytest.mark.parametrize(
+    ("key", "problem"),
+    [("ab" * 8, "has 16 hexadecimal digits, fewer than 64"), ("ab" * 32, "is not random"), ("x", "is not hexadecimal")],
+)
+def test_weak_key_is_told_with_its_setting_and_never_quoted(
+    monkeypatch: pytest.MonkeyPatch, key: str, problem: str
+) -> None:
+    monkeypatch.setenv("LOGIN_MASKING_KEY", key)
+    with pytest.raises(ConfigurationError) as error:
+        MaskingResource().masks()
+    assert error.value.sentence == f"LOGIN_MASKING_KEY {problem}; set it to the output of: openssl rand -hex 32"
+
+
+def test_queue_that_takes_nothing_ends_the_sending(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a queue that is deleted, or a permission that is taken away, between the look at it and the sending."""
+    monkeypatch.setattr(LoginQueueResource, "depth", lambda _self: QueueDepth(0, 0, 0))
+    pipeline.set(LOGIN_QUEUE_URL=pipeline.queue.url + "-deleted")
+    with pytest.raises(QueueError, match=r"SQS takes no message \(.+\); 0 were sent, none from line 1 on; check the "):
+        send_lines([b"one", b"two"])
+
+
+def test_line_that_sqs_refuses_is_named_with_its_code(pipeline: Pipeline) -> None:
+    sent = send_lines([b"good", b"x" * 2_000_000])
+    assert sent.messages == 1
+    assert list(sent.refused) == [2]
+    assert sent.refused[2].startswith("SQS refused it (")
+
+
+def test_drain_gives_up_on_messages_that_another_consumer_keeps(
+    pipeline: Pipeline, body: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.queue.send(body())
+    pipeline.queue.client.receive_message(QueueUrl=pipeline.queue.url, VisibilityTimeout=600)
+    hours = iter(range(0, 36_000_000, 3600))
+    monkeypatch.setattr("login_pipeline.drain.time", SimpleNamespace(monotonic=lambda: next(hours), sleep=print))
+    totals = drain(pipeline.instance, lambda _totals, _depth: None)
+    assert totals.failures == [
+        "The queue still counts 1 messages in flight and 0 delayed; another consumer holds them; drain again when it "
+        "has finished"
+    ]
+
+
+def test_doctor_tells_how_the_table_differs(pipeline: Pipeline) -> None:
+    pipeline.database.query("CREATE TABLE user_logins (user_id integer)")
+    finding = {each.subject: each for each in examine()}["database"]
+    assert not finding.well
+    assert "table user_logins is not the destination: device_type is missing; " in finding.says
+    assert "user_id is integer, not character varying(128)" in finding.says
+
+
+def test_asset_without_its_input_says_what_to_launch(pipeline: Pipeline) -> None:
+    job = defs.resolve_job_def("login_job")
+    result = job.execute_in_process(
+        instance=pipeline.instance, asset_selection=[dg.AssetKey("user_logins_table")], raise_on_error=False
+    )
+    (failed,) = (event for event in result.all_events if event.is_step_failure)
+    assert failed.step_failure_data.user_failure_data is not None
+    assert failed.step_failure_data.user_failure_data.description == (
+        "masked_logins was not made in this run, and nothing is kept between runs, because it holds personal data; "
+        "launch login_job, or materialize all the assets together"
+    )
+
+
+@pytest.mark.parametrize("service", ["postgres.LocalPostgres", "sqs.LocalSqs"])
+def test_services_that_are_not_installed_are_told_with_the_command_that_installs_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, service: str
+) -> None:
+    module, _ = service.split(".")
+    monkeypatch.setattr(f"login_pipeline.local.{module}.find_spec", lambda _name: None)
+    with pytest.raises(ConfigurationError) as error:
+        (LocalPostgres if module == "postgres" else LocalSqs)(tmp_path / "data")
+    assert error.value.sentence == ("The embedded services are not installed; pip install 'login-pipeline[local]'")
+
+
+def test_postgres_that_cannot_be_set_up_is_told_with_its_own_reason(tmp_path: Path) -> None:
+    initdb = tmp_path / "initdb"
+    initdb.write_text("#!/bin/sh\necho 'first line' >&2\necho 'no space left' >&2\nexit 1\n")
+    initdb.chmod(0o755)
+    with temporary_folder() as folder:
+        initdb = initdb.rename(folder / "initdb")
+        with pytest.raises(ConfigurationError) as error:
+            LocalPostgres(folder / "data", binaries=folder)
+    assert error.value.sentence == "The embedded PostgreSQL cannot be set up: no space left"
+
+
+def test_sqs_that_does_not_start_is_told_with_its_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("login_pipeline.local.sqs._AT_ONCE", ("--no-such-option",))
+    with pytest.raises(ConfigurationError) as error:
+        LocalSqs(tmp_path / "sqs")
+    assert error.value.sentence == f"The embedded SQS server does not start; {tmp_path}/sqs/server.log says why"
+    assert "no-such-option" in (tmp_path / "sqs" / "server.log").read_text()
+
+
+def test_folder_that_cannot_be_made_is_told_with_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "below"
+    with pytest.raises(ConfigurationError) as error, local_services(folder):
+        pass
+    assert error.value.sentence == f"LOGIN_LOCAL_DIR={folder} cannot be made: Not a directory; name another"
