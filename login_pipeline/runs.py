@@ -1,7 +1,7 @@
 """Runs the jobs in this process, for the command line: each run's figures, and why it failed."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -59,14 +59,19 @@ def _instance() -> dg.DagsterInstance:
         ) from None
 
 
-def run(job_name: str, instance: dg.DagsterInstance) -> Run:
+def run(job_name: str, instance: dg.DagsterInstance, config: Mapping[str, Any] | None = None) -> Run:
     """Runs the job once, in this process, and tells how it went; a failed run raises nothing.
+
+    Args:
+        job_name: One of the jobs in the definitions.
+        instance: The Dagster instance that records the run.
+        config: The job's run config, where it takes any.
 
     Raises:
         KeyboardInterrupt: SIGINT or SIGTERM came; the run has handed its messages back.
     """
     result = defs.resolve_job_def(job_name).execute_in_process(
-        instance=instance, run_config=_QUIET, raise_on_error=False
+        instance=instance, run_config={**_QUIET, **(config or {})}, raise_on_error=False
     )
     failed_steps = [event for event in result.all_events if event.is_step_failure]
     if any(_error_class(event) == dg.DagsterExecutionInterruptedError.__name__ for event in failed_steps):

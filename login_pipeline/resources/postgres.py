@@ -72,7 +72,7 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
         lines = StringIO()
         count = 0
         for row in rows:
-            lines.write(_copy_line(row))
+            lines.write(copy_line(row))
             count += 1
         lines.seek(0)
         with self.transaction() as cursor:
@@ -198,7 +198,8 @@ def _require(condition: bool, sentence: str) -> None:
         raise ConfigurationError(sentence)
 
 
-def _copy_line(row: Row) -> str:
+def copy_line(row: Row) -> str:
+    """The row as a line of COPY's text format, in UTF-8."""
     return "\t".join(r"\N" if value is None else str(value).translate(_ESCAPED) for value in row) + "\n"
 
 
