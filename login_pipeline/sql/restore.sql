@@ -42,7 +42,7 @@ FROM user_logins_inbox
 WHERE create_date IS NOT DISTINCT FROM %(date)s;
 
 CREATE TEMPORARY TABLE present_rows ON COMMIT DROP AS
-SELECT tableoid, ctid AS place, xmin::text AS batch,
+SELECT tableoid AS of_table, ctid AS place, xmin::text AS batch,
        ROW(user_id, device_type, masked_ip, masked_device_id, locale, app_version)::text AS content
 FROM user_logins
 WHERE create_date IS NOT DISTINCT FROM %(date)s;
@@ -60,7 +60,7 @@ LEFT JOIN (SELECT batch, count(*) AS rows FROM present_rows GROUP BY batch) AS o
 WHERE coalesce(rows, 0) <= keys;
 
 CREATE TEMPORARY TABLE earlier_rows ON COMMIT DROP AS
-SELECT tableoid, place, content, row_number() OVER (PARTITION BY content) AS number
+SELECT of_table, place, content, row_number() OVER (PARTITION BY content) AS number
 FROM present_rows
 WHERE batch NOT IN (SELECT batch FROM later_batches);
 
@@ -78,7 +78,7 @@ SELECT numbered_rows.* FROM numbered_rows LEFT JOIN earlier_rows USING (content,
 WHERE earlier_rows.place IS NULL;
 
 CREATE TEMPORARY TABLE extra_rows ON COMMIT DROP AS
-SELECT earlier_rows.tableoid AS of_table, place FROM earlier_rows LEFT JOIN numbered_rows USING (content, number)
+SELECT of_table, place FROM earlier_rows LEFT JOIN numbered_rows USING (content, number)
 WHERE numbered_rows.number IS NULL;
 
 CREATE TEMPORARY TABLE missing_keys ON COMMIT DROP AS
