@@ -212,6 +212,7 @@ def _carry_out(
     ):
         if is_now != was:
             cursor.execute(statements("restore")["correct_counter"], {"counter": counter, "count": is_now})
+    cursor.execute(statements("restore")["date_counters"])
     unexplained = 0 if to_do.remove_extra else found.extra_rows
     forget = forget_lost and to_do.lost and not unexplained
     keys_forgotten = _count(cursor, "forget_lost") if forget else 0

@@ -123,6 +123,13 @@ WHERE row_count = 0
     AND message_id IN (SELECT message_id FROM present_keys WHERE starts_with(message_id, %(counter)s))
     AND message_id NOT IN (SELECT message_id FROM backup_keys);
 
+-- name: date_counters
+-- One that was made anew and comes to the same count is the same.
+UPDATE user_logins_inbox AS inbox SET loaded_at = backup_keys.loaded_at
+FROM backup_keys JOIN present_keys USING (message_id)
+WHERE inbox.message_id = backup_keys.message_id AND is_counter
+    AND inbox.row_count = backup_keys.row_count AND inbox.loaded_at <> backup_keys.loaded_at;
+
 -- name: forget_lost
 -- The keys of batches that have no row at all; which rows of another batch are lost, nobody can tell.
 DELETE FROM user_logins_inbox
