@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
@@ -129,7 +129,6 @@ class S3Store:
 
     def open(self, name: str) -> IO[bytes] | None:
         """A copy on this machine's disk: Parquet is read from its end."""
-        copy = scratch()
         with self._explained("GetObject"):
             try:
                 answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + name)
@@ -137,9 +136,12 @@ class S3Store:
                 if _code(error) in _MISSING:
                     return None
                 raise
-            shutil.copyfileobj(answer["Body"], copy)
-        copy.seek(0)
-        return copy
+            with ExitStack() as closing:
+                copy = closing.enter_context(scratch())
+                shutil.copyfileobj(answer["Body"], copy)
+                copy.seek(0)
+                closing.pop_all()  # whoever opened it closes it
+                return copy
 
     def names(self) -> set[str]:
         """All names under the prefix."""
