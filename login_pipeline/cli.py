@@ -158,6 +158,62 @@ def redrive(reason: str | None, dry_run: bool, as_json: bool) -> None:
 
 
 @cli.command()
+@click.option("--every-date", is_flag=True, help="Write every date again, also those that did not change.")
+@click.option("--accept-losses", is_flag=True, help="Back up dates as they are, also where the backup holds more.")
+@as_json
+def backup(every_date: bool, accept_losses: bool, as_json: bool) -> None:
+    """Back up the table and its inbox to LOGIN_BACKUP_URL."""
+    from login_pipeline.backup import read_manifest
+    from login_pipeline.backup_store import backup_store
+    from login_pipeline.resources.postgres import LoginDatabaseResource
+    from login_pipeline.runs import dagster_instance, run
+    from login_pipeline.terminal import show_figures
+
+    read_manifest(backup_store())  # what is configured wrong is told before the run
+    LoginDatabaseResource().require_table()
+    config = {"every_date": every_date, "accept_losses": accept_losses}
+    with dagster_instance() as instance:
+        result = run("user_logins_backup_job", instance, {"ops": {"user_logins_backup": {"config": config}}})
+    figures = result.metadata.get("user_logins_backup", {})
+    if as_json:
+        click.echo(json.dumps(figures))
+    else:
+        show_figures(figures)
+    for sentence in result.failures:
+        click.echo(sentence, err=True)
+    sys.exit(DONE if result.passed else FAILED)
+
+
+@cli.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+@click.option("--replace", is_flag=True, help="Also remove rows that neither the backup nor a later load accounts for.")
+@click.option("--forget-lost", is_flag=True, help="Also forget the keys of messages whose rows are lost for good.")
+@as_json
+def restore(dry_run: bool, replace: bool, forget_lost: bool, as_json: bool) -> None:
+    """Rebuild the table and its inbox from the backup in LOGIN_BACKUP_URL, and check them."""
+    from login_pipeline.backup_store import backup_store
+    from login_pipeline.resources.postgres import LoginDatabaseResource
+    from login_pipeline.restore import restore as restore_from
+    from login_pipeline.runs import dagster_instance, run
+    from login_pipeline.terminal import show_checks, show_restore
+
+    restored = restore_from(
+        LoginDatabaseResource(), backup_store(), dry_run=dry_run, replace=replace, forget_lost=forget_lost
+    )
+    with dagster_instance() as instance:
+        checked = None if dry_run else run("user_logins_checks_job", instance)
+    checks, failures = (checked.checks, checked.failures) if checked else ([], [])
+    if as_json:
+        click.echo(json.dumps({**restored.figures(), "checks": [each._asdict() for each in checks]}))
+    else:
+        show_restore(restored)
+        show_checks(checks)
+    for sentence in [*restored.advice(), *failures]:
+        click.echo(sentence, err=True)
+    sys.exit(FAILED if checked and not (checked.passed and restored.complete) else DONE)
+
+
+@cli.command()
 def doctor() -> None:
     """Say what is configured, what is reachable, and how to mend what is not."""
     from login_pipeline.doctor import examine

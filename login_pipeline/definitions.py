@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from login_pipeline import assets, checks, jobs, logs, sensors
+from login_pipeline import assets, backup_asset, checks, jobs, logs, sensors
 from login_pipeline.redaction import redact_errors
 from login_pipeline.resources.masking import MaskingResource
 from login_pipeline.resources.postgres import LoginDatabaseResource
@@ -19,10 +19,20 @@ defs = dg.Definitions(
         assets.masked_logins,
         assets.quarantined_logins,
         assets.user_logins_table,
+        backup_asset.user_logins_backup,
     ],
     asset_checks=[checks.masked_logins_checks, checks.user_logins_table_checks],
-    jobs=[jobs.login_job, jobs.user_logins_checks_job, jobs.inbox_pruning_job],
-    schedules=[jobs.user_logins_checks_schedule, jobs.inbox_pruning_schedule],
+    jobs=[
+        jobs.login_job,
+        jobs.user_logins_checks_job,
+        jobs.inbox_pruning_job,
+        backup_asset.user_logins_backup_job,
+    ],
+    schedules=[
+        jobs.user_logins_checks_schedule,
+        jobs.inbox_pruning_schedule,
+        backup_asset.user_logins_backup_schedule,
+    ],
     sensors=[sensors.queue_depth_sensor],
     executor=dg.in_process_executor,
     resources={

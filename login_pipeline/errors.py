@@ -42,5 +42,9 @@ class DatabaseError(LoginPipelineError):
     """PostgreSQL refused a statement or did not answer; the transaction was rolled back."""
 
 
+class BackupError(LoginPipelineError):
+    """A backup cannot be made, read or trusted; what the last one holds is still there."""
+
+
 class RunError(LoginPipelineError):
     """A run cannot do what was asked of it, such as materializing one asset without the others."""

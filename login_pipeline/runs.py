@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -63,8 +63,13 @@ def _instance() -> dg.DagsterInstance:
         ) from None
 
 
-def run(job_name: str, instance: dg.DagsterInstance) -> Run:
+def run(job_name: str, instance: dg.DagsterInstance, config: Mapping[str, Any] | None = None) -> Run:
     """Runs the job once, in this process, and tells how it went; a failed run raises nothing.
+
+    Args:
+        job_name: One of the jobs in the definitions.
+        instance: The Dagster instance that records the run.
+        config: The job's run config, where it takes any.
 
     Raises:
         KeyboardInterrupt: SIGINT or SIGTERM came; the run has handed its messages back.
@@ -72,7 +77,7 @@ def run(job_name: str, instance: dg.DagsterInstance) -> Run:
     run_id = str(uuid.uuid4())
     with bound_contextvars(run_id=run_id, job=job_name):
         result = defs.resolve_job_def(job_name).execute_in_process(
-            instance=instance, run_id=run_id, run_config=_QUIET, raise_on_error=False
+            instance=instance, run_id=run_id, run_config={**_QUIET, **(config or {})}, raise_on_error=False
         )
         finished = _finished(result)
         _log_end(finished)

@@ -5,6 +5,7 @@ The AWS SDK reads its own variables too (credentials, profiles, roles, AWS_ENDPO
 
 import re
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ IN_FLIGHT_BUDGET = 100_000
 """What all runs together may hold, in messages: the limit less room for other consumers."""
 
 _QUEUE_URL = re.compile(r"https?://[^/\s]+/\S+")
+_BUCKET_URL = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/?#]+)*/?")
 _QUEUE_URL_REGION = re.compile(r"https://(?:sqs\.([a-z0-9-]+)|([a-z0-9-]+)\.queue)\.amazonaws\.com")
 
 
@@ -136,6 +138,11 @@ class Settings(LoadSettings):
         description="Days for which the inbox remembers a loaded message; SQS keeps one for 14 at most.",
         examples=["30"],
     )
+    backup_url: str | None = Field(
+        None,
+        description="Where backups are kept: the absolute path of a folder, or s3://bucket/prefix.",
+        examples=["s3://my-backups/user-logins"],
+    )
     local_dir: str = Field(
         ".login-pipeline",
         description="Folder of the embedded services' data (demo, dev and tests only).",
@@ -155,6 +162,14 @@ class Settings(LoadSettings):
             raise ValueError("is not the URL of a queue")
         if url is not None and url.endswith(".fifo"):
             raise ValueError("is a FIFO queue; name a standard queue")
+        return url
+
+    @field_validator("backup_url")
+    @classmethod
+    def _is_a_folder_or_a_bucket(cls, url: str | None) -> str | None:
+        """A relative path would be another folder for the daemon than for the command line."""
+        if url is not None and not _BUCKET_URL.fullmatch(url) and not Path(url).is_absolute():
+            raise ValueError("is neither s3://bucket/prefix nor an absolute path")
         return url
 
     @field_validator("database_url")

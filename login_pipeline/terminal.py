@@ -4,17 +4,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from login_pipeline.backup_manifest import date_name
 from login_pipeline.columns import NAMES
 from login_pipeline.doctor import Finding
 from login_pipeline.drain import Progress as DrainProgress
 from login_pipeline.drain import Totals
 from login_pipeline.redrive import Redriven
 from login_pipeline.resources.sqs_queue import QueueDepth
+from login_pipeline.restore import Restored
+from login_pipeline.restore_plan import DateRestored
 from login_pipeline.runs import CheckResult
 from login_pipeline.settings import LogFormat, read_settings
 
@@ -67,6 +71,26 @@ def _show_figures(figures: Mapping[str, Any], *, reasons_after: str, reasons: Ma
             for reason, count in sorted(reasons.items()):
                 table.add_row(Text(f"  {reason}"), str(count), style="dim")
     _console().print(table)
+
+
+def show_figures(figures: Mapping[str, Any]) -> None:
+    """A line a figure."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in figures.items():
+        table.add_row(name, str(value or 0))
+    _console().print(table)
+
+
+def show_restore(restored: Restored) -> None:
+    """The dates on which there was something to do or to say, and what was done."""
+    words = "would be restored" if restored.dry_run else "restored"
+    click.echo(f"The backup of {restored.made_at:%Y-%m-%d %H:%M:%S} UTC holds {restored.dates} dates; {words}:")
+    table = Table(box=None, pad_edge=False)
+    for name in ("create_date", *DateRestored._fields[1:]):
+        table.add_column(name.replace("_", " "), justify="left" if name == "create_date" else "right")
+    for each in restored.touched:
+        table.add_row(date_name(each.create_date), *(str(count) for count in each[1:]))
+    _console().print(table if restored.touched else "nothing; the table has all of it")
 
 
 def show_checks(checks: Sequence[CheckResult]) -> None:

@@ -16,8 +16,9 @@ from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import local_services, temporary_folder
 from login_pipeline.local.sqs import LocalSqs
 from login_pipeline.resources.masking import MaskingResource
-from login_pipeline.resources.sqs import LoginQueueResource, QueueDepth
+from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_errors import explain_sqs_errors
+from login_pipeline.resources.sqs_queue import QueueDepth
 from login_pipeline.send import send_lines
 from login_pipeline_tests.conftest import Pipeline
 

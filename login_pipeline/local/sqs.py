@@ -24,7 +24,7 @@ _AT_ONCE = ("--workers", "0", "--graceful-timeout", "0")
 class LocalSqs:
     """One running server."""
 
-    def __init__(self, folder: Path, *, keep_open: tuple[int, ...] = ()) -> None:
+    def __init__(self, folder: Path, *, keep_open: tuple[int, ...] = (), services: str = "sqs") -> None:
         if find_spec("ministack") is None:
             raise ConfigurationError("The embedded services are not installed; pip install 'login-pipeline[local]'")
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -35,7 +35,7 @@ class LocalSqs:
             [sys.executable, "-m", "hypercorn", "ministack.app:app", "--bind", f"{HOST}:{port}", *_AT_ONCE],
             log=log,
             stop_signal=signal.SIGTERM,
-            env=_environment(folder),
+            env=_environment(folder, services),
             keep_open=keep_open,
         )
         possible = lambda: self._guard.poll() is None  # noqa: E731
@@ -79,14 +79,14 @@ def create_queue(endpoint: str, name: str) -> str:
     return client.create_queue(QueueName=name)["QueueUrl"]
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def _environment(folder: Path, services: str) -> dict[str, str]:
     return {
         "PATH": os.defpath,
         "HOME": str(folder),
         "TMPDIR": str(folder),
         "GATEWAY_PORT": "4566",  # part of the names under which messages are kept, so it never changes
         "MINISTACK_REGION": REGION,
-        "SERVICES": "sqs",
+        "SERVICES": services,
         "IOT_MTLS_ENABLED": "0",  # would listen on every interface
         "SFTP_ENABLED": "0",
         "PERSIST_STATE": "1",

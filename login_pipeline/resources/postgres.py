@@ -106,7 +106,11 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
         """
         with self.transaction() as cursor:
             there = _is_there(cursor, "inbox") and bool(_columns(cursor))
-        _require(there, "LOGIN_DATABASE_URL has no user_logins with its inbox yet; `login-pipeline drain` creates them")
+        _require(
+            there,
+            "LOGIN_DATABASE_URL has no user_logins with its inbox yet; `login-pipeline drain` creates them, and "
+            "`login-pipeline restore` has them back from a backup",
+        )
 
     def count_rows(self) -> int:
         """How many rows user_logins has; reads the whole table."""

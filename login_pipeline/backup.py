@@ -1,0 +1,241 @@
+"""Backs up user_logins and its inbox: one snapshot, a file for each date of each, and a manifest put in place last.
+
+Only what changed since the last manifest is written. A date that looks damaged keeps the backup it has: else the
+first backup after a loss would replace what can mend it.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import date
+from io import BytesIO
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from psycopg2 import extensions
+
+from login_pipeline.backup_files import KEYS, ROW_GROUP, ROWS, scratch, write_file
+from login_pipeline.backup_manifest import (
+    MANIFEST,
+    BackupDate,
+    BackupFile,
+    Manifest,
+    date_name,
+    file_name,
+    is_ours,
+    now,
+)
+from login_pipeline.backup_store import BackupStore
+from login_pipeline.errors import BackupError
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.sql import statements
+
+Day = date | None
+
+
+class DateState(NamedTuple):
+    """What the database holds of one create_date; the fields of `BackupDate`, without files."""
+
+    create_date: Day
+    rows: int
+    rows_content: str
+    keys: int
+    keys_content: str
+    counted: int
+    before: int
+
+
+class BackedUp(NamedTuple):
+    """What a backup holds now, and how much of it was written; `damaged`: why a date keeps its older backup."""
+
+    dates: int
+    rows: int
+    keys: int
+    files_written: int
+    files_removed: int
+    damaged: dict[str, str]
+
+    def figures(self) -> dict[str, Any]:
+        """By name, for Dagster and for people."""
+        return {**self._asdict(), "damaged": self.damaged}
+
+
+def back_up(
+    database: LoginDatabaseResource, store: BackupStore, *, every_date: bool = False, accept_losses: bool = False
+) -> BackedUp:
+    """Brings the backup up to date.
+
+    Args:
+        database: Where the tables are; only read.
+        store: Where the backup is.
+        every_date: Write every date again, also those that did not change.
+        accept_losses: Take the table as it is, also where the backup holds more: rows were deleted on purpose.
+
+    Raises:
+        ConfigurationError: the database, its tables or the store cannot be used.
+        BackupError: the store failed, and the last manifest holds; or dates look damaged, and keep their older
+            backup while the others are up to date.
+    """
+    database.require_table()
+    with database.transaction() as cursor:
+        cursor.execute(statements("backup")["snapshot"])
+        cursor.execute(statements("backup")["session"])
+        take_turn(cursor)
+        last = read_manifest(store)
+        states = dates_in_database(cursor)
+        kept = {} if last is None else {each.create_date: each for each in last.dates}
+        damaged = {} if accept_losses else _damaged(states, kept)
+        manifest, written = _written(cursor, store, states, kept, damaged, every_date)
+        store.put(MANIFEST, BytesIO(manifest.to_json()))
+        removed = _remove_unnamed(store, manifest)
+    done = _figures(manifest, written, removed, damaged)
+    if damaged:
+        raise BackupError(_damage_sentence(damaged), done.figures())
+    return done
+
+
+def take_turn(cursor: extensions.cursor) -> None:
+    """Keeps other backups and restores of this database out until the transaction ends.
+
+    Raises:
+        BackupError: one is running.
+    """
+    cursor.execute(statements("backup")["alone"])
+    if cursor.fetchone() != (True,):
+        raise BackupError("Another backup or restore of this database is running; wait until it has ended")
+
+
+def read_manifest(store: BackupStore) -> Manifest | None:
+    """The manifest in the store; None where nothing was backed up yet.
+
+    Raises:
+        BackupError: it is damaged.
+    """
+    stored = store.open(MANIFEST)
+    if stored is None:
+        return None
+    with stored:
+        return Manifest.from_json(stored.read())
+
+
+def dates_in_database(cursor: extensions.cursor) -> dict[Day, DateState]:
+    """What the database holds, for each create_date; reads both tables."""
+    cursor.execute(statements("backup")["by_date"])
+    return {row[0]: DateState(*row) for row in cursor.fetchall()}
+
+
+def _damaged(states: dict[Day, DateState], kept: dict[Day, BackupDate]) -> dict[str, str]:
+    """Why a date looks damaged, for those that do. A load only adds rows and keys, and adds both."""
+    reasons = {
+        day: _damage(states.get(day, DateState(day, 0, "0", 0, "0", 0, 0)), backup) for day, backup in kept.items()
+    }
+    return {date_name(day): reason for day, reason in reasons.items() if reason}
+
+
+def _damage(state: DateState, backup: BackupDate) -> str | None:
+    if state.rows < backup.rows.count:
+        return f"{backup.rows.count - state.rows} rows fewer than in the backup"
+    if state.before > backup.before:
+        return "its keys were lost"
+    if state.rows != state.counted and backup.rows.count == backup.counted:
+        return f"{state.rows} rows, and keys for {state.counted}"
+    if state.keys_content == backup.keys.content and state.rows_content != backup.rows.content:
+        return "rows were altered"
+    return None
+
+
+def _written(
+    cursor: extensions.cursor,
+    store: BackupStore,
+    states: dict[Day, DateState],
+    kept: dict[Day, BackupDate],
+    damaged: dict[str, str],
+    every_date: bool,
+) -> tuple[Manifest, int]:
+    """Writes the files that are lacking; returns the manifest with all, and how many were written."""
+    safe = {day: backup for day, backup in kept.items() if date_name(day) in damaged}
+    due = [state for day, state in states.items() if day not in safe]
+    old = {} if every_date else kept
+    rows = {s.create_date: s.rows_content for s in due if _changed(s.rows_content, old, s.create_date, "rows")}
+    keys = {s.create_date: s.keys_content for s in due if _changed(s.keys_content, old, s.create_date, "keys")}
+    row_files = _export(cursor, store, "user_logins", rows)
+    key_files = _export(cursor, store, "user_logins_inbox", keys)
+    dates = {
+        state.create_date: BackupDate(
+            create_date=state.create_date,
+            rows=row_files.get(state.create_date) or old[state.create_date].rows,
+            keys=key_files.get(state.create_date) or old[state.create_date].keys,
+            counted=state.counted,
+            before=state.before,
+        )
+        for state in due
+    }
+    in_order = sorted({**safe, **dates}.values(), key=lambda each: date_name(each.create_date))
+    return Manifest(made_at=now(), dates=tuple(in_order)), len(row_files) + len(key_files)
+
+
+def _changed(content: str, old: dict[Day, BackupDate], day: Day, which: str) -> bool:
+    return day not in old or getattr(old[day], which).content != content
+
+
+def _export(
+    cursor: extensions.cursor, store: BackupStore, table: str, contents: dict[Day, str]
+) -> dict[Day, BackupFile]:
+    """Writes a file for each date of `contents`, all from one query; a date without rows gets an empty one."""
+    schema, query = (ROWS, "rows") if table == "user_logins" else (KEYS, "keys")
+    files = {}
+    if contents:
+        for day, rows in _by_date(cursor, query, schema.get_field_index("create_date"), list(contents)):
+            files[day] = _put(store, table, schema, day, rows, contents[day])
+    for day in contents.keys() - files.keys():
+        files[day] = _put(store, table, schema, day, (), contents[day])
+    return files
+
+
+def _by_date(
+    cursor: extensions.cursor, query: str, position: int, days: list[Day]
+) -> Iterator[tuple[Day, Iterator[tuple[Any, ...]]]]:
+    """The dates that have rows, each with its rows; they are fetched from the server bit by bit."""
+    with cursor.connection.cursor(name=f"backup_{query}") as rows:
+        rows.itersize = ROW_GROUP
+        with_date = [day for day in days if day is not None]
+        rows.execute(statements("backup")[query], {"dates": with_date, "no_date": None in days})
+        yield from groupby(rows, key=lambda row: row[position])
+
+
+def _put(
+    store: BackupStore, table: str, schema: pa.Schema, day: Day, rows: Iterable[tuple[Any, ...]], content: str
+) -> BackupFile:
+    with scratch() as file:
+        try:
+            count, sha256 = write_file(file, schema, rows)
+        except OSError as error:
+            raise BackupError(
+                f"The temporary folder cannot be written: {error.strerror}; make room there, or name another in TMPDIR"
+            ) from None
+        stored = BackupFile(name=file_name(table, day, sha256), sha256=sha256, count=count, content=content)
+        store.put(stored.name, file)
+    return stored
+
+
+def _remove_unnamed(store: BackupStore, manifest: Manifest) -> int:
+    """Removes what earlier backups left, and nothing that no backup made."""
+    named = {file.name for file in manifest.files}
+    unnamed = [name for name in store.names() if is_ours(name) and name not in named]
+    store.delete(unnamed)
+    return len(unnamed)
+
+
+def _figures(manifest: Manifest, written: int, removed: int, damaged: dict[str, str]) -> BackedUp:
+    rows = sum(each.rows.count for each in manifest.dates)
+    keys = sum(each.keys.count for each in manifest.dates)
+    return BackedUp(len(manifest.dates), rows, keys, written, removed, damaged)
+
+
+def _damage_sentence(damaged: dict[str, str]) -> str:
+    shown = "; ".join(f"{day}: {reason}" for day, reason in list(damaged.items())[:5])
+    more = f"; and {len(damaged) - 5} more" if len(damaged) > 5 else ""
+    return (
+        f"{len(damaged)} dates of user_logins look damaged and keep their last backup ({shown}{more}); the others are "
+        "backed up; run `login-pipeline restore --dry-run`, or, where it was done on purpose, "
+        "`login-pipeline backup --accept-losses`"
+    )

@@ -1,0 +1,67 @@
+"""The asset user_logins_backup, its job and its schedule."""
+
+import time
+
+import dagster as dg
+from pydantic import Field
+
+from login_pipeline.assets import GROUP, OWNERS
+from login_pipeline.backup import back_up
+from login_pipeline.backup_store import backup_store
+from login_pipeline.columns import table_schema
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.settings import read_load_settings, read_settings
+
+
+class BackupConfig(dg.Config):
+    """What one backup does otherwise than every day."""
+
+    every_date: bool = Field(default=False, description="Write every date again, also those that did not change.")
+    accept_losses: bool = Field(
+        default=False, description="Back the table up as it is, also where the last backup holds more than it."
+    )
+
+
+@dg.asset(
+    deps=["user_logins_table"],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"parquet"},
+    metadata={"dagster/column_schema": table_schema()},
+)
+def user_logins_backup(config: BackupConfig, database: LoginDatabaseResource) -> dg.MaterializeResult[None]:
+    """The rows of user_logins and the keys of its inbox as Parquet files in LOGIN_BACKUP_URL, a pair for each date.
+
+    All are of one moment, or of an earlier one where a date did not change. The manifest is put in place last, so a
+    backup that is cut off leaves the last one as it was. `login-pipeline restore` reads it.
+    """
+    started = time.monotonic()
+    done = back_up(database, backup_store(), every_date=config.every_date, accept_losses=config.accept_losses)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": done.rows,
+            **done.figures(),
+            "seconds": round(time.monotonic() - started, 3),
+        }
+    )
+
+
+user_logins_backup_job = dg.define_asset_job(
+    "user_logins_backup_job",
+    selection=dg.AssetSelection.assets(user_logins_backup),
+    description="Backs up user_logins and its inbox; only the dates that changed.",
+)
+
+
+@dg.schedule(
+    job=user_logins_backup_job,
+    cron_schedule="41 2 * * *",
+    default_status=(
+        dg.DefaultScheduleStatus.RUNNING if read_load_settings().sensor_enabled else dg.DefaultScheduleStatus.STOPPED
+    ),
+)
+def user_logins_backup_schedule() -> dg.RunRequest | dg.SkipReason:
+    """Backs up every night, in UTC, where LOGIN_BACKUP_URL is set."""
+    if read_settings().backup_url is None:
+        return dg.SkipReason("LOGIN_BACKUP_URL is not set, so nothing is backed up")
+    return dg.RunRequest()

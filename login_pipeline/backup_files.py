@@ -1,0 +1,102 @@
+"""The Parquet files of a backup: the columns that they have, how one is written, verified and read.
+
+Memory holds one row group, however large the file.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from tempfile import TemporaryFile
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from login_pipeline.backup_manifest import BackupFile
+from login_pipeline.columns import USER_LOGINS
+from login_pipeline.errors import BackupError
+
+ROW_GROUP = 50_000
+"""Rows in memory at once: about 30 MB as Python objects."""
+
+_ARROW_TYPES = {"character varying": pa.string(), "integer": pa.int32(), "date": pa.date32()}
+ROWS = pa.schema([pa.field(column.name, _ARROW_TYPES[column.type]) for column in USER_LOGINS])
+"""The columns of user_logins."""
+KEYS = pa.schema(
+    [
+        pa.field("message_id", pa.string(), nullable=False),
+        pa.field("create_date", pa.date32()),
+        pa.field("row_count", pa.int64(), nullable=False),
+        pa.field("loaded_at", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
+"""The columns of user_logins_inbox."""
+_SCHEMAS = {"user_logins": ROWS, "user_logins_inbox": KEYS}
+
+Open = Callable[[str], IO[bytes] | None]
+"""Opens a stored file by its name; None where there is none."""
+
+
+def write_file(file: IO[bytes], schema: pa.Schema, rows: Iterable[Sequence[Any]]) -> tuple[int, str]:
+    """Writes `rows` to the empty `file` and goes back to its start; returns their count and the file's SHA-256."""
+    count = 0
+    remaining = iter(rows)
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        while group := list(islice(remaining, ROW_GROUP)):
+            columns = [
+                pa.array(values, field.type) for values, field in zip(zip(*group, strict=True), schema, strict=True)
+            ]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=ROW_GROUP)
+            count += len(group)
+    return count, _sha256(file)
+
+
+def scratch() -> IO[bytes]:
+    """A temporary file without a name: nothing is left of it, however this process ends."""
+    return TemporaryFile()
+
+
+def open_verified(open_stored: Open, file: BackupFile) -> IO[bytes]:
+    """Opens a file that is exactly what the backup wrote.
+
+    Raises:
+        BackupError: it is missing or damaged.
+    """
+    stored = open_stored(file.name)
+    if stored is None:
+        raise BackupError(f"{file.name} is missing in LOGIN_BACKUP_URL; nothing was changed for its date; {_REMEDY}")
+    if _sha256(stored) != file.sha256 or not _holds(stored, file):
+        stored.close()
+        raise BackupError(
+            f"{file.name} in LOGIN_BACKUP_URL is damaged: it is not what the manifest says; nothing was changed for "
+            f"its date; {_REMEDY}"
+        )
+    return stored
+
+
+def read_rows(stored: IO[bytes]) -> Iterator[list[tuple[Any, ...]]]:
+    """The rows of a file, a row group's worth at a time."""
+    for batch in pq.ParquetFile(stored).iter_batches(batch_size=ROW_GROUP):
+        yield list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+
+
+_REMEDY = "put back an earlier copy of that file, or of the folder or bucket"
+
+
+def _sha256(file: IO[bytes]) -> str:
+    file.seek(0)
+    checksum = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    file.seek(0)
+    return checksum
+
+
+def _holds(stored: IO[bytes], file: BackupFile) -> bool:
+    """Whether the columns and the count are those of the manifest."""
+    try:
+        parquet = pq.ParquetFile(stored)
+        schema = _SCHEMAS[file.name.split("-", 1)[0]]
+        return bool(parquet.schema_arrow.equals(schema) and parquet.metadata.num_rows == file.count)
+    except (pa.ArrowException, KeyError):
+        return False
+    finally:
+        stored.seek(0)

@@ -1,0 +1,106 @@
+"""The manifest of a backup: what each date held, and the files that hold it. Pure: no I/O.
+
+It is the last thing that a backup writes, so what it names is complete. It carries a checksum of itself.
+"""
+
+import hashlib
+import json
+import re
+from datetime import UTC, date, datetime
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from login_pipeline.errors import BackupError
+
+MANIFEST = "manifest.json"
+_FILE = re.compile(r"(\.incoming-)?user_logins(_inbox)?-(\d{4,}-\d\d-\d\d|no-date)-[0-9a-f]{64}\.parquet")
+
+
+class BackupFile(BaseModel):
+    """One Parquet file. `content` is the sum of its rows' hashes as PostgreSQL counts it, apart from their order."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    sha256: str
+    count: int
+    content: str
+
+
+class BackupDate(BaseModel):
+    """One create_date, or the rows that have none.
+
+    `counted` is how many rows the keys stand for, `before` those of them that were there before the inbox was.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    create_date: date | None
+    rows: BackupFile
+    keys: BackupFile
+    counted: int
+    before: int
+
+
+class Manifest(BaseModel):
+    """Everything that a restore may rely on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    made_at: AwareDatetime
+    dates: tuple[BackupDate, ...]
+
+    @property
+    def files(self) -> list[BackupFile]:
+        """Every file, in the order of the dates."""
+        return [file for each in self.dates for file in (each.rows, each.keys)]
+
+    def to_json(self) -> bytes:
+        """The manifest as it is stored."""
+        document = self.model_dump(mode="json")
+        return json.dumps({**document, "sha256": _checksum(document)}, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, stored: bytes) -> "Manifest":
+        """Reads a manifest.
+
+        Raises:
+            BackupError: it is damaged, or of a version that this program does not know.
+        """
+        try:
+            document = json.loads(stored)
+            checksum = document.pop("sha256")
+            if checksum != _checksum(document):
+                raise ValueError("another checksum")
+            return cls.model_validate(document)
+        except (ValueError, KeyError, TypeError, AttributeError, ValidationError):
+            raise BackupError(
+                f"{MANIFEST} in LOGIN_BACKUP_URL is damaged, or of a newer version of login-pipeline; nothing was "
+                "changed; put back an earlier copy of that folder or bucket"
+            ) from None
+
+
+def now() -> datetime:
+    """This moment in UTC, in whole seconds."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def file_name(table: str, day: date | None, sha256: str) -> str:
+    """The name says what the file holds, and no two contents share one."""
+    return f"{table}-{date_name(day)}-{sha256}.parquet"
+
+
+def date_name(day: date | None) -> str:
+    """The date as it is shown, and as it stands in file names."""
+    return "no-date" if day is None else day.isoformat()
+
+
+def is_ours(name: str) -> bool:
+    """Whether a backup made the file, or began to, so that a backup may remove it."""
+    return _FILE.fullmatch(name) is not None
+
+
+def _checksum(document: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

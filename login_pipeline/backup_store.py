@@ -1,0 +1,192 @@
+"""Where backups are kept: a folder, or a bucket on S3. Both put a file in place whole or not at all."""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any, Protocol
+from urllib.parse import urlsplit
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from login_pipeline.backup_files import scratch
+from login_pipeline.errors import BackupError, ConfigurationError, LoginPipelineError
+from login_pipeline.settings import read_settings
+
+_INCOMING = ".incoming-"
+_MISSING = {"NoSuchKey", "404"}
+_REFUSED = {"AccessDenied", "403", "ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"}
+_AT_ONCE = 1000
+"""Keys that one DeleteObjects call takes. Source: Amazon S3 API Reference, DeleteObjects."""
+
+
+class BackupStore(Protocol):
+    """Files by name. Every method raises ConfigurationError or BackupError where the store does not work."""
+
+    def put(self, name: str, content: IO[bytes]) -> None:
+        """Stores `content` to its end, in the place of what had this name."""
+
+    def open(self, name: str) -> IO[bytes] | None:
+        """The file, to be read and closed; None where there is none."""
+
+    def names(self) -> set[str]:
+        """All names, those of files that were never finished too."""
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Deletes the files; one that is not there is well, too."""
+
+
+def backup_store() -> BackupStore:
+    """The store that LOGIN_BACKUP_URL names.
+
+    Raises:
+        ConfigurationError: it is not set.
+    """
+    url = read_settings().require("backup_url")
+    if not url.startswith("s3://"):
+        return FolderStore(Path(url))
+    parts = urlsplit(url)
+    return S3Store(parts.netloc, parts.path.strip("/"))
+
+
+class FolderStore:
+    """A folder: made where its parent folder is there, and readable for this user only."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, name: str, content: IO[bytes]) -> None:
+        """Writes beside, and renames when all of it is on the disk."""
+        incoming = self._folder / f"{_INCOMING}{name}"
+        with self._explained():
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            with os.fdopen(os.open(incoming, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                shutil.copyfileobj(content, file)
+                file.flush()
+                os.fsync(file.fileno())
+            incoming.replace(self._folder / name)
+            self._sync()
+
+    def open(self, name: str) -> IO[bytes] | None:
+        """The file itself."""
+        with self._explained():
+            try:
+                return (self._folder / name).open("rb")
+            except FileNotFoundError:
+                return None
+
+    def names(self) -> set[str]:
+        """All names in the folder."""
+        with self._explained():
+            return {each.name for each in self._folder.iterdir()}
+
+    def delete(self, names: Iterable[str]) -> None:
+        """One after the other."""
+        with self._explained():
+            for name in names:
+                (self._folder / name).unlink(missing_ok=True)
+
+    def _sync(self) -> None:
+        """A rename outlives a power cut only once the folder is on the disk, too."""
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError) as error:
+            raise ConfigurationError(
+                f"LOGIN_BACKUP_URL={self._folder} cannot be used: {error.strerror}; name a folder that this user may "
+                "write in, or one that can be made because its parent is there"
+            ) from None
+        except OSError as error:
+            raise BackupError(
+                f"LOGIN_BACKUP_URL={self._folder} failed: {error.strerror}; the last manifest holds; mend the disk or "
+                "make room, and run it again"
+            ) from None
+
+
+class S3Store:
+    """A prefix of a bucket. Large files go up in parts, and stand there only when the last has come."""
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        from dagster_aws.s3 import S3Resource  # here, because a folder does not need it and it is slow to import
+
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        with self._explained("CreateClient"):
+            self._client: Any = S3Resource(region_name=read_settings().queue_region).get_client()
+
+    def put(self, name: str, content: IO[bytes]) -> None:
+        """Uploads it, in parts where it is large."""
+        with self._explained("PutObject"):
+            self._client.upload_fileobj(content, self._bucket, self._prefix + name)
+
+    def open(self, name: str) -> IO[bytes] | None:
+        """A copy on this machine's disk: Parquet is read from its end."""
+        with self._explained("GetObject"):
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + name)
+            except ClientError as error:
+                if _code(error) in _MISSING:
+                    return None
+                raise
+            with ExitStack() as closing:
+                copy = closing.enter_context(scratch())
+                shutil.copyfileobj(answer["Body"], copy)
+                copy.seek(0)
+                closing.pop_all()  # whoever opened it closes it
+                return copy
+
+    def names(self) -> set[str]:
+        """All names under the prefix."""
+        with self._explained("ListBucket"):
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
+            return {each["Key"].removeprefix(self._prefix) for page in pages for each in page.get("Contents", ())}
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Many in a call."""
+        keys = [{"Key": self._prefix + name} for name in names]
+        for first in range(0, len(keys), _AT_ONCE):
+            with self._explained("DeleteObject"):
+                answer = self._client.delete_objects(
+                    Bucket=self._bucket, Delete={"Objects": keys[first : first + _AT_ONCE], "Quiet": True}
+                )
+            for refused in answer.get("Errors", ()):  # with the answer 200
+                raise self._sentence("DeleteObject", str(refused.get("Code")))
+
+    @contextmanager
+    def _explained(self, operation: str) -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            raise self._sentence(operation, _code(error)) from None
+        except BotoCoreError as error:
+            raise ConfigurationError(
+                f"S3 cannot be called for LOGIN_BACKUP_URL=s3://{self._bucket} ({type(error).__name__}); check the "
+                "network, AWS_REGION, the credentials and AWS_ENDPOINT_URL_S3"
+            ) from None
+        except OSError as error:
+            raise BackupError(
+                f"The temporary folder cannot be written: {error.strerror}; make room there, or name another in TMPDIR"
+            ) from None
+
+    def _sentence(self, operation: str, code: str) -> LoginPipelineError:
+        where = f"LOGIN_BACKUP_URL=s3://{self._bucket}/{self._prefix}"
+        if code == "NoSuchBucket":
+            return ConfigurationError(f"{where} names a bucket that does not exist; create it or name another")
+        if code in _REFUSED:
+            return ConfigurationError(
+                f"S3 refuses s3:{operation} on {where} ({code}); allow the credentials s3:GetObject, s3:PutObject, "
+                "s3:DeleteObject and s3:ListBucket there"
+            )
+        return BackupError(f"S3 refused {operation} on {where} ({code}); the last manifest holds; run it again")
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", "Unknown"))

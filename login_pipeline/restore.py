@@ -1,0 +1,233 @@
+"""Rebuilds user_logins and its inbox from a backup: every file is verified first, then a date a transaction.
+
+Nothing that was loaded after the backup is removed. What a restore did is found again by the next, so one that was
+cut off is run again.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from psycopg2 import extensions
+
+from login_pipeline.backup import DateState, Day, dates_in_database, read_manifest, take_turn
+from login_pipeline.backup_files import open_verified, read_rows
+from login_pipeline.backup_manifest import BackupDate, BackupFile, Manifest, date_name
+from login_pipeline.backup_store import BackupStore
+from login_pipeline.errors import ConfigurationError
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_load import copy_lines
+from login_pipeline.restore_plan import Comparison, DateRestored, Plan, plan
+from login_pipeline.sql import statements
+
+
+class Restored(NamedTuple):
+    """What a restore did, or would do; `touched` are the dates on which there was something to do or to say."""
+
+    made_at: datetime
+    dry_run: bool
+    dates: int
+    touched: list[DateRestored]
+
+    def total(self, name: str) -> int:
+        """The sum of one figure over the dates."""
+        return sum(getattr(each, name) for each in self.touched)
+
+    def figures(self) -> dict[str, Any]:
+        """By name, for `restore --json`."""
+        names = DateRestored._fields[1:]
+        return {
+            "made_at": self.made_at.isoformat(),
+            "dry_run": self.dry_run,
+            "dates": self.dates,
+            **{name: self.total(name) for name in names},
+            "by_date": [{**each._asdict(), "create_date": date_name(each.create_date)} for each in self.touched],
+        }
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row is there that a key or the backup promises, as it was."""
+        return not self.total("rows_lost") and not self.total("rows_that_differ")
+
+    def advice(self) -> Iterator[str]:
+        """A sentence for each thing that this restore could not mend."""
+        if rows := self.total("rows_lost"):
+            yield (
+                f"{rows} rows are lost on {self._dates('rows_lost')}: their messages were loaded after the backup; get "
+                "them from PostgreSQL's own archive, or run `login-pipeline restore --forget-lost`, so that those "
+                "messages are loaded when they come again"
+            )
+        if rows := self.total("rows_that_differ"):
+            yield (
+                f"{rows} rows on {self._dates('rows_that_differ')} differ from the backup and were left as they are; "
+                "`login-pipeline restore --replace` removes them where the backup's rows take their place"
+            )
+        if rows := self.total("rows_without_key"):
+            yield (
+                f"{rows} rows on {self._dates('rows_without_key')} have no key in the backup: they stay, those of "
+                "their messages that are still on the queue will be loaded again, and `login-pipeline backup "
+                "--accept-losses` takes them into the backup"
+            )
+
+    def _dates(self, name: str) -> str:
+        days = [date_name(each.create_date) for each in self.touched if getattr(each, name)]
+        return ", ".join(days[:10]) + (f" and {len(days) - 10} more dates" if len(days) > 10 else "")
+
+
+def restore(
+    database: LoginDatabaseResource,
+    store: BackupStore,
+    *,
+    dry_run: bool = False,
+    replace: bool = False,
+    forget_lost: bool = False,
+) -> Restored:
+    """Adds what the tables lack, and creates them where they are lost.
+
+    Args:
+        database: Where the tables are, or were.
+        store: Where the backup is.
+        dry_run: Roll back what was done for each date; the figures are the same.
+        replace: Remove rows that neither the backup has nor a load after it.
+        forget_lost: Delete the keys of batches loaded after the backup of which no row is left.
+
+    Raises:
+        ConfigurationError: there is no backup, or the database or its rights do not do. Nothing was changed.
+        BackupError: the backup is damaged, and nothing was changed; or the store failed, and whole dates were.
+        DatabaseError: PostgreSQL refused; whole dates were restored before.
+    """
+    with database.transaction() as turn:
+        turn.execute(statements("backup")["session"])
+        take_turn(turn)
+        manifest = _verified(store)
+        if not dry_run:
+            database.prepare()
+            _check_rights(database)
+        with _transaction(database, dry_run) as cursor:
+            states = dates_in_database(cursor)
+        touched = [
+            _restore_date(database, store, day, backup, dry_run=dry_run, replace=replace, forget_lost=forget_lost)
+            for day, backup in _differing(manifest, states)
+        ]
+    return Restored(manifest.made_at, dry_run, len(manifest.dates), [each for each in touched if any(each[1:])])
+
+
+def _verified(store: BackupStore) -> Manifest:
+    manifest = read_manifest(store)
+    if manifest is None:
+        raise ConfigurationError("LOGIN_BACKUP_URL holds no backup; name the folder or the bucket that has one")
+    for file in manifest.files:
+        open_verified(store.open, file).close()
+    return manifest
+
+
+def _check_rights(database: LoginDatabaseResource) -> None:
+    with database.transaction() as cursor:
+        cursor.execute(statements("restore")["lacking"])
+        lacking = [what for (what,) in cursor.fetchall()]
+    if lacking:
+        raise ConfigurationError(
+            f"The role in LOGIN_DATABASE_URL lacks {', '.join(lacking)}, which a restore needs; grant it, or restore "
+            "as the owner of the tables"
+        )
+
+
+@contextmanager
+def _transaction(database: LoginDatabaseResource, dry_run: bool) -> Iterator[extensions.cursor]:
+    with database.transaction() as cursor:
+        cursor.execute(statements("restore")["isolation"])
+        cursor.execute(statements("backup")["session"])
+        if dry_run:
+            _create_lost_tables(cursor)
+        yield cursor
+        if dry_run:
+            cursor.connection.rollback()
+
+
+def _create_lost_tables(cursor: extensions.cursor) -> None:
+    """As `prepare` does, but within a transaction that is rolled back."""
+    cursor.execute(statements("inbox")["lock"])
+    cursor.execute(statements("user_logins")["columns"])
+    if not cursor.fetchall():
+        cursor.execute(statements("user_logins")["create"])
+    cursor.execute(statements("inbox")["exists"])
+    if cursor.fetchone() != (True,):
+        cursor.execute(statements("inbox")["create"])
+        cursor.execute(statements("inbox")["count_rows_before_the_inbox"])
+
+
+def _differing(manifest: Manifest, states: dict[Day, DateState]) -> Iterator[tuple[Day, BackupDate | None]]:
+    """The dates that are not as the backup has them; and those it does not have whose rows and keys disagree."""
+    backups = {each.create_date: each for each in manifest.dates}
+    for day, backup in backups.items():
+        state = states.get(day)
+        if state is None or (state.rows_content, state.keys_content) != (backup.rows.content, backup.keys.content):
+            yield day, backup
+    for day, state in states.items():
+        if day not in backups and state.rows != state.counted:
+            yield day, None
+
+
+def _restore_date(
+    database: LoginDatabaseResource,
+    store: BackupStore,
+    day: Day,
+    backup: BackupDate | None,
+    *,
+    dry_run: bool,
+    replace: bool,
+    forget_lost: bool,
+) -> DateRestored:
+    """One transaction. The files are staged before the tables are locked, so loads wait for the comparison only."""
+    with _transaction(database, dry_run) as cursor:
+        cursor.execute(statements("restore")["stage"])
+        if backup is not None:
+            _copy(cursor, store, "copy_rows", backup.rows)
+            _copy(cursor, store, "copy_keys", backup.keys)
+        cursor.execute(statements("restore")["lock"])
+        cursor.execute(statements("restore")["compare"], {"date": day})
+        cursor.execute(statements("restore")["comparison"])
+        found = Comparison(*(cursor.fetchone() or ()))
+        to_do = plan(found, replace=replace and backup is not None)
+        return _carry_out(cursor, day, found, to_do, forget_lost=forget_lost)
+
+
+def _copy(cursor: extensions.cursor, store: BackupStore, statement: str, file: BackupFile) -> None:
+    with open_verified(store.open, file) as stored:
+        for rows in read_rows(stored):
+            lines = copy_lines(rows)
+            cursor.copy_expert(statements("restore")[statement], lines)
+
+
+def _carry_out(
+    cursor: extensions.cursor, day: Day, found: Comparison, to_do: Plan, *, forget_lost: bool
+) -> DateRestored:
+    keys_added = _count(cursor, "add_keys")
+    rows_removed = _count(cursor, "remove_rows") if to_do.remove_extra else 0
+    rows_added = _count(cursor, "add_rows") if to_do.add_rows else 0
+    for counter, was, is_now in (
+        ("rows before the inbox", found.before, to_do.before),
+        ("keys forgotten", found.forgotten, to_do.forgotten),
+    ):
+        if is_now != was:
+            cursor.execute(statements("restore")["correct_counter"], {"counter": counter, "count": is_now})
+    cursor.execute(statements("restore")["date_counters"])
+    unexplained = 0 if to_do.remove_extra else found.extra_rows
+    forget = forget_lost and to_do.lost and not unexplained
+    keys_forgotten = _count(cursor, "forget_lost") if forget else 0
+    return DateRestored(
+        create_date=day,
+        rows_added=rows_added,
+        keys_added=keys_added,
+        rows_removed=rows_removed,
+        rows_that_differ=0 if to_do.add_rows else found.extra_rows,
+        rows_without_key=max(to_do.before - found.backup_before, 0),
+        rows_lost=to_do.lost - keys_forgotten,
+        keys_forgotten=keys_forgotten,
+    )
+
+
+def _count(cursor: extensions.cursor, statement: str) -> int:
+    cursor.execute(statements("restore")[statement])
+    return cursor.rowcount
