@@ -1,0 +1,50 @@
+"""Ways to break the pipeline in a run's process: the account must tell each of them."""
+
+from collections.abc import Iterable
+from unittest.mock import patch
+
+from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.resources.sqs_receive import Batch
+from login_pipeline.sql import statements
+
+_WITHOUT_INBOX = """
+INSERT INTO user_logins (user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date)
+SELECT user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date FROM incoming_logins
+"""
+
+
+def delete_before_commit() -> None:
+    """What is in hand is deleted from the queue, and only then loaded."""
+    seconds_to_load = LoginQueueResource.seconds_to_load
+
+    def delete_first(queue: LoginQueueResource) -> float:
+        queue.delete(list(queue._in_hand))
+        return seconds_to_load(queue)
+
+    patch.object(LoginQueueResource, "seconds_to_load", delete_first).start()
+
+
+def load_without_inbox() -> None:
+    """Every delivery gets a row."""
+    statements("load")["load"] = _WITHOUT_INBOX
+
+
+def delete_nothing() -> None:
+    """Every message is delivered again for ever."""
+
+    def pretend(_queue: LoginQueueResource, _handles: Iterable[str]) -> dict[str, int]:
+        return {}
+
+    patch.object(LoginQueueResource, "delete", pretend).start()
+
+
+def print_bodies() -> None:
+    """Personal data in the output of a run."""
+    receive = LoginQueueResource.receive
+
+    def receive_and_print(queue: LoginQueueResource) -> Batch:
+        batch = receive(queue)
+        print(*(message.body for message in batch.messages))  # noqa: T201 - the fault itself
+        return batch
+
+    patch.object(LoginQueueResource, "receive", receive_and_print).start()
