@@ -55,6 +55,7 @@ class RunProcess:
         self._process.start()
         mouth.close()
         self._result: Any = None
+        self._silent = False
 
     def reaches(self, moment: Moment, *, seconds: float) -> bool:
         """Waits until the process says that it was at `moment`; False when it ended before, or time is up."""
@@ -75,9 +76,10 @@ class RunProcess:
             RuntimeError: the process ended by itself and without a result; its output says why.
         """
         self.listen(seconds=seconds)
-        if not wait([self._process.sentinel], timeout=EXIT_SECONDS):
+        if not self._silent or not wait([self._process.sentinel], timeout=EXIT_SECONDS):
             self.kill()
         self._process.join()
+        self.listen(seconds=0)  # what it said just before
         self._ears.close()
         killed = self._process.exitcode == -signal.SIGKILL
         if not killed and self._result is None:
@@ -90,6 +92,7 @@ class RunProcess:
             try:
                 heard = self._ears.recv()
             except EOFError:
+                self._silent = True
                 return False
             if heard == moment:
                 return True
