@@ -3,6 +3,10 @@
 from collections.abc import Iterable
 from unittest.mock import patch
 
+import pandas as pd
+
+from login_pipeline.loading import LoadFigures, load_chunk
+from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_receive import Batch
 from login_pipeline.settings import Settings, read_settings
@@ -14,6 +18,7 @@ SOON = 6
 _WITHOUT_INBOX = """
 INSERT INTO user_logins (user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date)
 SELECT user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date FROM incoming_logins
+WHERE place >= %(first)s AND place < %(end)s
 """
 
 
@@ -27,14 +32,19 @@ def come_back_soon() -> None:
 
 
 def delete_before_commit() -> None:
-    """What is in hand is deleted from the queue, and only then loaded."""
-    seconds_to_load = LoginQueueResource.seconds_to_load
+    """Messages are deleted from the queue, and only then loaded."""
 
-    def delete_first(queue: LoginQueueResource) -> float:
-        queue.delete(list(queue._in_hand))
-        return seconds_to_load(queue)
+    def delete_first(
+        chunk: pd.DataFrame,
+        raw: pd.DataFrame,
+        database: LoginDatabaseResource,
+        queue: LoginQueueResource,
+        figures: LoadFigures,
+    ) -> None:
+        queue.delete(chunk["receipt_handle"])
+        load_chunk(chunk, raw, database, queue, figures)
 
-    patch.object(LoginQueueResource, "seconds_to_load", delete_first).start()
+    patch("login_pipeline.assets.load_chunk", delete_first).start()
 
 
 def load_without_inbox() -> None:

@@ -1,7 +1,7 @@
 """Tells when a run is about to do, and has just done, each thing that must not be done twice or forgotten.
 
-The run itself knows nothing of it: we listen where it calls psycopg2 and boto3. To listen elsewhere, change
-STATEMENTS and CALLS here, and nothing else.
+The run itself knows nothing of it: we listen where it calls psycopg2 and boto3. Where it
+calls differently, this file changes, and no other.
 """
 
 import re
@@ -22,6 +22,8 @@ class Step(StrEnum):
 
     RECEIVE = "receive"
     QUARANTINE_SEND = "quarantine send"
+    QUARANTINE_RECORD = "quarantine record"
+    QUARANTINE_COMMIT = "quarantine COMMIT"
     QUARANTINE_DELETE = "quarantine delete"
     COPY = "COPY"
     INSERT = "INSERT"
@@ -43,9 +45,12 @@ Listener = Callable[[Moment], None]
 
 STATEMENTS = {
     re.compile(r"\bINSERT INTO user_logins\s*\("): Step.INSERT,
+    re.compile(r"\bINSERT INTO user_logins_dead_letters\s*\("): Step.QUARANTINE_RECORD,
     re.compile(r"\bCOPY incoming_logins\b"): Step.COPY,
 }
-"""Statements by what they say, wherever they stand. A COMMIT is a step where INSERT was one before it."""
+"""Statements by what they say, wherever they stand."""
+COMMITS = {Step.INSERT: Step.COMMIT, Step.QUARANTINE_RECORD: Step.QUARANTINE_COMMIT}
+"""What the COMMIT is for, by a statement before it. Other transactions change nothing that matters."""
 
 
 def listen(listener: Listener) -> None:
@@ -64,19 +69,19 @@ def _listen_to_psycopg2(listener: Listener) -> None:
 
         def _step(self, query: Any) -> Step | None:
             step = next((step for pattern, step in STATEMENTS.items() if pattern.search(str(query))), None)
-            if step is Step.INSERT and isinstance(self.connection, Connection):
-                self.connection.loads = True
+            if step in COMMITS and isinstance(self.connection, Connection):
+                self.connection.commits = COMMITS[step]
             return step
 
     class Connection(extensions.connection):
-        loads = False
+        commits: Step | None = None
 
         def cursor(self, *arguments: Any, **options: Any) -> Any:
             return super().cursor(*arguments, **{"cursor_factory": Cursor, **options})
 
         def commit(self) -> None:
-            _around(listener, Step.COMMIT if self.loads else None, super().commit)
-            self.loads = False
+            _around(listener, self.commits, super().commit)
+            self.commits = None
 
     connect = psycopg2.connect
 
