@@ -1,6 +1,7 @@
 """What a run's process can do other than the product does: to save time, or to show that the account can tell."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import pandas as pd
@@ -8,12 +9,16 @@ import pandas as pd
 from login_pipeline.loading import LoadFigures, load_chunk
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.resources.sqs_queue import SqsQueue
 from login_pipeline.resources.sqs_receive import Batch
-from login_pipeline.settings import Settings, read_settings
+from login_pipeline.settings import Settings
 from login_pipeline.sql import statements
 
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
 SOON = 6
-"""Seconds; a run that takes longer loads nothing and is none the worse for it."""
+"""Seconds."""
 
 _WITHOUT_INBOX = """
 INSERT INTO user_logins (user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date)
@@ -23,12 +28,15 @@ WHERE place >= %(first)s AND place < %(end)s
 
 
 def come_back_soon() -> None:
-    """Messages of a killed run come back after SOON seconds, not after the 30 that the settings ask for at least."""
+    """Messages of a killed run come back after SOON seconds, not after the 30 that the settings ask for at least.
 
-    def settings() -> Settings:
-        return read_settings().model_copy(update={"visibility_timeout": SOON})
+    A run that takes longer than that works on all the same: SQS may deliver twice at any time.
+    """
 
-    patch("login_pipeline.resources.sqs.read_settings", settings).start()
+    def queue(name: str, client: "SQSClient", settings: Settings, *, threads: int) -> SqsQueue:
+        return SqsQueue(name, client, settings.model_copy(update={"visibility_timeout": SOON}), threads=threads)
+
+    patch("login_pipeline.resources.sqs.SqsQueue", queue).start()
 
 
 def delete_before_commit() -> None:
