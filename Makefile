@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test test-localstack lint format lock clean
+.PHONY: help install demo dev test chaos test-localstack lint format lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -29,6 +29,9 @@ dev: $(INSTALLED) ## the same services under the Dagster UI on http://127.0.0.1:
 
 test: $(INSTALLED) ## run the tests against a real PostgreSQL and a real SQS-speaking server
 	@$(BIN)/python -m pytest
+
+chaos: $(INSTALLED) ## kill over 1,000 runs, break what they lean on, and account for every message (half an hour)
+	@$(BIN)/python -m login_pipeline_tests.chaos
 
 test-localstack: $(INSTALLED) ## the same tests against LocalStack 4.4.0 and the system's PostgreSQL
 	@$(BIN)/python deploy/localstack/run_with_localstack.py $(BIN)/python -m pytest

@@ -1,0 +1,1 @@
+"""Kills real runs, breaks what they lean on, and accounts for every message afterwards."""

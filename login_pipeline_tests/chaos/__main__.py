@@ -1,0 +1,86 @@
+"""Runs every fault's campaign and prints the table: `python -m login_pipeline_tests.chaos`, or `make chaos`."""
+
+import argparse
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from threading import Event
+
+from rich.console import Console
+
+from login_pipeline.local.services import local_services, temporary_folder
+from login_pipeline_tests.chaos.campaign import Outcome, campaign
+from login_pipeline_tests.chaos.fault import Fault
+from login_pipeline_tests.chaos.faults import FAULTS
+from login_pipeline_tests.chaos.table import show
+from login_pipeline_tests.chaos.world import World
+
+CYCLES = 40
+"""Of a fault with share 1; all kills together are over 1,000 then."""
+AT_ONCE = 2
+"""Campaigns at once, each with its own services. A campaign mostly waits: for visibility timeouts, and for SQS."""
+
+
+def main() -> int:
+    """0 when every message of every campaign has its one place; 1 otherwise."""
+    names = [fault.name for fault in FAULTS]
+    parser = argparse.ArgumentParser(prog="python -m login_pipeline_tests.chaos", description=__doc__)
+    parser.add_argument("--cycles", type=int, default=CYCLES, help="of each fault; some go through four times as many")
+    parser.add_argument("--seed", default="", help="repeats the messages and the moments of another time")
+    parser.add_argument("--fault", action="append", choices=names, metavar="NAME", help=f"one of: {', '.join(names)}")
+    parser.add_argument("--at-once", type=int, default=AT_ONCE, help="campaigns at once")
+    arguments = parser.parse_args()
+    seed = arguments.seed or secrets.token_hex(4)
+    faults = [fault for fault in FAULTS if fault.name in (arguments.fault or names)]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    console = Console(stderr=True)
+    console.print(f"seed {seed}, {len(faults)} faults")
+    started = time.monotonic()
+    try:
+        outcomes = _campaigns(faults, arguments.cycles, seed, arguments.at_once, console)
+    except KeyboardInterrupt:
+        return 130
+    show(outcomes, seed=seed, seconds=time.monotonic() - started)
+    return 0 if all(isinstance(outcome, Outcome) and outcome.passed for outcome in outcomes.values()) else 1
+
+
+def _campaigns(
+    faults: Sequence[Fault], cycles: int, seed: str, at_once: int, console: Console
+) -> dict[str, Outcome | Exception]:
+    """What each campaign left behind, by the fault's name; or what it failed with."""
+    interrupted = Event()
+    with ThreadPoolExecutor(at_once) as pool:
+        running = {pool.submit(_campaign, fault, cycles, seed, interrupted): fault.name for fault in faults}
+        try:
+            for number, future in enumerate(as_completed(running), start=1):
+                console.print(f"{number}/{len(faults)}  {running[future]}: {_in_words(future)}")
+        except KeyboardInterrupt:
+            interrupted.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return {name: _outcome(future) for future, name in running.items()}
+
+
+def _campaign(fault: Fault, cycles: int, seed: str, interrupted: Event) -> Outcome:
+    with temporary_folder() as folder, local_services(folder / "services") as settings:
+        world = World(settings, folder / "runs", more_folders=(folder / "services" / "postgresql",))
+        return campaign([fault], world, cycles=cycles, seed=seed, interrupted=interrupted.is_set)
+
+
+def _outcome(future: Future[Outcome]) -> Outcome | Exception:
+    error = future.exception()
+    return error if isinstance(error, Exception) else future.result()
+
+
+def _in_words(future: Future[Outcome]) -> str:
+    outcome = _outcome(future)
+    if isinstance(outcome, Exception):
+        return f"did not finish ({outcome!r})"
+    return f"{'kept its promises' if outcome.passed else 'BROKE A PROMISE'} in {outcome.seconds:.0f} s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

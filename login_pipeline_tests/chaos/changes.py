@@ -1,0 +1,81 @@
+"""What a run's process can do other than the product does: to save time, or to show that the account can tell."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+from unittest.mock import patch
+
+import pandas as pd
+
+from login_pipeline.loading import LoadFigures, load_chunk
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.resources.sqs_queue import SqsQueue
+from login_pipeline.resources.sqs_receive import Batch
+from login_pipeline.settings import Settings
+from login_pipeline.sql import statements
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+SOON = 6
+"""Seconds."""
+
+_WITHOUT_INBOX = """
+INSERT INTO user_logins (user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date)
+SELECT user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date FROM incoming_logins
+WHERE place >= %(first)s AND place < %(end)s
+"""
+
+
+def come_back_soon() -> None:
+    """Messages of a killed run come back after SOON seconds, not after the 30 that the settings ask for at least.
+
+    A run that takes longer than that works on all the same: SQS may deliver twice at any time.
+    """
+
+    def queue(name: str, client: "SQSClient", settings: Settings, *, threads: int) -> SqsQueue:
+        return SqsQueue(name, client, settings.model_copy(update={"visibility_timeout": SOON}), threads=threads)
+
+    patch("login_pipeline.resources.sqs.SqsQueue", queue).start()
+
+
+def delete_before_commit() -> None:
+    """Messages are deleted from the queue, and only then loaded."""
+
+    def delete_first(
+        chunk: pd.DataFrame,
+        raw: pd.DataFrame,
+        database: LoginDatabaseResource,
+        queue: LoginQueueResource,
+        figures: LoadFigures,
+    ) -> None:
+        queue.delete(chunk["receipt_handle"])
+        load_chunk(chunk, raw, database, queue, figures)
+
+    patch("login_pipeline.assets.load_chunk", delete_first).start()
+
+
+def load_without_inbox() -> None:
+    """Every delivery gets a row."""
+    statements("load")["load"] = _WITHOUT_INBOX
+
+
+def delete_nothing() -> None:
+    """Every message is delivered again for ever."""
+
+    def pretend(_queue: LoginQueueResource, _handles: Iterable[str]) -> dict[str, int]:
+        return {}
+
+    patch.object(LoginQueueResource, "delete", pretend).start()
+
+
+def print_bodies() -> None:
+    """Personal data in the output of a run."""
+    receive = LoginQueueResource.receive
+
+    def receive_and_print(queue: LoginQueueResource) -> Batch:
+        batch = receive(queue)
+        print(*(message.body for message in batch.messages))  # noqa: T201 - the fault itself
+        return batch
+
+    patch.object(LoginQueueResource, "receive", receive_and_print).start()

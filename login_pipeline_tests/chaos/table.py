@@ -1,0 +1,70 @@
+"""The table of a chaos run: a row a fault, and what to do where a promise was broken."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from login_pipeline_tests.chaos.campaign import Outcome
+
+_COLUMNS = ("cycles", "killed", "sent", "loaded", "quarantined", "copies", "left", "wrong", "leaks", "lost", "twice")
+_MUST_BE_ZERO = {"left", "wrong", "leaks", "lost", "twice"}
+WIDTH = 132
+"""Of the table where nobody watches: a log has no width of its own."""
+EXAMPLES = 5
+
+
+def show(outcomes: Mapping[str, Outcome | Exception], *, seed: str, seconds: float) -> None:
+    """Prints the table, its total, and how to repeat the campaigns that failed."""
+    finished = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Outcome)}
+    figures = {name: _figures(outcome) for name, outcome in finished.items()}
+    table = Table("fault", show_footer=True)
+    table.columns[0].footer = f"total, in {seconds / 60:.0f} min"
+    for column, name in enumerate(_COLUMNS):
+        total = sum(row[column] for row in figures.values())
+        table.add_column(name, _cell(name, total), justify="right")
+    for name, row in figures.items():
+        table.add_row(name, *(_cell(*each) for each in zip(_COLUMNS, row, strict=True)))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=WIDTH)
+    console.print(table)
+    for name, outcome in outcomes.items():
+        for line in _what_went_wrong(outcome):
+            console.print(f"{name}: {line}", soft_wrap=True)
+        if not (isinstance(outcome, Outcome) and outcome.passed):
+            console.print(f'repeat it: python -m login_pipeline_tests.chaos --seed {seed} --fault "{name}"')
+    console.print(f"seed {seed}")
+
+
+def _figures(outcome: Outcome) -> Sequence[int]:
+    account = outcome.account
+    return (
+        outcome.cycles,
+        outcome.kills,
+        account.sent,
+        account.loaded,
+        account.quarantined,
+        account.copies,
+        account.waiting,
+        account.wrong,
+        sum(outcome.leaks.values()),
+        account.lost,
+        account.twice,
+    )
+
+
+def _cell(name: str, count: int) -> str:
+    return f"[bold red]{count}[/]" if count and name in _MUST_BE_ZERO else str(count)
+
+
+def _what_went_wrong(outcome: Outcome | Exception) -> list[str]:
+    if isinstance(outcome, Exception):
+        return [f"did not finish: {outcome!r}"]
+    lines = [f"{what}: {', '.join(ids[:EXAMPLES])}" for what, ids in outcome.account.examples.items()]
+    lines += [f"personal data {count} times in {place}" for place, count in outcome.leaks.items()]
+    if not outcome.drained:
+        lines.append("the queue was not empty in time")
+    if not outcome.passed:
+        lines += [f"a run said: {sentence}" for sentence in dict.fromkeys(outcome.failures)]
+    return lines
