@@ -97,6 +97,11 @@ class SqsProxy:
                 self._rules.remove(rule)
         assert rule.hits, f"{action} was never called"
 
+    def heal(self) -> None:
+        """Takes back what was ever added."""
+        with self._lock:
+            self._rules.clear()
+
     def close(self) -> None:
         """Stops listening. Calls under way are left to end by themselves."""
         self._server.shutdown()

@@ -21,7 +21,7 @@ GRACE = 25
 """Seconds to end in: less than the 30 that Kubernetes gives a pod before it kills it."""
 
 Drain = subprocess.Popen[str]
-State = Callable[[Account, SqsProxy], AbstractContextManager[None]]
+State = Callable[[Account, SqsProxy, Drain], AbstractContextManager[None]]
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def held(action: str, *, after: bool = False) -> State:
     """The state in which a call of the action is under way; it is answered once the signals were sent."""
 
     @contextmanager
-    def state(_: Account, sqs_proxy: SqsProxy) -> Iterator[None]:
+    def state(_account: Account, sqs_proxy: SqsProxy, _process: Drain) -> Iterator[None]:
         hold = Hold(after=after)
         sqs_proxy.on(action, hold)
         hold.wait()
@@ -50,7 +50,7 @@ def held(action: str, *, after: bool = False) -> State:
 
 
 @contextmanager
-def receiving_under_load(_: Account, sqs_proxy: SqsProxy) -> Iterator[None]:
+def receiving_under_load(_account: Account, sqs_proxy: SqsProxy, _process: Drain) -> Iterator[None]:
     sqs_proxy.on("ReceiveMessage", after_seconds(0.3))
     while not sqs_proxy.calls["ReceiveMessage"]:
         time.sleep(0.01)
@@ -58,7 +58,7 @@ def receiving_under_load(_: Account, sqs_proxy: SqsProxy) -> Iterator[None]:
 
 
 @contextmanager
-def just_received(_: Account, sqs_proxy: SqsProxy) -> Iterator[None]:
+def just_received(_account: Account, sqs_proxy: SqsProxy, _process: Drain) -> Iterator[None]:
     """The batch is full: what follows is masking."""
     hold = Hold(after=True)
     sqs_proxy.on("ReceiveMessage", hold)
@@ -68,8 +68,8 @@ def just_received(_: Account, sqs_proxy: SqsProxy) -> Iterator[None]:
 
 
 @contextmanager
-def waiting_for_a_lock(account: Account, sqs_proxy: SqsProxy) -> Iterator[None]:
-    """The load waits until the drain has ended, so that nothing but the signal can end it."""
+def waiting_for_a_lock(account: Account, sqs_proxy: SqsProxy, process: Drain) -> Iterator[None]:
+    """The table stays locked until the drain has ended, so that nothing but the signal can end it."""
     hold = Hold(after=True)
     sqs_proxy.on("ReceiveMessage", hold)
     hold.wait()
@@ -77,7 +77,7 @@ def waiting_for_a_lock(account: Account, sqs_proxy: SqsProxy) -> Iterator[None]:
         hold.let_go()
         wait_for(account.pipeline.database, WAITING_LOADS)
         yield
-        time.sleep(GRACE)
+        process.wait(GRACE)
 
 
 STATES: dict[str, State] = {
@@ -92,14 +92,20 @@ STATES: dict[str, State] = {
 }
 
 
-@pytest.mark.parametrize("signals", [1, 2], ids=["once", "twice"])
-@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+ONCE = [pytest.param(state, 1, id=f"{name}-once") for name, state in STATES.items()]
+TWICE = [
+    pytest.param(STATES[name], 2, id=f"{name}-twice")
+    for name in ("checking the surroundings", "messages on their way", "moving to the dead-letter queue", "deleting")
+]
+
+
+@pytest.mark.parametrize(("state", "signals"), [*ONCE, *TWICE])
 def test_interrupted_drain_leaves_nothing_to_its_visibility_timeout(
     account: Account, sqs_proxy: SqsProxy, state: State, signals: int
 ) -> None:
     account.send(25, malformed=3)
     with drain() as process:
-        with state(account, sqs_proxy):
+        with state(account, sqs_proxy, process):
             for _ in range(signals):
                 os.kill(process.pid, signal.SIGTERM)
                 time.sleep(0.2)
