@@ -1,0 +1,104 @@
+"""A PostgreSQL whose tables can be put on a disk that is really full.
+
+The disk is a tmpfs that only the server sees, in a mount namespace of its own, so neither root nor a container is
+needed. Where the kernel gives an ordinary account no such namespace, a trigger raises the same SQLSTATE instead.
+"""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import psycopg2
+from psycopg2.errors import DiskFull
+
+from login_pipeline.local.postgres import LocalPostgres, _account, _embedded_binaries
+from login_pipeline.local.services import temporary_folder
+from login_pipeline_tests.conftest import Database
+
+TABLES = ("user_logins", "user_logins_inbox")
+
+_WITH_A_DISK = """#!/bin/sh
+exec unshare --user --map-root-user --mount sh -c '
+  mount -t tmpfs -o size=1m,mode=0777 tmpfs "$0" && exec unshare --user --map-user=1000 --map-group=1000 -- "$@"
+' {disk} {postgres} "$@"
+"""
+"""Mounts as the root of a namespace, then is an ordinary user again, as PostgreSQL demands."""
+
+_REFUSE = """
+    CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        RAISE EXCEPTION USING ERRCODE = '53100', MESSAGE = 'could not extend file: No space left on device';
+    END $$;
+    CREATE TRIGGER refuse BEFORE INSERT ON {table} EXECUTE FUNCTION refuse();
+"""
+
+
+class DatabaseOnADisk:
+    """A database whose tables can be put on a disk that can be filled and freed."""
+
+    def __init__(self, database: Database, disk: Path | None) -> None:
+        self.database = database
+        self._disk = disk
+
+    def fill(self) -> None:
+        """From now on the tables cannot grow by a single page."""
+        if self._disk is None:
+            for table in TABLES:
+                self.database.query(_REFUSE.format(table=table))
+            return
+        self._create_tablespace()
+        for table in TABLES:
+            self.database.query(f"ALTER TABLE {table} SET TABLESPACE tiny")
+        self.database.query("CREATE TABLE ballast (page text STORAGE PLAIN) TABLESPACE tiny")
+        for pages in (16, 1):
+            with suppress(DiskFull):
+                while True:
+                    self.database.query(
+                        "INSERT INTO ballast SELECT repeat('x', 8000) FROM generate_series(1, %s)", pages
+                    )
+
+    def free(self) -> None:
+        """There is room again."""
+        self.database.query("DROP FUNCTION refuse() CASCADE" if self._disk is None else "DROP TABLE ballast")
+
+    def _create_tablespace(self) -> None:
+        with closing(psycopg2.connect(self.database.url)) as connection:
+            connection.autocommit = True  # a tablespace is not made in a transaction
+            connection.cursor().execute("CREATE TABLESPACE tiny LOCATION %s", [str(self._disk)])
+
+
+@contextmanager
+def database_on_a_disk() -> Iterator[DatabaseOnADisk]:
+    """A server of its own with an empty database."""
+    with temporary_folder() as folder:
+        disk = folder / "disk"
+        disk.mkdir(mode=0o777)
+        disk.chmod(0o777)
+        binaries = _binaries_with_a_disk(folder, disk) if _may_mount(disk) else None
+        postgres = LocalPostgres(folder / "postgresql", binaries=binaries)
+        try:
+            yield DatabaseOnADisk(Database(postgres.create_database("logins")), disk if binaries else None)
+        finally:
+            postgres.stop()
+
+
+def _may_mount(disk: Path) -> bool:
+    """Whether the account that PostgreSQL runs as may have a mount namespace of its own."""
+    uid, gid = _account() or (None, None)
+    probe = ["/bin/sh", "-c", _WITH_A_DISK.format(disk=disk, postgres="true").partition("\n")[2]]
+    with suppress(OSError):
+        return subprocess.run(probe, check=False, capture_output=True, user=uid, group=gid).returncode == 0
+    return False
+
+
+def _binaries_with_a_disk(folder: Path, disk: Path) -> Path:
+    """PostgreSQL's programs, of which the server mounts the disk before it starts."""
+    real = _embedded_binaries(folder, _account())
+    binaries = folder / "bin"
+    binaries.mkdir()
+    (binaries / "initdb").symlink_to(real / "initdb")
+    server = binaries / "postgres"
+    server.write_text(_WITH_A_DISK.format(disk=disk, postgres=real / "postgres"))
+    server.chmod(0o755)
+    return binaries

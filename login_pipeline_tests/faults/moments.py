@@ -1,0 +1,76 @@
+"""Runs that are stopped at a chosen moment, without a hook in the pipeline: by held calls and by locks."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+
+import psycopg2
+
+from login_pipeline.runs import Run
+from login_pipeline_tests.conftest import Database, Pipeline
+from login_pipeline_tests.faults.sqs_faults import Hold
+from login_pipeline_tests.faults.sqs_proxy import SqsProxy
+
+WAITING_LOADS = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE wait_event_type = 'Lock' AND datname = current_database() AND application_name = 'login-pipeline'
+"""
+
+
+@contextmanager
+def background_run(pipeline: Pipeline) -> Iterator[Future[Run]]:
+    """A run beside the test, which is waited for at the end."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(pipeline.run)
+
+
+@contextmanager
+def received(pipeline: Pipeline, sqs_proxy: SqsProxy) -> Iterator[Future[Run]]:
+    """A run whose batch has been delivered, and which learns of it when the block is left."""
+    hold = Hold(after=True)
+    with sqs_proxy.breaking("ReceiveMessage", hold), background_run(pipeline) as run:
+        try:
+            hold.wait()
+            yield run
+        finally:
+            hold.let_go()
+
+
+@contextmanager
+def loading(pipeline: Pipeline, sqs_proxy: SqsProxy) -> Iterator[Future[Run]]:
+    """A run in the middle of its load: the batch is copied, and the table is locked until the block is left."""
+    hold = Hold(after=True)
+    with sqs_proxy.breaking("ReceiveMessage", hold), background_run(pipeline) as run:
+        try:
+            hold.wait()
+            with locked(pipeline.database):
+                hold.let_go()
+                wait_for(pipeline.database, WAITING_LOADS)
+                yield run
+        finally:
+            hold.let_go()
+
+
+@contextmanager
+def locked(database: Database) -> Iterator[None]:
+    """Nobody else writes to user_logins; reading goes on."""
+    connection = psycopg2.connect(database.url)
+    connection.cursor().execute("LOCK TABLE user_logins IN EXCLUSIVE MODE")
+    try:
+        yield
+    finally:
+        with suppress(psycopg2.Error):  # the server may have been restarted
+            connection.close()
+
+
+def wait_for(database: Database, query: str, count: int = 1) -> None:
+    """Returns when the query counts so many.
+
+    Raises:
+        AssertionError: it did not within half a minute.
+    """
+    until = time.monotonic() + 30
+    while database.query(query)[0][0] < count:
+        assert time.monotonic() < until, query
+        time.sleep(0.02)

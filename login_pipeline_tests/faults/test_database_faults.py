@@ -1,0 +1,229 @@
+"""Faults of PostgreSQL and of the way to it, each at the worst moment."""
+
+import secrets
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg2
+import pytest
+
+from login_pipeline.errors import ConfigurationError
+from login_pipeline.local.postgres import LocalPostgres
+from login_pipeline.local.services import temporary_folder
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline_tests.conftest import Database, Pipeline
+from login_pipeline_tests.faults.account import Account, one_sentence
+from login_pipeline_tests.faults.full_disk import database_on_a_disk
+from login_pipeline_tests.faults.moments import loading, locked, received
+from login_pipeline_tests.faults.sqs_proxy import SqsProxy
+from login_pipeline_tests.faults.tcp_proxy import Fault, TcpProxy
+
+FOR_EVER = 1000
+
+
+@pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.COMMIT_LOST])
+def test_commit_whose_outcome_is_unknown_is_found_out_by_the_run_itself(
+    account: Account, tcp_proxy: TcpProxy, fault: Fault
+) -> None:
+    account.send(20, malformed=3)
+    tcp_proxy.at_commit(fault)
+    run = account.pipeline.run()
+    assert tcp_proxy.broken == 1
+    account.assert_nothing_is_lost()
+    assert run.failures == []
+    account.assert_settled()
+
+
+@pytest.mark.parametrize(("fault", "loaded"), [(Fault.ANSWER_LOST, 20), (Fault.COMMIT_LOST, 0)])
+def test_commit_that_never_succeeds_fails_the_run_and_costs_nothing(
+    account: Account, tcp_proxy: TcpProxy, fault: Fault, loaded: int
+) -> None:
+    account.send(20, malformed=3)
+    tcp_proxy.at_commit(fault, times=FOR_EVER)
+    assert "connection to the database broke" in one_sentence(account.pipeline.run())
+    account.assert_nothing_is_lost()
+    assert len(account.rows()) == loaded
+    assert len(account.on_queue()) == 20
+
+    tcp_proxy.heal()
+    (run,) = account.drain()
+    assert run.metadata["user_logins_table"]["duplicates"] == loaded
+    account.assert_settled()
+
+
+def test_backend_that_is_terminated_in_the_middle_of_a_load_costs_nothing(
+    account: Account, sqs_proxy: SqsProxy
+) -> None:
+    account.send(20)
+    database = account.pipeline.database
+    with loading(account.pipeline, sqs_proxy) as run:
+        database.query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'login-pipeline' AND datname = current_database()"
+        )
+    account.assert_nothing_is_lost()
+    assert run.result().failures == []
+    account.assert_settled()
+
+
+def test_database_that_cannot_be_reached_costs_no_delivery(
+    account: Account, sqs_proxy: SqsProxy, tcp_proxy: TcpProxy
+) -> None:
+    account.send(5)
+    tcp_proxy.accepting = False
+    assert one_sentence(account.pipeline.run()).startswith("The database in LOGIN_DATABASE_URL cannot be used")
+    assert sqs_proxy.calls["ReceiveMessage"] == 0
+    tcp_proxy.heal()
+    account.drain()
+    account.assert_settled()
+
+
+def test_database_that_says_nothing_is_given_up_after_the_connect_timeout(
+    account: Account, tcp_proxy: TcpProxy
+) -> None:
+    tcp_proxy.answering = False
+    with pytest.raises(ConfigurationError, match="timeout expired"):
+        LoginDatabaseResource(connect_timeout=2).prepare()
+    tcp_proxy.heal()
+    account.send(5)
+    account.drain()
+    account.assert_settled()
+
+
+def test_table_that_is_locked_before_the_run_costs_no_delivery(account: Account, sqs_proxy: SqsProxy) -> None:
+    account.pipeline.set(LOGIN_VISIBILITY_TIMEOUT=30, LOGIN_RECEIVE_DEADLINE=15)
+    account.pipeline.run()
+    calls = sqs_proxy.calls["ReceiveMessage"]
+    account.send(5)
+    with locked(account.pipeline.database):
+        assert "PostgreSQL refused a statement" in one_sentence(account.pipeline.run())
+    account.assert_nothing_is_lost()
+    assert sqs_proxy.calls["ReceiveMessage"] == calls
+    account.drain()
+    account.assert_settled()
+
+
+def test_table_that_is_locked_until_the_messages_are_nearly_visible_again_loads_nothing(
+    account: Account, sqs_proxy: SqsProxy
+) -> None:
+    """The shortest visibility timeout that can be set, 30 s, of which a run uses 80 %."""
+    account.pipeline.set(LOGIN_VISIBILITY_TIMEOUT=30, LOGIN_RECEIVE_DEADLINE=15)
+    account.send(20, malformed=3)
+    with loading(account.pipeline, sqs_proxy) as run:
+        assert "query_canceled" in one_sentence(run.result(60))
+        account.assert_nothing_is_lost()
+    assert account.rows() == {}
+    account.drain()
+    account.assert_settled()
+
+
+def test_database_that_is_read_only_costs_no_delivery(account: Account, sqs_proxy: SqsProxy) -> None:
+    account.pipeline.run()
+    calls = sqs_proxy.calls["ReceiveMessage"]
+    account.send(5)
+    with read_only(account.pipeline.database):
+        assert "read_only_sql_transaction, SQLSTATE 25006" in one_sentence(account.pipeline.run())
+    account.assert_nothing_is_lost()
+    assert sqs_proxy.calls["ReceiveMessage"] == calls
+    account.drain()
+    account.assert_settled()
+
+
+def test_database_that_becomes_read_only_during_a_run_hands_the_batch_back(
+    account: Account, sqs_proxy: SqsProxy
+) -> None:
+    """As when the primary of a cluster changes."""
+    account.send(20, malformed=3)
+    with ExitStack() as until_the_end:
+        with received(account.pipeline, sqs_proxy) as run:
+            until_the_end.enter_context(read_only(account.pipeline.database))
+        assert "read_only_sql_transaction, SQLSTATE 25006" in one_sentence(run.result())
+    account.assert_nothing_is_lost()
+    account.drain()
+    account.assert_settled()
+
+
+def test_too_many_connections_cost_no_delivery(account: Account, sqs_proxy: SqsProxy) -> None:
+    account.send(5)
+    with only_one_connection(account.pipeline) as url:
+        with closing(psycopg2.connect(url)):
+            assert "too many connections" in one_sentence(account.pipeline.run())
+        assert sqs_proxy.calls["ReceiveMessage"] == 0
+        account.drain()
+    account.assert_settled()
+
+
+def test_full_disk_costs_nothing_and_the_rest_is_loaded_when_there_is_room(
+    account: Account, sqs_proxy: SqsProxy
+) -> None:
+    with database_on_a_disk() as full:
+        account.pipeline.database = full.database
+        account.pipeline.set(LOGIN_DATABASE_URL=full.database.url)
+        account.send(60, malformed=3)
+        with received(account.pipeline, sqs_proxy) as run:
+            full.fill()
+        assert "disk_full, SQLSTATE 53100" in one_sentence(run.result())
+        account.assert_nothing_is_lost()
+        assert account.rows() == {}
+        full.free()
+        account.drain()
+        account.assert_settled()
+
+
+def test_server_that_is_restarted_in_the_middle_of_a_load_costs_nothing(account: Account, sqs_proxy: SqsProxy) -> None:
+    with restartable_postgres(account.pipeline) as restart:
+        account.send(20, malformed=3)
+        with loading(account.pipeline, sqs_proxy) as run:
+            restart()
+        failed = run.result().failures
+        account.assert_nothing_is_lost()
+        assert failed == []
+        account.assert_settled()
+
+
+@contextmanager
+def read_only(database: Database) -> Iterator[None]:
+    """New transactions of new sessions may not write."""
+    name = urlsplit(database.url).path[1:]
+    change = f'ALTER DATABASE "{name}" {{}} default_transaction_read_only'
+    database.query(change.format("SET") + " = on")
+    try:
+        yield
+    finally:
+        database.query("SET transaction_read_only = off; " + change.format("RESET"))
+
+
+@contextmanager
+def only_one_connection(pipeline: Pipeline) -> Iterator[str]:
+    """A role that may connect once, which the pipeline has, too; its URL. PostgreSQL limits no superuser."""
+    role, password = f"test_{uuid.uuid4().hex}", secrets.token_hex(16)
+    pipeline.database.query(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 1 PASSWORD %s", password)
+    pipeline.database.query(f"GRANT CREATE, USAGE ON SCHEMA public TO {role}")
+    parts = urlsplit(pipeline.database.url)
+    url = urlunsplit(parts._replace(netloc=f"{role}:{password}@{parts.netloc.rpartition('@')[2]}"))
+    pipeline.set(LOGIN_DATABASE_URL=url)
+    try:
+        yield url
+    finally:
+        pipeline.database.query(f"REASSIGN OWNED BY {role} TO CURRENT_USER; DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+@contextmanager
+def restartable_postgres(pipeline: Pipeline) -> Iterator[Callable[[], None]]:
+    """Another server under the pipeline, behind an address that stays; what is given restarts it."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(temporary_folder()) / "postgresql"
+        servers = [LocalPostgres(folder)]
+        stack.callback(lambda: servers[-1].stop())
+        pipeline.database.url = servers[-1].create_database("logins")
+        proxy = stack.enter_context(TcpProxy(pipeline.database.url))
+        pipeline.set(LOGIN_DATABASE_URL=proxy.url)
+
+        def restart() -> None:
+            servers[-1].stop()
+            servers.append(LocalPostgres(folder))
+            pipeline.database.url = proxy.upstream = servers[-1].url("logins")
+
+        yield restart

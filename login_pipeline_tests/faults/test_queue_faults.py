@@ -1,0 +1,296 @@
+"""Faults of SQS and of the way to it: duplicates, partial answers, refusals, and silence."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from login_pipeline_tests.faults.account import Account, one_sentence
+from login_pipeline_tests.faults.moments import WAITING_LOADS, background_run, loading, received, wait_for
+from login_pipeline_tests.faults.sqs_faults import (
+    ACCESS_DENIED,
+    EXPIRED_TOKEN,
+    NO_SUCH_QUEUE,
+    OVER_LIMIT,
+    RATE_EXCEEDED,
+    THROTTLED,
+    UNAVAILABLE,
+    Hold,
+    after_seconds,
+    cut_after,
+    cut_before,
+    deleted_and_delivered_again,
+    entry_fails,
+    twice,
+    with_request,
+)
+from login_pipeline_tests.faults.sqs_proxy import Fault, SqsProxy
+
+PASSING = {
+    "throttled": THROTTLED,
+    "rate exceeded": RATE_EXCEEDED,
+    "unavailable": UNAVAILABLE,
+    "cut before": cut_before,
+}
+"""What the SDK tries again, and what has had no effect."""
+ACTIONS = ("GetQueueAttributes", "ReceiveMessage", "DeleteMessageBatch", "SendMessageBatch")
+
+
+# Duplicates
+
+
+def test_message_that_comes_twice_in_one_answer_gets_one_row(account: Account, sqs_proxy: SqsProxy) -> None:
+    account.send(20, malformed=3)
+    with sqs_proxy.breaking("ReceiveMessage", twice):
+        assert account.pipeline.run().failures == []
+        account.drain()
+    account.assert_settled()
+
+
+def test_message_that_every_receive_delivers_again_gets_one_row(account: Account, sqs_proxy: SqsProxy) -> None:
+    """No message is ever hidden: in one batch each comes as often as the batch has room."""
+    account.send(20, malformed=3)
+    with sqs_proxy.breaking("ReceiveMessage", with_request(VisibilityTimeout=0)):
+        account.drain()
+    account.assert_settled(letters_twice=True)
+
+
+def test_message_in_two_runs_at_once_gets_one_row(account: Account, sqs_proxy: SqsProxy) -> None:
+    account.send(10)
+    deletes = Hold()
+    with (
+        sqs_proxy.breaking("ReceiveMessage", with_request(VisibilityTimeout=0)),
+        sqs_proxy.breaking("DeleteMessageBatch", deletes),
+        ThreadPoolExecutor(2) as pool,
+    ):
+        runs = [pool.submit(account.pipeline.run) for _ in range(2)]
+        deletes.wait(2)  # both have committed, and neither has deleted
+        deletes.let_go()
+        figures = [run.result().metadata["user_logins_table"] for run in runs]
+    assert sum(figure["loaded"] for figure in figures) == 10
+    assert sum(figure["duplicates"] for figure in figures) == 10
+    account.drain()
+    account.assert_settled()
+
+
+def test_message_that_is_delivered_again_after_its_delete_gets_no_second_row(
+    account: Account, sqs_proxy: SqsProxy
+) -> None:
+    account.send(20)
+    with (
+        sqs_proxy.breaking("ReceiveMessage", with_request(VisibilityTimeout=1)),
+        sqs_proxy.breaking("DeleteMessageBatch", deleted_and_delivered_again),
+    ):
+        run = account.pipeline.run()
+    assert run.failures == []
+    assert run.metadata["user_logins_table"]["deleted"] == 20
+    time.sleep(1)
+    (again,) = account.drain()
+    assert again.metadata["user_logins_table"]["duplicates"] == 20
+    account.assert_settled()
+
+
+def test_visibility_that_ends_while_the_database_is_slow_gives_no_second_row(
+    account: Account, sqs_proxy: SqsProxy
+) -> None:
+    """The messages of a run that waits for a lock are delivered to another run, which waits behind it."""
+    account.send(10)
+    pipeline = account.pipeline
+    with (
+        ThreadPoolExecutor(1) as pool,
+        sqs_proxy.breaking("ReceiveMessage", with_request(VisibilityTimeout=1)),
+        loading(pipeline, sqs_proxy) as first,
+    ):
+        time.sleep(1)
+        second = pool.submit(pipeline.run)
+        wait_for(pipeline.database, WAITING_LOADS, 2)
+    loaded = [run.result().metadata["user_logins_table"]["loaded"] for run in (first, second)]
+    assert sorted(loaded) == [0, 10]
+    time.sleep(1)
+    account.drain()
+    account.assert_settled()
+
+
+# Partial and stale deletes
+
+
+def test_entry_that_fails_by_sqs_s_fault_once_is_deleted_all_the_same(account: Account, sqs_proxy: SqsProxy) -> None:
+    account.send(20, malformed=3)
+    with sqs_proxy.breaking("DeleteMessageBatch", entry_fails("InternalError", senders_fault=False), times=2):
+        assert account.pipeline.run().failures == []
+    account.assert_settled()
+
+
+@pytest.mark.parametrize(("code", "senders_fault"), [("InternalError", False), ("ReceiptHandleIsInvalid", True)])
+def test_message_that_cannot_be_deleted_is_handed_back_and_gets_no_second_row(
+    account: Account, sqs_proxy: SqsProxy, code: str, senders_fault: bool
+) -> None:
+    account.send(20)
+    with sqs_proxy.breaking("DeleteMessageBatch", entry_fails(code, senders_fault=senders_fault)):
+        run = account.pipeline.run()
+    assert run.failures == []
+    assert run.metadata["user_logins_table"]["deleted"] == 18
+    account.assert_nothing_is_lost()
+    assert len(account.on_queue()) == 2
+    account.drain()
+    account.assert_settled()
+
+
+def test_receipt_handles_that_are_all_stale_fail_the_run_and_give_no_second_row(
+    account: Account, sqs_proxy: SqsProxy
+) -> None:
+    account.send(20)
+    with sqs_proxy.breaking("DeleteMessageBatch", with_request(ReceiptHandle="stale")):
+        sentence = one_sentence(account.pipeline.run())
+    assert sentence.startswith("SQS deleted none of 20 loaded messages (ReceiptHandleIsInvalid)")
+    account.assert_nothing_is_lost()
+    account.drain()
+    account.assert_settled()
+
+
+def test_dead_letter_that_sqs_refuses_stays_on_the_queue(account: Account, sqs_proxy: SqsProxy) -> None:
+    account.send(5, malformed=3)
+    with sqs_proxy.breaking("SendMessageBatch", entry_fails("InternalError", senders_fault=False)):
+        assert one_sentence(account.pipeline.run()).startswith("1 malformed messages could not be moved")
+    account.assert_nothing_is_lost()
+    assert len(account.rows()) == 5
+    account.drain()
+    account.assert_settled()
+
+
+def test_dead_letter_whose_answer_is_lost_is_sent_again_under_its_first_id(
+    account: Account, sqs_proxy: SqsProxy
+) -> None:
+    account.send(5, malformed=3)
+    with sqs_proxy.breaking("SendMessageBatch", cut_after, times=1):
+        assert account.pipeline.run().failures == []
+    account.assert_settled(letters_twice=True)
+
+
+# Refusals and silence that pass
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
+def test_refusal_that_passes_is_not_noticed(account: Account, sqs_proxy: SqsProxy, action: str, fault: Fault) -> None:
+    account.send(10, malformed=1)
+    with sqs_proxy.breaking(action, fault, times=2):
+        assert account.pipeline.run().failures == []
+    account.assert_settled()
+
+
+def test_slow_queue_is_drained(account: Account, sqs_proxy: SqsProxy) -> None:
+    account.send(20, malformed=3)
+    with sqs_proxy.breaking("*", after_seconds(0.3)):
+        assert account.pipeline.run().failures == []
+    account.assert_settled()
+
+
+def test_call_that_is_never_answered_is_given_up_and_made_again(account: Account, sqs_proxy: SqsProxy) -> None:
+    """As behind a firewall that forgot the connection: open on our side, and silent."""
+    account.send(5)
+    silence = Hold()
+    with sqs_proxy.breaking("ReceiveMessage", silence, times=1):
+        assert account.pipeline.run().failures == []
+        silence.let_go()
+    account.assert_settled()
+
+
+def test_delete_whose_answer_is_lost_gives_no_second_row(account: Account, sqs_proxy: SqsProxy) -> None:
+    account.send(20, malformed=3)
+    with sqs_proxy.breaking("DeleteMessageBatch", cut_after, times=3):
+        account.pipeline.run()
+    account.drain()
+    account.assert_settled()
+
+
+def test_messages_whose_delivery_is_lost_come_back_with_their_visibility(account: Account, sqs_proxy: SqsProxy) -> None:
+    account.send(20)
+    with (
+        sqs_proxy.breaking("ReceiveMessage", with_request(VisibilityTimeout=1)),
+        sqs_proxy.breaking("ReceiveMessage", cut_after, times=1),
+    ):
+        account.pipeline.run()
+    time.sleep(1)
+    account.drain()
+    account.assert_settled()
+
+
+# Refusals that last
+
+
+REFUSALS = {
+    "throttled": (THROTTLED, "(RequestThrottled)"),
+    "rate exceeded": (RATE_EXCEEDED, "(Throttling)"),
+    "unavailable": (UNAVAILABLE, "(ServiceUnavailable)"),
+    "over limit": (OVER_LIMIT, "(OverLimit)"),
+    "access denied": (ACCESS_DENIED, "may not call sqs:ReceiveMessage"),
+    "expired token": (EXPIRED_TOKEN, "does not accept the credentials (ExpiredToken)"),
+    "no such queue": (NO_SUCH_QUEUE, "LOGIN_QUEUE_URL names a queue that does not exist"),
+    "cut before": (cut_before, "SQS does not answer at"),
+}
+
+
+@pytest.mark.parametrize(("fault", "words"), REFUSALS.values(), ids=REFUSALS)
+def test_queue_that_delivers_nothing_fails_the_run_and_costs_nothing(
+    account: Account, sqs_proxy: SqsProxy, fault: Fault, words: str
+) -> None:
+    account.send(5)
+    with sqs_proxy.breaking("ReceiveMessage", fault):
+        assert words in one_sentence(account.pipeline.run())
+    account.assert_nothing_is_lost()
+    account.drain()
+    account.assert_settled()
+
+
+@pytest.mark.parametrize("fault", [THROTTLED, ACCESS_DENIED, EXPIRED_TOKEN], ids=["throttled", "denied", "expired"])
+def test_refusal_after_the_first_messages_keeps_what_is_in_hand(
+    account: Account, sqs_proxy: SqsProxy, fault: Fault
+) -> None:
+    account.send(30, malformed=3)
+    answered = Hold(after=True)
+    with sqs_proxy.breaking("ReceiveMessage", answered, times=1), background_run(account.pipeline) as run:
+        answered.wait()
+        with sqs_proxy.breaking("ReceiveMessage", fault):
+            answered.let_go()
+            failures = run.result().failures
+    assert failures == []
+    account.assert_nothing_is_lost()
+    assert len(account.rows()) + len(account.letters()) == 10
+    account.drain()
+    account.assert_settled()
+
+
+@pytest.mark.parametrize("fault", [THROTTLED, ACCESS_DENIED, cut_before], ids=["throttled", "denied", "cut before"])
+def test_access_that_is_revoked_between_load_and_delete_gives_no_second_row(
+    account: Account, sqs_proxy: SqsProxy, fault: Fault
+) -> None:
+    account.send(20)
+    with sqs_proxy.breaking("DeleteMessageBatch", fault):
+        assert one_sentence(account.pipeline.run()).startswith("SQS deleted none of 20 loaded messages")
+    account.assert_nothing_is_lost()
+    (run,) = account.drain()
+    assert run.metadata["user_logins_table"]["duplicates"] == 20
+    account.assert_settled()
+
+
+def test_queue_that_is_deleted_during_a_run_loads_what_was_received(account: Account, sqs_proxy: SqsProxy) -> None:
+    account.send(20)
+    queue = account.pipeline.queue
+    with received(account.pipeline, sqs_proxy) as run:
+        queue.client.delete_queue(QueueUrl=queue.url)
+    assert "NonExistentQueue" in one_sentence(run.result())
+    assert account.rows() == dict.fromkeys(list(account.rows()), 1)
+
+
+def test_hand_back_that_is_refused_leaves_the_messages_to_their_timeout(account: Account, sqs_proxy: SqsProxy) -> None:
+    account.send(5)
+    with (
+        sqs_proxy.breaking("ReceiveMessage", with_request(VisibilityTimeout=1)),
+        sqs_proxy.breaking("DeleteMessageBatch", ACCESS_DENIED),
+        sqs_proxy.breaking("ChangeMessageVisibilityBatch", ACCESS_DENIED),
+    ):
+        one_sentence(account.pipeline.run())
+    time.sleep(1)
+    account.drain()
+    account.assert_settled()
