@@ -106,7 +106,7 @@ class SteppedRun:
         with queue.yield_for_execution(_CONTEXT), self._failures():
             raw = raw_messages(queue.receive().messages)
             logins = _function(assets.masked_logins)(raw, MaskingResource()).value
-            remaining = [
+            remaining: list[Callable[[], Any]] = [
                 lambda: _function(assets.quarantined_logins)(raw, logins, queue),
                 lambda: _function(assets.user_logins_table)(_CONTEXT, logins, database, queue),
             ]
