@@ -96,7 +96,7 @@ BODIES = TEXT.filter(bool) | JSON.map(json.dumps) | with_another_value() | with_
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # each try takes seconds: too long to shrink a failure
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-@given(bodies=st.lists(BODIES, min_size=100, max_size=200))
+@given(bodies=st.lists(BODIES, min_size=40, max_size=80))
 def test_every_body_that_sqs_takes_ends_in_exactly_one_place(pipeline: Pipeline, bodies: list[str]) -> None:
     sent = dict(zip(pipeline.queue.send(*bodies), bodies, strict=True))
     run = pipeline.run()
