@@ -3,7 +3,6 @@
 LOGIN_TEST_SQS_ENDPOINT and LOGIN_TEST_DATABASE_URL (of a superuser) name other servers to test against.
 """
 
-import json
 import os
 import secrets
 import uuid
@@ -23,6 +22,7 @@ from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import temporary_folder
 from login_pipeline.local.sqs import LocalSqs
 from login_pipeline.runs import Run, run
+from login_pipeline_tests.poison import valid
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -215,16 +215,4 @@ def pipeline(
 @pytest.fixture(scope="session")
 def body() -> Callable[..., str]:
     """Makes the body of a valid login message; a field set to ... is left out."""
-
-    def make(**fields: object) -> str:
-        valid: dict[str, object] = {
-            "user_id": "424cdd21-063a-43a7-b91b-7ca1a833afae",
-            "app_version": "2.3.0",
-            "device_type": "android",
-            "ip": "199.172.111.135",
-            "locale": "RU",
-            "device_id": "593-47-5928",
-        }
-        return json.dumps({name: value for name, value in {**valid, **fields}.items() if value is not ...})
-
-    return make
+    return valid
