@@ -13,6 +13,7 @@ from login_pipeline.columns import table_schema
 from login_pipeline.errors import LoginPipelineError, QueueError, RunError
 from login_pipeline.loading import LoadFigures, load_logins
 from login_pipeline.login_batch import mask_logins, raw_messages, rejected_messages
+from login_pipeline.logs import run_log
 from login_pipeline.preflight import check_surroundings
 from login_pipeline.quarantine import quarantine, require_all_sent
 from login_pipeline.resources.masking import MaskingResource
@@ -71,6 +72,7 @@ def raw_sqs_messages(
     started = time.monotonic()
     batch = queue.receive()
     raw = raw_messages(batch.messages)
+    run_log(context).info("received", received=len(raw), queue_ran_dry=batch.ran_dry)
     return dg.MaterializeResult(
         value=raw,
         metadata={
@@ -118,6 +120,7 @@ def masked_logins(raw_sqs_messages: pd.DataFrame, masking: MaskingResource) -> d
     },
 )
 def quarantined_logins(
+    context: dg.AssetExecutionContext,
     raw_sqs_messages: pd.DataFrame,
     masked_logins: pd.DataFrame,
     database: LoginDatabaseResource,
@@ -130,7 +133,7 @@ def quarantined_logins(
     """
     started = time.monotonic()
     rejected = rejected_messages(raw_sqs_messages, masked_logins)
-    moved = quarantine(rejected, queue, database)
+    moved = quarantine(rejected, queue, database, run_log(context))
     require_all_sent(moved)
     return dg.MaterializeResult(
         value=rejected[["message_id", "reason"]], metadata={**moved.metadata(), "seconds": _seconds_since(started)}
@@ -159,7 +162,7 @@ def user_logins_table(
     started = time.monotonic()
     figures = LoadFigures()
     try:
-        load_logins(masked_logins, raw_sqs_messages, database, queue, figures)
+        load_logins(masked_logins, raw_sqs_messages, database, queue, run_log(context), figures)
     except LoginPipelineError as error:
         raise error.with_figures(figures.metadata()) from None
     if figures.not_deleted:

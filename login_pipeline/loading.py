@@ -9,6 +9,7 @@ import pandas as pd
 
 from login_pipeline.columns import NAMES
 from login_pipeline.login_batch import refused_messages
+from login_pipeline.logs import Log
 from login_pipeline.quarantine import quarantine, require_all_sent, require_credible
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
@@ -41,6 +42,7 @@ def load_logins(
     raw: pd.DataFrame,
     database: LoginDatabaseResource,
     queue: LoginQueueResource,
+    log: Log,
     figures: LoadFigures,
 ) -> None:
     """Loads the batch, some rows in each transaction, so that a slow database gets somewhere all the same.
@@ -53,6 +55,7 @@ def load_logins(
         raw: raw_sqs_messages, whose bodies the dead-letter queue gets.
         database: Where they are loaded.
         queue: Where they are in hand.
+        log: Where each transaction, and each message that is refused, is told.
         figures: What was done is added to these, also when an error ends it.
 
     Raises:
@@ -63,7 +66,7 @@ def load_logins(
     first, size = 0, FIRST_ROWS
     while first < len(masked):
         started = time.monotonic()
-        _load_chunk(masked[first : first + size], raw, database, queue, figures)
+        _load_chunk(masked[first : first + size], raw, database, queue, log, figures)
         first += size
         if first < len(masked):
             size = next_size(size, time.monotonic() - started, queue.seconds_to_load())
@@ -80,6 +83,7 @@ def _load_chunk(
     raw: pd.DataFrame,
     database: LoginDatabaseResource,
     queue: LoginQueueResource,
+    log: Log,
     figures: LoadFigures,
 ) -> None:
     """Loads the chunk, then deletes its messages; those that the database refuses go to the dead-letter queue."""
@@ -87,13 +91,14 @@ def _load_chunk(
     loaded = database.load(rows, seconds=queue.seconds_to_load())
     figures.loaded += loaded.rows
     figures.duplicates += loaded.duplicates
+    log.info("loaded", loaded=loaded.rows, duplicates=loaded.duplicates, refused=len(loaded.refused))
     has_its_row = ~chunk["message_id"].isin(list(loaded.refused))
     not_deleted = queue.delete(chunk.loc[has_its_row, "receipt_handle"])
     figures.not_deleted.update(not_deleted)
     figures.deleted += int(has_its_row.sum()) - sum(not_deleted.values())
     if loaded.refused:
         require_credible(loaded, raw, queue.login_queue.max_receive_count)
-        moved = quarantine(refused_messages(raw, loaded.refused), queue, database)
+        moved = quarantine(refused_messages(raw, loaded.refused), queue, database, log)
         figures.quarantined += moved.messages
         figures.deleted += moved.deleted
         figures.reasons.update(moved.reasons)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from login_pipeline.errors import DatabaseError, QueueError
+from login_pipeline.logs import Log
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_load import FORGOTTEN, Loaded
 from login_pipeline.resources.sqs import LoginQueueResource
@@ -37,13 +38,16 @@ class Quarantined(NamedTuple):
         return {"dagster/row_count": self.messages, "reasons": self.reasons, "deleted": self.deleted}
 
 
-def quarantine(rejected: pd.DataFrame, queue: LoginQueueResource, database: LoginDatabaseResource) -> Quarantined:
+def quarantine(
+    rejected: pd.DataFrame, queue: LoginQueueResource, database: LoginDatabaseResource, log: Log
+) -> Quarantined:
     """Moves the messages, each once, however often SQS delivers it.
 
     Args:
         rejected: What raw_sqs_messages has, and the `reason`, a row a message.
         queue: Where they are in hand.
         database: Where it is recorded that they are moved.
+        log: Where each of them is told.
 
     Raises:
         DatabaseError: what was sent is not recorded, and not deleted either.
@@ -53,6 +57,8 @@ def quarantine(rejected: pd.DataFrame, queue: LoginQueueResource, database: Logi
     not_sent = queue.send_dead_letters(_dead_letters(new))
     sent = new.drop(index=new.index[list(not_sent)])
     database.record_dead_letters(*(sent[name].tolist() for name in ("sqs_message_id", "message_id", "reason")))
+    for message_id, reason in zip(sent["message_id"], sent["reason"], strict=True):
+        log.info("quarantined", message_id=message_id, reason=reason)
     there = pd.concat([rejected[moved_before], sent])
     not_deleted = queue.delete(there["receipt_handle"])
     return Quarantined(

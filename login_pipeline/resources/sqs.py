@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr
 
 from login_pipeline.errors import ConfigurationError, RunError
 from login_pipeline.interrupts import deferred_interrupts
+from login_pipeline.logs import run_log
 from login_pipeline.resources.sqs_batches import Entry
 from login_pipeline.resources.sqs_errors import explain_sqs_errors
 from login_pipeline.resources.sqs_queue import QueueDepth, SqsQueue
@@ -49,7 +50,9 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
         try:
             yield self
         finally:
-            self.hand_back(context.log)
+            in_hand, not_taken = self.hand_back()
+            if in_hand:
+                _tell(context, in_hand, not_taken)
 
     @cached_property
     def login_queue(self) -> SqsQueue:
@@ -113,16 +116,16 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
         """Puts messages on the dead-letter queue; the code of each that SQS refused, by its position."""
         return self.dead_letter_queue.send(dead_letters)
 
-    def hand_back(self, log: dg.DagsterLogManager | None = None) -> None:
-        """Gives back to the queue what the run still has in hand. A signal meanwhile waits until that is done."""
+    def hand_back(self) -> tuple[int, dict[str, int]]:
+        """Gives back to the queue what the run still has in hand. A signal meanwhile waits until that is done.
+
+        Returns:
+            How many messages that were, and how many SQS did not take, by its error code.
+        """
         if self._stale_at is None:  # nothing was received
-            return
+            return 0, {}
         with deferred_interrupts():
-            in_hand = self.login_queue.in_hand
-            not_taken = self.login_queue.hand_back(hand_back_delay)
-        if in_hand and log is not None:
-            later = f"; not taken: {not_taken}, they come back by the visibility timeout" if not_taken else ""
-            log.warning(f"{in_hand} messages that this run did not finish went back to the queue{later}")
+            return self.login_queue.in_hand, self.login_queue.hand_back(hand_back_delay)
 
     def _queue(self, name: str) -> SqsQueue:
         with explain_sqs_errors("GetQueueAttributes", setting=variable(name), queue_url=self._settings.require(name)):
@@ -159,6 +162,13 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
 def hand_back_delay(receive_count: int) -> int:
     """Seconds until a message that a run gave back is delivered again."""
     return int(min(HAND_BACK_DELAY * 2 ** min(receive_count - 1, 30), LONGEST_HAND_BACK_DELAY))
+
+
+def _tell(context: dg.InitResourceContext, in_hand: int, not_taken: dict[str, int]) -> None:
+    run_log(context).warning("handed_back", messages=in_hand, not_taken=not_taken)
+    if context.log is not None:
+        later = f"; not taken: {not_taken}, they come back by the visibility timeout" if not_taken else ""
+        context.log.warning(f"{in_hand} messages that this run did not finish went back to the queue{later}")
 
 
 def few_deliveries(max_receive_count: int | None) -> str | None:
