@@ -110,6 +110,14 @@ class Database:
         finally:
             connection.close()
 
+    def fill_disk(self) -> None:
+        """From now on each INSERT fails as on a full disk, and quotes the row."""
+        self.query(
+            "CREATE FUNCTION is_full() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION '%', NEW USING ERRCODE = 'disk_full'; END $$; "
+            "CREATE TRIGGER is_full BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION is_full()"
+        )
+
     def logins(self) -> list[tuple[Any, ...]]:
         return self.query("SELECT * FROM user_logins")
 

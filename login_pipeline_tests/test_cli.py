@@ -103,11 +103,7 @@ def test_drain_waits_for_messages_that_another_consumer_holds(pipeline: Pipeline
 
 def test_drain_ends_with_exit_code_1_when_a_run_fails(pipeline: Pipeline, command: Command, body: Body) -> None:
     pipeline.run()
-    pipeline.database.query(
-        "CREATE FUNCTION is_full() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION 'no space' USING ERRCODE = 'disk_full'; END $$; "
-        "CREATE TRIGGER is_full BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION is_full()"
-    )
+    pipeline.database.fill_disk()
     pipeline.queue.send(body())
     code, out, err = command("drain", "--json")
     assert code == 1

@@ -38,7 +38,17 @@ URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/logins"
             ConfigurationError,
             "AWS does not accept the credentials (ExpiredToken); check AWS_PROFILE, the role or AWS_ACCESS_KEY_ID",
         ),
-        ("OverLimit", QueueError, f"SQS refused ReceiveMessage on {URL} (OverLimit); the messages stay on the queue"),
+        (
+            "RequestThrottled",
+            QueueError,
+            f"SQS refused ReceiveMessage on {URL} (RequestThrottled); the messages stay on the queue",
+        ),
+        (
+            "OverLimit",
+            QueueError,
+            f"The queue has as many messages in flight as it may have (120,000): {URL}; stop other consumers, or wait "
+            "until what they hold is visible again",
+        ),
     ],
 )
 def test_what_sqs_refuses_is_told_with_its_code_and_not_in_its_words(

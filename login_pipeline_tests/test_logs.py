@@ -88,9 +88,13 @@ def test_drain_tells_its_runs_and_figures_and_no_message(pipeline: Pipeline, bod
     drained = command("drain", "--json")
     assert drained.returncode == 0
     assert json.loads(drained.stdout)["loaded"] == 1
-    run, total = parsed(drained.stderr)
-    assert (run["event"], total["event"]) == ("run_finished", "drained")
-    assert run["level"] == "info"
+    lines = parsed(drained.stderr)
+    assert sorted(events(lines)) == ["drained", "loaded", "quarantined", "quarantined", "received", "run_finished"]
+    run, total = lines[-2:]
+    assert {line["level"] for line in lines} == {"info"}
+    assert {line["run_id"] for line in lines[:-1]} == {run["run_id"]}
+    moved = {line["message_id"]: line["reason"] for line in lines if line["event"] == "quarantined"}
+    assert sorted(moved.values()) == ["malformed.ip", "not_json"]
     assert len(run["run_id"]) == 36
     assert run["counts"]["user_logins_table"]["loaded"] == 1
     assert run["counts"]["quarantined_logins"]["reasons"] == {"malformed.ip": 1, "not_json": 1}
@@ -105,16 +109,17 @@ def told_of(text: str) -> list[str]:
 
 def test_failed_run_is_told_with_its_sentence_and_exit_code(pipeline: Pipeline, body: Body) -> None:
     pipeline.run()
-    pipeline.database.query("ALTER TABLE user_logins ADD CHECK (user_id <> 'sentinel-4')")
+    pipeline.database.fill_disk()
     pipeline.queue.send(body(user_id="sentinel-4"))
     drained = command("drain")
     assert drained.returncode == 1
     lines = parsed(drained.stderr)
-    assert events(lines) == ["run_finished", "drained", "command_failed"]
-    run, _, end = lines
+    assert events(lines) == ["received", "handed_back", "run_finished", "drained", "command_failed"]
+    assert lines[1]["messages"] == 1
+    run, _, end = lines[2:]
     assert (run["level"], run["passed"]) == ("error", False)
     assert run["failures"] == [end["error"]]
-    assert "check_violation" in end["error"]
+    assert "disk_full" in end["error"]
     assert end["exit_code"] == 1
     assert told_of(drained.stderr) == []
 
@@ -210,7 +215,7 @@ def test_failed_step_is_told_by_our_sentence(
 ) -> None:
     monkeypatch.setattr("login_pipeline.runs._QUIET", {})
     pipeline.run()
-    pipeline.database.query("ALTER TABLE user_logins ADD CHECK (user_id <> 'sentinel-4')")
+    pipeline.database.fill_disk()
     pipeline.queue.send(body(user_id="sentinel-4"))
     json_lines()
     (sentence,) = pipeline.run().failures
@@ -341,5 +346,6 @@ def test_formatter_needs_nothing_that_a_record_may_lack() -> None:
 def test_dagster_s_storage_keeps_no_line_of_ours(pipeline: Pipeline, body: Body, json_lines: Lines) -> None:
     pipeline.queue.send(body())
     pipeline.run()
-    assert events(json_lines()) == ["run_finished"]
+    assert events(json_lines()) == ["received", "loaded", "run_finished"]
     assert "run_finished" not in stored(pipeline)
+    assert "queue_ran_dry=" not in stored(pipeline)

@@ -173,11 +173,7 @@ def test_null_that_the_table_does_not_take_is_refused_by_its_row(
 def test_error_that_is_not_about_a_row_refuses_all_and_quotes_nothing(
     resource: LoginDatabaseResource, database: Database
 ) -> None:
-    raises = "RAISE EXCEPTION '%', NEW.user_id USING ERRCODE = 'disk_full'"
-    database.query(
-        f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {raises}; END $$; "
-        "CREATE TRIGGER refuse BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION refuse()"
-    )
+    database.fill_disk()
     with pytest.raises(DatabaseError) as error:
         resource.load([row("a", user_id="secret")], seconds=10)
     assert "disk_full, SQLSTATE 53100): its disk is full; free some space" in error.value.sentence
