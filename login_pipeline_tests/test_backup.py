@@ -112,7 +112,7 @@ def test_backup_reads_one_moment_while_loads_go_on(kept: Kept, monkeypatch: pyte
 
     monkeypatch.setattr(FolderStore, "put", load_and_put)
     kept.back_up()
-    assert [(each.rows.count, each.counted) for each in kept.manifest.dates] == [(4, 4), (2, 2), (2, 2)]
+    assert [(each.rows.count, each.keys.count) for each in kept.manifest.dates] == [(4, 4), (2, 2), (2, 1)]
 
 
 def test_memory_holds_one_row_group(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:

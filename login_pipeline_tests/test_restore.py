@@ -284,6 +284,26 @@ def test_loads_that_go_on_during_a_restore_are_all_there_once(kept: Kept) -> Non
     assert kept.failed_checks() == []
 
 
+def test_restore_waits_for_a_load_that_is_not_committed_yet(kept: Kept) -> None:
+    """Its message was in the backup, was lost, and is delivered again."""
+    kept.back_up()
+    rows = kept.rows()
+    kept.query("TRUNCATE user_logins, user_logins_inbox")
+    loading = psycopg2.connect(kept.pipeline.database.url)
+    cursor = loading.cursor()
+    cursor.execute("INSERT INTO user_logins_inbox (message_id, create_date) VALUES ('id-0', %s)", (MONDAY,))
+    cursor.execute("INSERT INTO user_logins VALUES (%s, %s, %s, %s, %s, %s, %s)", TRICKY[0])
+    restoring = Thread(target=kept.restore)
+    restoring.start()
+    while kept.query("SELECT count(*) FROM pg_locks WHERE NOT granted") == [(0,)] and restoring.is_alive():
+        time.sleep(0.05)
+    loading.commit()
+    loading.close()
+    restoring.join()
+    assert kept.rows() == rows
+    assert kept.failed_checks() == []
+
+
 def test_command_restores_checks_and_prints_one_json_object(kept: Kept) -> None:
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run([COMMAND, "restore", *arguments], text=True, capture_output=True, check=False)
