@@ -17,9 +17,11 @@ def error(status: int, kind: str, query_error: str, message: str) -> Fault:
     return lambda _content, _forward: answer
 
 
-# Names and codes of SQS's own errors are those of botocore's model of the service (service-2.json); those of errors
-# that all of AWS share, with their HTTP status, are of the Amazon SQS API Reference, "Common Errors". The form is
-# that of the Amazon SQS Developer Guide, "Interpreting Amazon SQS JSON API responses".
+# The form, and NO_SUCH_QUEUE whole: Amazon SQS Developer Guide, "Interpreting Amazon SQS JSON API responses". The names
+# RequestThrottled and OverLimit: botocore's model of SQS, which gives no HTTP status. ThrottlingException,
+# ServiceUnavailable and ExpiredTokenException with their status: AWS's "Common Errors". AccessDenied with 403: as
+# users report it; SQS's own page says AccessDeniedException with 400. No source was found for the other statuses, for
+# the namespaces com.amazon.coral.* and for the codes Throttling and ExpiredToken in the header.
 THROTTLED = error(400, "com.amazonaws.sqs#RequestThrottled", "RequestThrottled", "Request is throttled.")
 RATE_EXCEEDED = error(400, "com.amazon.coral.availability#ThrottlingException", "Throttling", "Rate exceeded")
 OVER_LIMIT = error(

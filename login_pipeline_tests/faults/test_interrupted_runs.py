@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline_tests.faults.account import Account
 from login_pipeline_tests.faults.moments import WAITING_LOADS, locked, wait_for
-from login_pipeline_tests.faults.sqs_faults import Hold, after_seconds
+from login_pipeline_tests.faults.sqs_faults import ACCESS_DENIED, Hold, after_seconds
 from login_pipeline_tests.faults.sqs_proxy import SqsProxy
 
 COMMAND = str(Path(sys.executable).with_name("login-pipeline"))
@@ -119,16 +120,18 @@ def test_interrupted_drain_leaves_nothing_to_its_visibility_timeout(
 
 
 def test_second_signal_does_not_cut_the_hand_back_short(account: Account, sqs_proxy: SqsProxy) -> None:
-    account.send(25)
-    receiving, handing_back = Hold(after=True), Hold()
-    sqs_proxy.on("ReceiveMessage", receiving)
+    """More calls than threads, so that some are not under way yet when the signal comes."""
+    account.send(200)
+    deleting, handing_back = Hold(), Hold()
+    sqs_proxy.on("DeleteMessageBatch", ACCESS_DENIED)
+    sqs_proxy.on("DeleteMessageBatch", deleting)
     sqs_proxy.on("ChangeMessageVisibilityBatch", handing_back)
     with drain() as process:
-        receiving.wait()
+        deleting.wait()
         os.kill(process.pid, signal.SIGTERM)
         time.sleep(0.2)
-        receiving.let_go()
-        handing_back.wait()
+        deleting.let_go()
+        handing_back.wait(LoginQueueResource().threads)
         for _ in range(2):
             os.kill(process.pid, signal.SIGTERM)
             time.sleep(0.2)
@@ -136,5 +139,6 @@ def test_second_signal_does_not_cut_the_hand_back_short(account: Account, sqs_pr
         _, err = process.communicate(timeout=GRACE)
     assert process.returncode == 130, err
     account.assert_nothing_is_lost()
+    sqs_proxy.heal()
     account.drain()
     account.assert_settled()
