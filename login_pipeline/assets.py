@@ -170,8 +170,9 @@ def user_logins_table(
         context.log.warning(f"Loaded, but not deleted from the queue, by code: {codes}; the inbox knows them")
     if figures.not_deleted and not figures.deleted:
         raise QueueError(
-            f"SQS deleted none of {len(masked_logins)} loaded messages ({', '.join(figures.not_deleted)}); they are "
-            "delivered again and get no second row; check the permission sqs:DeleteMessage and the network",
+            f"SQS deleted none of {len(masked_logins)} loaded messages ({', '.join(figures.not_deleted)}); where "
+            "they are delivered again they get no second row; check LOGIN_QUEUE_URL, the permission sqs:DeleteMessage "
+            "and the network",
             figures.metadata(),
         )
     return dg.MaterializeResult(metadata={**figures.metadata(), "seconds": _seconds_since(started)})

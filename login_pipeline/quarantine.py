@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from login_pipeline.errors import DatabaseError, QueueError
+from login_pipeline.interrupts import deferred_interrupts
 from login_pipeline.logs import Log
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_load import FORGOTTEN, Loaded
@@ -52,15 +53,16 @@ def quarantine(
     Raises:
         DatabaseError: what was sent is not recorded, and not deleted either.
     """
-    moved_before = rejected["sqs_message_id"].isin(database.dead_letters_among(rejected["sqs_message_id"].tolist()))
-    new = rejected[~moved_before]
-    not_sent = queue.send_dead_letters(_dead_letters(new))
-    sent = new.drop(index=new.index[list(not_sent)])
-    database.record_dead_letters(*(sent[name].tolist() for name in ("sqs_message_id", "message_id", "reason")))
+    with deferred_interrupts():  # what is sent is deleted, too; else it would be sent again
+        moved_before = rejected["sqs_message_id"].isin(database.dead_letters_among(rejected["sqs_message_id"].tolist()))
+        new = rejected[~moved_before]
+        not_sent = queue.send_dead_letters(_dead_letters(new))
+        sent = new.drop(index=new.index[list(not_sent)])
+        database.record_dead_letters(*(sent[name].tolist() for name in ("sqs_message_id", "message_id", "reason")))
+        there = pd.concat([rejected[moved_before], sent])
+        not_deleted = queue.delete(there["receipt_handle"])
     for message_id, reason in zip(sent["message_id"], sent["reason"], strict=True):
         log.info("quarantined", message_id=message_id, reason=reason)
-    there = pd.concat([rejected[moved_before], sent])
-    not_deleted = queue.delete(there["receipt_handle"])
     return Quarantined(
         messages=len(there),
         deleted=len(there) - sum(not_deleted.values()),
