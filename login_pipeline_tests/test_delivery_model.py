@@ -1,18 +1,18 @@
-"""Exactly once, under everything that SQS, the database, a crash and an operator may do: a model, played at random.
+"""Exactly once, under all that SQS, the database, crashes and an operator may do: a model, played at random.
 
-LOGIN_TEST_EXAMPLES sets how many histories are played. A failure prints the shortest history that was found, and a
-line with `reproduce_failure`; put above `test_...`'s `Machine`, that line plays it again. So does
-`pytest --hypothesis-seed=` with the seed in the report's header.
+LOGIN_TEST_EXAMPLES is how many histories are played. A failure prints the shortest history that was found and a line
+with `reproduce_failure`: above `class Machine` below it plays that history again.
 """
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import HealthCheck, Phase, reproduce_failure, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from login_pipeline.resources.masking import MaskingResource
@@ -127,7 +127,23 @@ MUTANTS = {
 def test_product_that_breaks_a_promise_is_found_out(
     machine: type[DeliveryMachine], monkeypatch: pytest.MonkeyPatch, mutant: str
 ) -> None:
+    play_mutant(machine, monkeypatch, mutant)
+
+
+def test_failure_is_played_again_from_the_line_that_it_prints(
+    machine: type[DeliveryMachine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = play_mutant(machine, monkeypatch, "has no inbox")
+    printed = re.search(r"@reproduce_failure\('(.+)', b'(.+)'\)", "\n".join(failure.__notes__))
+    assert printed is not None
+    again = reproduce_failure(printed[1], printed[2].encode())(machine)
+    with pytest.raises(AssertionError, match=MUTANTS["has no inbox"].finding):
+        run_state_machine_as_test(again, settings=MUTANT_SETTINGS)
+
+
+def play_mutant(machine: type[DeliveryMachine], monkeypatch: pytest.MonkeyPatch, mutant: str) -> AssertionError:
     target, replacement, finding = MUTANTS[mutant]
     monkeypatch.setattr(target, replacement)
-    with pytest.raises(AssertionError, match=finding):
+    with pytest.raises(AssertionError, match=finding) as failure:
         run_state_machine_as_test(seed(1)(machine), settings=MUTANT_SETTINGS)
+    return failure.value

@@ -15,7 +15,7 @@ from login_pipeline.local.services import local_services, temporary_folder
 from login_pipeline_tests.chaos.campaign import Outcome, campaign
 from login_pipeline_tests.chaos.fault import Fault
 from login_pipeline_tests.chaos.faults import FAULTS
-from login_pipeline_tests.chaos.table import show
+from login_pipeline_tests.chaos.table import show, what_went_wrong
 from login_pipeline_tests.chaos.world import World
 
 CYCLES = 40
@@ -79,7 +79,8 @@ def _in_words(future: Future[Outcome]) -> str:
     outcome = _outcome(future)
     if isinstance(outcome, Exception):
         return f"did not finish ({outcome!r})"
-    return f"{'kept its promises' if outcome.passed else 'BROKE A PROMISE'} in {outcome.seconds:.0f} s"
+    verdict = "kept its promises" if outcome.passed else f"BROKE A PROMISE ({'; '.join(what_went_wrong(outcome))})"
+    return f"{verdict} in {outcome.seconds:.0f} s, {outcome.kills} killed"
 
 
 if __name__ == "__main__":

@@ -40,10 +40,14 @@ class Orders(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """How a process ended: by SIGKILL or by itself, and then with what its work returned."""
+    """How a process ended: by SIGKILL or by itself, and then with what its work returned.
+
+    `late` says that SIGKILL had to end it, because it did not end in time.
+    """
 
     killed: bool
     result: Any = None
+    late: bool = False
 
 
 class RunProcess:
@@ -76,7 +80,8 @@ class RunProcess:
             RuntimeError: the process ended by itself and without a result; its output says why.
         """
         self.listen(seconds=seconds)
-        if not self._silent or not wait([self._process.sentinel], timeout=EXIT_SECONDS):
+        late = not (self._silent and wait([self._process.sentinel], timeout=EXIT_SECONDS))
+        if late:
             self.kill()
         self._process.join()
         self.listen(seconds=0)  # what it said just before
@@ -84,7 +89,7 @@ class RunProcess:
         killed = self._process.exitcode == -signal.SIGKILL
         if not killed and self._result is None:
             raise RuntimeError(f"A run's process ended with exit code {self._process.exitcode} and no result")
-        return Ended(killed, self._result)
+        return Ended(killed, self._result, late)
 
     def _hears(self, moment: Moment | None, seconds: float) -> bool:
         until = time.monotonic() + seconds

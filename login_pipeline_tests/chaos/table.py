@@ -30,11 +30,24 @@ def show(outcomes: Mapping[str, Outcome | Exception], *, seed: str, seconds: flo
         console = Console(highlight=False, width=WIDTH)
     console.print(table)
     for name, outcome in outcomes.items():
-        for line in _what_went_wrong(outcome):
+        for line in what_went_wrong(outcome):
             console.print(f"{name}: {line}", soft_wrap=True)
         if not (isinstance(outcome, Outcome) and outcome.passed):
             console.print(f'repeat it: python -m login_pipeline_tests.chaos --seed {seed} --fault "{name}"')
     console.print(f"seed {seed}")
+
+
+def what_went_wrong(outcome: Outcome | Exception) -> list[str]:
+    """A line for each promise that was not kept; empty when all were."""
+    if isinstance(outcome, Exception):
+        return [f"did not finish: {outcome!r}"]
+    lines = [f"{what}: {', '.join(ids[:EXAMPLES])}" for what, ids in outcome.account.examples.items()]
+    lines += [f"personal data {count} times in {place}" for place, count in outcome.leaks.items()]
+    if not outcome.drained:
+        lines.append("the queue was not empty in time")
+    if not outcome.passed:
+        lines += [f"a run said: {sentence}" for sentence in dict.fromkeys(outcome.failures)]
+    return lines
 
 
 def _figures(outcome: Outcome) -> Sequence[int]:
@@ -56,15 +69,3 @@ def _figures(outcome: Outcome) -> Sequence[int]:
 
 def _cell(name: str, count: int) -> str:
     return f"[bold red]{count}[/]" if count and name in _MUST_BE_ZERO else str(count)
-
-
-def _what_went_wrong(outcome: Outcome | Exception) -> list[str]:
-    if isinstance(outcome, Exception):
-        return [f"did not finish: {outcome!r}"]
-    lines = [f"{what}: {', '.join(ids[:EXAMPLES])}" for what, ids in outcome.account.examples.items()]
-    lines += [f"personal data {count} times in {place}" for place, count in outcome.leaks.items()]
-    if not outcome.drained:
-        lines.append("the queue was not empty in time")
-    if not outcome.passed:
-        lines += [f"a run said: {sentence}" for sentence in dict.fromkeys(outcome.failures)]
-    return lines

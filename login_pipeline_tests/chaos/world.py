@@ -29,7 +29,7 @@ SETTINGS = {
     "LOGIN_RECEIVE_DEADLINE": "8",
     "LOGIN_LONG_POLL": "1",
 }
-RUN_SECONDS = 60.0
+RUN_SECONDS = 120.0
 """In which a run must end. It takes one."""
 PEEK_SECONDS = 600
 """For which messages that were looked at are hidden, so that none is seen twice."""
@@ -95,8 +95,14 @@ class World:
         return RunProcess(run_login_job, Orders({**self.environment, **home}, self._output, die_at, self.changes))
 
     def ended(self, process: RunProcess) -> Ended:
-        """Waits for the end of a run, and notes how it ended."""
+        """Waits for the end of a run, and notes how it ended.
+
+        Raises:
+            TimeoutError: it had to be ended, which is no kill that was asked for.
+        """
         ended = process.end(seconds=RUN_SECONDS)
+        if ended.late:
+            raise TimeoutError(f"a run did not end within {RUN_SECONDS:.0f} s")
         self.kills += ended.killed
         if not ended.killed:
             self.failures += ended.result.failures
