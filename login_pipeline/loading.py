@@ -66,7 +66,7 @@ def load_logins(
     first, size = 0, FIRST_ROWS
     while first < len(masked):
         started = time.monotonic()
-        _load_chunk(masked[first : first + size], raw, database, queue, log, figures)
+        load_chunk(masked[first : first + size], raw, database, queue, log, figures)
         first += size
         if first < len(masked):
             size = next_size(size, time.monotonic() - started, queue.seconds_to_load())
@@ -78,7 +78,7 @@ def next_size(size: int, seconds: float, seconds_left: float) -> int:
     return max(1, min(size * GROWTH, MOST_ROWS, int(at_this_speed)))
 
 
-def _load_chunk(
+def load_chunk(
     chunk: pd.DataFrame,
     raw: pd.DataFrame,
     database: LoginDatabaseResource,

@@ -225,36 +225,3 @@ def test_database_that_is_down_pauses_the_sensor_costs_no_delivery_and_is_tried_
         assert requests(tick(pipeline, paused.cursor)) == 1
         assert pipeline.run().metadata["raw_sqs_messages"]["delivered_before"] == 0
     assert len(pipeline.database.logins()) == 1
-
-
-def test_two_daemons_ask_for_the_same_runs(pipeline: Pipeline, body: Body) -> None:
-    """Dagster starts one run for a run key, however often it is asked for."""
-    pipeline.set(LOGIN_BATCH_SIZE=10)
-    pipeline.queue.send(*(body() for _ in range(25)))
-    first, second = tick(pipeline), tick(pipeline)
-    keys = [request.run_key for request in first.run_requests or []]
-    assert len(set(keys)) == 3
-    assert keys == [request.run_key for request in second.run_requests or []]
-    later = [request.run_key for request in tick(pipeline, first.cursor).run_requests or []]
-    assert not set(keys) & set(later)
-
-
-@pytest.mark.parametrize("skew", [timedelta(days=1), timedelta(days=-1)], ids=["fast", "slow"])
-def test_clock_of_a_host_that_is_wrong_changes_no_pause(
-    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch, skew: timedelta
-) -> None:
-    pipeline.queue.send(body())
-    for _ in range(3):
-        fail_run(pipeline, skew)
-    paused = tick(pipeline)
-    assert skip_reason(paused).startswith("The last 3 runs failed")
-    monkeypatch.setattr("login_pipeline.sensors.FIRST_PAUSE", timedelta(0))
-    assert requests(tick(pipeline, paused.cursor)) == 1
-
-
-def fail_run(pipeline: Pipeline, skew: timedelta) -> None:
-    """A run that failed now, by the clock of its host."""
-    run_id = add_run(pipeline, dg.DagsterRunStatus.STARTED)
-    pipeline.instance.report_run_failed(pipeline.instance.get_run_by_id(run_id))  # type: ignore[arg-type]
-    failure = pipeline.instance.all_logs(run_id)[-1].get_dagster_event()
-    pipeline.instance.run_storage.handle_run_event(run_id, failure, datetime.now(UTC) + skew)

@@ -7,6 +7,7 @@ from unittest.mock import patch
 import pandas as pd
 
 from login_pipeline.loading import LoadFigures, load_chunk
+from login_pipeline.logs import Log
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_queue import SqsQueue
@@ -47,12 +48,13 @@ def delete_before_commit() -> None:
         raw: pd.DataFrame,
         database: LoginDatabaseResource,
         queue: LoginQueueResource,
+        log: Log,
         figures: LoadFigures,
     ) -> None:
         queue.delete(chunk["receipt_handle"])
-        load_chunk(chunk, raw, database, queue, figures)
+        load_chunk(chunk, raw, database, queue, log, figures)
 
-    patch("login_pipeline.assets.load_chunk", delete_first).start()
+    patch("login_pipeline.loading.load_chunk", delete_first).start()
 
 
 def load_without_inbox() -> None:
