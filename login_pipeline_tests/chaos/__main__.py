@@ -43,7 +43,7 @@ def main() -> int:
         outcomes = _campaigns(faults, arguments.cycles, seed, arguments.at_once, console)
     except KeyboardInterrupt:
         return 130
-    show(outcomes, seed=seed, seconds=time.monotonic() - started)
+    show(outcomes, seed=seed, cycles=arguments.cycles, seconds=time.monotonic() - started)
     return 0 if all(isinstance(outcome, Outcome) and outcome.passed for outcome in outcomes.values()) else 1
 
 

@@ -14,7 +14,7 @@ WIDTH = 132
 EXAMPLES = 5
 
 
-def show(outcomes: Mapping[str, Outcome | Exception], *, seed: str, seconds: float) -> None:
+def show(outcomes: Mapping[str, Outcome | Exception], *, seed: str, cycles: int, seconds: float) -> None:
     """Prints the table, its total, and how to repeat the campaigns that failed."""
     finished = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Outcome)}
     figures = {name: _figures(outcome) for name, outcome in finished.items()}
@@ -33,7 +33,9 @@ def show(outcomes: Mapping[str, Outcome | Exception], *, seed: str, seconds: flo
         for line in what_went_wrong(outcome):
             console.print(f"{name}: {line}", soft_wrap=True)
         if not (isinstance(outcome, Outcome) and outcome.passed):
-            console.print(f'repeat it: python -m login_pipeline_tests.chaos --seed {seed} --fault "{name}"')
+            console.print(
+                f'repeat it: python -m login_pipeline_tests.chaos --seed {seed} --cycles {cycles} --fault "{name}"'
+            )
     console.print(f"seed {seed}")
 
 
