@@ -49,7 +49,10 @@ def test_workspace_file_names_the_definitions() -> None:
     assert "Job: login_job" in listed.stdout
 
 
-@pytest.mark.parametrize("spec", defs.resolve_all_asset_specs(), ids=lambda spec: spec.key.to_user_string())
+SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+
+
+@pytest.mark.parametrize("spec", [SPECS[name] for name in sorted(SPECS)], ids=sorted(SPECS))
 def test_asset_tells_a_reader_what_it_is(spec: dg.AssetSpec) -> None:
     assert spec.description
     assert spec.owners == ["team:data-platform"]
