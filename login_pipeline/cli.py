@@ -163,8 +163,8 @@ def redrive(reason: str | None, dry_run: bool, as_json: bool) -> None:
 @as_json
 def backup(every_date: bool, accept_losses: bool, as_json: bool) -> None:
     """Back up the table and its inbox to LOGIN_BACKUP_URL."""
-    from login_pipeline.backup import read_manifest
-    from login_pipeline.backup_store import backup_store
+    from login_pipeline.backup.export import read_manifest
+    from login_pipeline.backup.store import backup_store
     from login_pipeline.resources.postgres import LoginDatabaseResource
     from login_pipeline.runs import dagster_instance, run
     from login_pipeline.terminal import show_figures
@@ -191,9 +191,9 @@ def backup(every_date: bool, accept_losses: bool, as_json: bool) -> None:
 @as_json
 def restore(dry_run: bool, replace: bool, forget_lost: bool, as_json: bool) -> None:
     """Rebuild the table and its inbox from the backup in LOGIN_BACKUP_URL, and check them."""
-    from login_pipeline.backup_store import backup_store
+    from login_pipeline.backup.restore import restore as restore_from
+    from login_pipeline.backup.store import backup_store
     from login_pipeline.resources.postgres import LoginDatabaseResource
-    from login_pipeline.restore import restore as restore_from
     from login_pipeline.runs import dagster_instance, run
     from login_pipeline.terminal import show_checks, show_restore
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from login_pipeline.backup import BackedUp, back_up, read_manifest
-from login_pipeline.backup_manifest import Manifest
-from login_pipeline.backup_store import FolderStore
+from login_pipeline.backup.export import BackedUp, back_up, read_manifest
+from login_pipeline.backup.manifest import Manifest
+from login_pipeline.backup.restore import Restored, restore
+from login_pipeline.backup.store import FolderStore
 from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.restore import Restored, restore
 from login_pipeline_tests.conftest import Pipeline
 
 MONDAY, TUESDAY = date(2026, 1, 5), date(2026, 1, 6)

@@ -13,11 +13,11 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from login_pipeline import backup_files
-from login_pipeline.backup import back_up
-from login_pipeline.backup_asset import user_logins_backup_schedule
-from login_pipeline.backup_files import KEYS, ROWS
-from login_pipeline.backup_store import FolderStore
+from login_pipeline.backup import files
+from login_pipeline.backup.asset import user_logins_backup_schedule
+from login_pipeline.backup.export import back_up
+from login_pipeline.backup.files import KEYS, ROWS
+from login_pipeline.backup.store import FolderStore
 from login_pipeline.errors import BackupError, ConfigurationError
 from login_pipeline_tests.backup_fixtures import IP, MONDAY, TUESDAY, Kept, kept
 from login_pipeline_tests.conftest import Pipeline
@@ -116,7 +116,7 @@ def test_backup_reads_one_moment_while_loads_go_on(kept: Kept, monkeypatch: pyte
 
 
 def test_memory_holds_one_row_group(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backup_files, "ROW_GROUP", 1000)
+    monkeypatch.setattr(files, "ROW_GROUP", 1000)
     kept.query(
         "INSERT INTO user_logins SELECT 'u', 'ios', 'm', 'm', NULL, n, '2026-02-01' FROM generate_series(1, 3500) AS n"
     )

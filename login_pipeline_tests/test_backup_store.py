@@ -8,12 +8,12 @@ from typing import Any
 import boto3
 import pytest
 
-from login_pipeline.backup import back_up
-from login_pipeline.backup_store import BackupStore, FolderStore, S3Store, backup_store
+from login_pipeline.backup.export import back_up
+from login_pipeline.backup.restore import restore
+from login_pipeline.backup.store import BackupStore, FolderStore, S3Store, backup_store
 from login_pipeline.errors import BackupError, ConfigurationError
 from login_pipeline.local.services import temporary_folder
 from login_pipeline.local.sqs import LocalSqs
-from login_pipeline.restore import restore
 from login_pipeline_tests.backup_fixtures import Kept, kept
 
 __all__ = ["kept"]

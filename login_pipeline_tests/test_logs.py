@@ -225,7 +225,7 @@ def test_failed_step_is_told_by_our_sentence(
     assert told_of(json.dumps(lines)) == []
 
 
-FORGED = 'x"}\r\n{"event": "forged"}\x1b[2J\u202e\u2028\x85\x00\ud800'
+FORGED = 'x"}\r\n{"event": "forged"}\x1b[2J\u202e\u2028\x85\x00'
 
 
 def test_value_cannot_forge_a_line(json_lines: Lines, capfd: pytest.CaptureFixture[str]) -> None:
@@ -237,6 +237,13 @@ def test_value_cannot_forge_a_line(json_lines: Lines, capfd: pytest.CaptureFixtu
     assert line["message_id"] == FORGED
     logging.getLogger("dagster").error(FORGED)
     assert json_lines()[0]["message"] == FORGED
+
+
+def test_text_that_is_no_unicode_is_a_line_all_the_same() -> None:
+    """Not by a logger: pytest keeps what it logs, and cannot encode it."""
+    line = formatter().format(logging.makeLogRecord({"name": "dagster", "msg": "\ud800"}))
+    assert line.isascii()
+    assert json.loads(line)["message"] == "\ud800"
 
 
 def test_other_library_s_line_comes_without_what_it_put_in(json_lines: Lines) -> None:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from psycopg2 import extensions
 
-from login_pipeline.backup_files import KEYS, ROW_GROUP, ROWS, scratch, write_file
-from login_pipeline.backup_manifest import (
+from login_pipeline.backup.files import KEYS, ROW_GROUP, ROWS, scratch, write_file
+from login_pipeline.backup.manifest import (
     MANIFEST,
     BackupDate,
     BackupFile,
@@ -24,7 +24,7 @@ from login_pipeline.backup_manifest import (
     is_ours,
     now,
 )
-from login_pipeline.backup_store import BackupStore
+from login_pipeline.backup.store import BackupStore
 from login_pipeline.errors import BackupError
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.sql import statements

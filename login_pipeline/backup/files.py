@@ -12,7 +12,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from login_pipeline.backup_manifest import BackupFile
+from login_pipeline.backup.manifest import BackupFile
 from login_pipeline.columns import USER_LOGINS
 from login_pipeline.errors import BackupError
 

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 
 from psycopg2 import extensions
 
-from login_pipeline.backup import DateState, Day, dates_in_database, read_manifest, take_turn
-from login_pipeline.backup_files import open_verified, read_rows
-from login_pipeline.backup_manifest import BackupDate, BackupFile, Manifest, date_name
-from login_pipeline.backup_store import BackupStore
+from login_pipeline.backup.export import DateState, Day, dates_in_database, read_manifest, take_turn
+from login_pipeline.backup.files import open_verified, read_rows
+from login_pipeline.backup.manifest import BackupDate, BackupFile, Manifest, date_name
+from login_pipeline.backup.restore_plan import Comparison, DateRestored, Plan, plan
+from login_pipeline.backup.store import BackupStore
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_load import copy_lines
-from login_pipeline.restore_plan import Comparison, DateRestored, Plan, plan
 from login_pipeline.sql import statements
 
 

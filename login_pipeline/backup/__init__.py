@@ -1,0 +1,1 @@
+"""Backs up user_logins and its inbox to Parquet files, and restores them."""
