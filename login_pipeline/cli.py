@@ -240,8 +240,9 @@ def main() -> None:
 
 
 def _end(sentence: str, exit_code: int, show: Callable[[], None] | None = None) -> NoReturn:
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)  # another one would change the exit code
     event = "interrupted" if exit_code == INTERRUPTED else "command_failed"
+    if exit_code == INTERRUPTED:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)  # another one would change the exit code
     logs.tell(sentence, event, show=show, exit_code=exit_code)
     sys.exit(exit_code)

@@ -160,3 +160,15 @@ def test_folder_that_cannot_be_made_is_told_with_its_setting(tmp_path: Path) -> 
     with pytest.raises(ConfigurationError) as error, local_services(folder):
         pass
     assert error.value.sentence == f"LOGIN_LOCAL_DIR={folder} cannot be made: Not a directory; name another"
+
+
+def test_drain_says_when_sqs_counts_messages_and_delivers_none(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at the limit of messages in flight, to which no server at hand keeps."""
+    monkeypatch.setattr("login_pipeline.drain.COUNTS_LAG", 0)
+    monkeypatch.setattr("login_pipeline.resources.sqs.LoginQueueResource.depth", lambda _: QueueDepth(5, 120_000, 0))
+    assert drain(pipeline.instance, lambda *_: None).failures == [
+        "SQS counts 5 messages to receive and has delivered none for 0 s; 120000 are in flight, and at 120,000 it "
+        "delivers nothing more; stop other consumers, or wait until what they hold is visible again"
+    ]

@@ -1,10 +1,12 @@
 """Messages that are moved to the dead-letter queue: which, once, and with what."""
 
+import json
 from collections.abc import Callable
 
 import pytest
 
 from login_pipeline import quarantine
+from login_pipeline.doctor import examine
 from login_pipeline_tests.conftest import Pipeline
 
 Body = Callable[..., str]
@@ -86,3 +88,33 @@ def test_message_that_was_sent_back_unchanged_goes_to_the_dead_letter_queue_agai
     assert (
         again["MessageAttributes"]["original_sent_timestamp"] == letter["MessageAttributes"]["original_sent_timestamp"]
     )
+
+
+def test_messages_of_which_none_can_be_deleted_fail_the_run_and_get_no_second_row(
+    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
+    pipeline.queue.send(body(), body())
+    with monkeypatch.context() as broken:
+        broken.setattr("login_pipeline.resources.sqs_queue.SqsQueue.delete", lambda *_: {"AccessDenied": 2})
+        run = pipeline.run()
+    assert run.failures[0].startswith("SQS deleted none of 2 loaded messages (AccessDenied); where they are delivered")
+    assert run.metadata["user_logins_table"]["loaded"] == 2
+    assert pipeline.run().metadata["user_logins_table"]["duplicates"] == 2
+    assert len(pipeline.database.logins()) == 2
+
+
+@pytest.mark.parametrize(("deliveries", "warned"), [(3, True), (10, False)])
+def test_redrive_policy_that_moves_good_messages_away_is_told(
+    pipeline: Pipeline, deliveries: int, warned: bool
+) -> None:
+    client = pipeline.queue.client
+    arn = client.get_queue_attributes(QueueUrl=pipeline.dead_letter_queue.url, AttributeNames=["QueueArn"])
+    policy = {"deadLetterTargetArn": arn["Attributes"]["QueueArn"], "maxReceiveCount": deliveries}
+    client.set_queue_attributes(QueueUrl=pipeline.queue.url, Attributes={"RedrivePolicy": json.dumps(policy)})
+    says = {finding.subject: finding for finding in examine()}["login queue"]
+    assert says.well is not warned
+    assert ("raise its maxReceiveCount to 10 or more" in says.says) is warned
+    pipeline.run()
+    logs = pipeline.instance.all_logs(pipeline.instance.get_runs()[0].run_id)
+    assert any("moves a message away after 3 deliveries" in entry.user_message for entry in logs) is warned

@@ -1,5 +1,6 @@
 """login-pipeline redrive, against real queues."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from login_pipeline.cli import main
 from login_pipeline.redrive import redrive
 from login_pipeline_tests.conftest import Pipeline
 
@@ -135,3 +137,47 @@ def test_redrive_that_was_killed_in_the_middle_loses_nothing_and_gives_no_second
     assert user_ids(pipeline) == sorted(f"user {number}" for number in range(letters))
     redrive(None, dry_run=False)
     assert (pipeline.queue.count(), pipeline.dead_letter_queue.count()) == (0, 0)
+
+
+def test_message_that_cannot_be_sent_back_stays_and_is_told(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that SQS moved: with our attributes it is larger than SQS takes."""
+    pipeline.run()
+    pipeline.dead_letter_queue.send("x" * 262_144, "not a login")
+    monkeypatch.setattr("sys.argv", ["login-pipeline", "redrive", "--json"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    out, err = capsys.readouterr()
+    assert end.value.code == 1
+    assert {name: value for name, value in json.loads(out).items() if name != "reasons"} == {
+        "examined": 2,
+        "sent_back": 1,
+        "loaded_before": 0,
+        "left": 1,
+        "complete": True,
+    }
+    assert err.startswith("SQS refused 1 messages (")
+    assert len(err.splitlines()) == 1
+    assert pipeline.dead_letter_queue.count() == 1
+
+
+def test_redrive_shows_what_it_did_by_reason(
+    fixed: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["login-pipeline", "redrive", "--dry-run"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert end.value.code == 0
+    assert shown[:3] == [["examined", "3"], ["not_json", "1"], ["refused.check_violation", "2"]]
+
+
+def test_redrive_of_more_than_sqs_keeps_in_flight_says_that_it_is_not_complete(
+    fixed: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("login_pipeline.redrive.IN_FLIGHT_BUDGET", 2)
+    monkeypatch.setattr("login_pipeline.redrive.AT_ONCE", 2)
+    done = redrive(None, dry_run=True)
+    assert not done.complete
+    assert fixed.dead_letter_queue.depth() == (3, 0)
