@@ -64,12 +64,15 @@ def load_logins(
         QueueError: refused rows could not be moved, and stay on the queue.
     """
     first, size = 0, FIRST_ROWS
+    refused: dict[str, str] = {}
     while first < len(masked):
         started = time.monotonic()
-        load_chunk(masked[first : first + size], raw, database, queue, log, figures)
+        refused |= load_chunk(masked[first : first + size], database, queue, log, figures)
         first += size
         if first < len(masked):
             size = next_size(size, time.monotonic() - started, queue.seconds_to_load())
+    if refused:
+        _quarantine_refused(refused, raw, database, queue, log, figures)
 
 
 def next_size(size: int, seconds: float, seconds_left: float) -> int:
@@ -79,14 +82,9 @@ def next_size(size: int, seconds: float, seconds_left: float) -> int:
 
 
 def load_chunk(
-    chunk: pd.DataFrame,
-    raw: pd.DataFrame,
-    database: LoginDatabaseResource,
-    queue: LoginQueueResource,
-    log: Log,
-    figures: LoadFigures,
-) -> None:
-    """Loads the chunk, then deletes its messages; those that the database refuses go to the dead-letter queue."""
+    chunk: pd.DataFrame, database: LoginDatabaseResource, queue: LoginQueueResource, log: Log, figures: LoadFigures
+) -> dict[str, str]:
+    """Loads the chunk, then deletes its messages; the reason of each that the database refuses, by message_id."""
     rows = chunk[[*NAMES, "message_id"]].itertuples(index=False, name=None)
     loaded = database.load(rows, seconds=queue.seconds_to_load())
     figures.loaded += loaded.rows
@@ -96,10 +94,21 @@ def load_chunk(
     not_deleted = queue.delete(chunk.loc[has_its_row, "receipt_handle"])
     figures.not_deleted.update(not_deleted)
     figures.deleted += int(has_its_row.sum()) - sum(not_deleted.values())
-    if loaded.refused:
-        require_credible(loaded, raw, queue.login_queue.max_receive_count)
-        moved = quarantine(refused_messages(raw, loaded.refused), queue, database, log)
-        figures.quarantined += moved.messages
-        figures.deleted += moved.deleted
-        figures.reasons.update(moved.reasons)
-        require_all_sent(moved)
+    return loaded.refused
+
+
+def _quarantine_refused(
+    refused: dict[str, str],
+    raw: pd.DataFrame,
+    database: LoginDatabaseResource,
+    queue: LoginQueueResource,
+    log: Log,
+    figures: LoadFigures,
+) -> None:
+    if not figures.loaded:
+        require_credible(refused, raw, queue.login_queue.max_receive_count)
+    moved = quarantine(refused_messages(raw, refused), queue, database, log)
+    figures.quarantined += moved.messages
+    figures.deleted += moved.deleted
+    figures.reasons.update(moved.reasons)
+    require_all_sent(moved)

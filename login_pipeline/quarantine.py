@@ -5,6 +5,7 @@ time with its first id, by which a redrive makes one login of it. Once it is rec
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -13,7 +14,7 @@ from login_pipeline.errors import DatabaseError, QueueError
 from login_pipeline.interrupts import deferred_interrupts
 from login_pipeline.logs import Log
 from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.postgres_load import FORGOTTEN, Loaded
+from login_pipeline.resources.postgres_load import FORGOTTEN
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_messages import dead_letter
 
@@ -71,25 +72,25 @@ def quarantine(
     )
 
 
-def require_credible(loaded: Loaded, raw: pd.DataFrame, max_receive_count: int | None) -> None:
-    """Returns when the rows that the database refused may be taken to be wrong.
+def require_credible(refused: Mapping[str, str], raw: pd.DataFrame, max_receive_count: int | None) -> None:
+    """Returns when rows that the database refused may be taken to be wrong, although it took no other one.
 
     Args:
-        loaded: What became of a chunk.
+        refused: The reasons, by message_id.
         raw: raw_sqs_messages.
         max_receive_count: After so many deliveries SQS would move them itself, without a reason.
 
     Raises:
-        DatabaseError: it refused all of many, as one does whose trigger or constraint is wrong.
+        DatabaseError: they are many; a trigger or a constraint that is wrong does that.
     """
-    refused = {message_id: reason for message_id, reason in loaded.refused.items() if reason != FORGOTTEN}
-    if loaded.rows or len(refused) <= MANY:
+    by_a_rule = {message_id: reason for message_id, reason in refused.items() if reason != FORGOTTEN}
+    if len(by_a_rule) <= MANY:
         return
     deliveries = min(DELIVERIES, max_receive_count or DELIVERIES)
-    if raw.loc[raw["message_id"].isin(list(refused)), "receive_count"].min() < deliveries:
+    if raw.loc[raw["message_id"].isin(list(by_a_rule)), "receive_count"].min() < deliveries:
+        reasons = ", ".join(sorted(set(by_a_rule.values())))
         raise DatabaseError(
-            f"PostgreSQL refused each of {len(refused)} rows ({', '.join(sorted(set(refused.values())))}); the table "
-            "is taken to be wrong, and the messages go back to the queue; mend its trigger or constraint, or they are "
+            f"PostgreSQL refused each of {len(by_a_rule)} rows ({reasons}); the table is taken to be wrong, and the messages go back to the queue; mend its trigger or constraint, or they are "
             f"moved to the dead-letter queue when they have been delivered {deliveries} times"
         )
 

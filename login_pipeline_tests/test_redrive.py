@@ -142,9 +142,10 @@ def test_redrive_that_was_killed_in_the_middle_loses_nothing_and_gives_no_second
 def test_message_that_cannot_be_sent_back_stays_and_is_told(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One that SQS moved: with our attributes it is larger than SQS takes."""
     pipeline.run()
-    pipeline.dead_letter_queue.send("x" * 262_144, "not a login")
+    client = pipeline.queue.client
+    client.set_queue_attributes(QueueUrl=pipeline.queue.url, Attributes={"MaximumMessageSize": "1024"})
+    pipeline.dead_letter_queue.send("x" * 2000, "not a login")
     monkeypatch.setattr("sys.argv", ["login-pipeline", "redrive", "--json"])
     with pytest.raises(SystemExit) as end:
         main()

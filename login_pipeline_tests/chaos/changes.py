@@ -44,15 +44,10 @@ def delete_before_commit() -> None:
     """Messages are deleted from the queue, and only then loaded."""
 
     def delete_first(
-        chunk: pd.DataFrame,
-        raw: pd.DataFrame,
-        database: LoginDatabaseResource,
-        queue: LoginQueueResource,
-        log: Log,
-        figures: LoadFigures,
-    ) -> None:
+        chunk: pd.DataFrame, database: LoginDatabaseResource, queue: LoginQueueResource, log: Log, figures: LoadFigures
+    ) -> dict[str, str]:
         queue.delete(chunk["receipt_handle"])
-        load_chunk(chunk, raw, database, queue, log, figures)
+        return load_chunk(chunk, database, queue, log, figures)
 
     patch("login_pipeline.loading.load_chunk", delete_first).start()
 
