@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from login_pipeline.loading import FIRST_ROWS
 from login_pipeline_tests.chaos import changes
 from login_pipeline_tests.chaos.campaign import campaign
 from login_pipeline_tests.chaos.kills import KILLS
@@ -14,7 +15,8 @@ from login_pipeline_tests.chaos.seams import Moment, Step
 from login_pipeline_tests.chaos.world import World
 from login_pipeline_tests.conftest import Pipeline
 
-VALID = [draft for draft in drafts(random.Random(1), 16) if draft.valid]  # noqa: S311
+VALID = [draft for draft in drafts(random.Random(1), FIRST_ROWS) if draft.valid][:FIRST_ROWS]  # noqa: S311
+"""As many as a run loads in one transaction."""
 
 
 @pytest.fixture

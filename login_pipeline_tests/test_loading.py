@@ -66,3 +66,20 @@ def test_handed_back_message_comes_again_by_how_often_it_came(
     assert pipeline.queue.depth() == (1, 0)
     pipeline.run()
     assert pipeline.queue.depth() == (0, 1)
+
+
+def test_twin_that_the_batch_left_out_comes_again_soon_however_often_it_came(
+    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("login_pipeline.resources.sqs.hand_back_delay", lambda receive_count: receive_count - 1)
+    twin = {
+        "original_message_id": {"DataType": "String", "StringValue": "the-first-id"},
+        "original_sent_timestamp": {"DataType": "Number", "StringValue": "1767225599999"},
+    }
+    pipeline.queue.send(body(), body(), **twin)
+    with monkeypatch.context() as broken:
+        broken.setattr("login_pipeline.resources.sqs.hand_back_delay", lambda _receive_count: 0)
+        broken.setattr("login_pipeline.assets.mask_logins", None)
+        pipeline.run()
+    assert pipeline.run().failures == []
+    assert pipeline.queue.depth() == (1, 0)
