@@ -90,8 +90,9 @@ def require_credible(refused: Mapping[str, str], raw: pd.DataFrame, max_receive_
     if raw.loc[raw["message_id"].isin(list(by_a_rule)), "receive_count"].min() < deliveries:
         reasons = ", ".join(sorted(set(by_a_rule.values())))
         raise DatabaseError(
-            f"PostgreSQL refused each of {len(by_a_rule)} rows ({reasons}); the table is taken to be wrong, and the messages go back to the queue; mend its trigger or constraint, or they are "
-            f"moved to the dead-letter queue when they have been delivered {deliveries} times"
+            f"PostgreSQL refused each of {len(by_a_rule)} rows ({reasons}); the table is taken to be wrong, "
+            "and the messages go back to the queue; mend its trigger or constraint, or they are moved to the "
+            f"dead-letter queue when they have been delivered {deliveries} times"
         )
 
 
