@@ -54,10 +54,10 @@ def loading(pipeline: Pipeline, sqs_proxy: SqsProxy) -> Iterator[Future[Run]]:
 
 
 @contextmanager
-def locked(database: Database, table: str = "user_logins") -> Iterator[None]:
-    """Nobody else writes to the table; reading goes on."""
+def locked(database: Database, table: str = "user_logins", mode: str = "EXCLUSIVE") -> Iterator[None]:
+    """Nobody else writes to the table; reading goes on, unless the mode is ACCESS EXCLUSIVE."""
     connection = psycopg2.connect(database.url)
-    connection.cursor().execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
+    connection.cursor().execute(f"LOCK TABLE {table} IN {mode} MODE")
     try:
         yield
     finally:
