@@ -24,8 +24,8 @@ ACTIVE_STATUSES = [
 ]
 PHANTOM_AGE = timedelta(hours=1)
 """A run that is active for longer was killed without a word, and must not hold its place for ever."""
-ATTEMPTS = 2
-"""To read the depth: a tick has 60 seconds, and SQS may be silent."""
+ATTEMPTS, ANSWER_SECONDS = 2, 15
+"""To read the depth, and for each answer: a tick has 60 seconds, and SQS may be silent."""
 FAILURES_TO_BACK_OFF = 3
 """Failed runs in a row after which the sensor pauses."""
 FIRST_PAUSE = timedelta(seconds=30)
@@ -52,7 +52,7 @@ def queue_depth_sensor(context: dg.SensorEvaluationContext, queue: LoginQueueRes
     """Reads the queue's depth, reports it on asset login_queue, and requests runs. It receives nothing."""
     try:
         settings = read_settings()
-        depth = queue.model_copy(update={"max_attempts": ATTEMPTS}).depth()
+        depth = queue.model_copy(update={"max_attempts": ATTEMPTS, "read_timeout": ANSWER_SECONDS}).depth()
     except LoginPipelineError as error:
         return dg.SensorResult(skip_reason=error.sentence)
     active = _active_runs(context.instance)

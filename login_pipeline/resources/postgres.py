@@ -1,7 +1,7 @@
 """The PostgreSQL database that holds user_logins, the inbox and the record of dead letters."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -22,7 +22,9 @@ PREPARE_SECONDS = 30
 """It takes no time, unless another run is stuck in it."""
 LOCK_SECONDS = 5.0
 """How long to wait before a run for a table that another session has locked."""
-PAUSES = (1, 2, 4, 8)
+DEAD_LETTER_SECONDS = 10.0
+"""How long reading or recording dead letters may take: signals wait for it, and it takes no time by itself."""
+PAUSES: Sequence[float] = (1, 2, 4, 8)
 """Seconds between attempts to load while the server restarts. A load that was committed is not done again."""
 
 Answer = TypeVar("Answer")
@@ -69,17 +71,20 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
 
     def dead_letters_among(self, sqs_message_ids: Sequence[str]) -> set[str]:
         """Which of these sendings are on the dead-letter queue already; raises as `transaction` does."""
-        with self.transaction() as cursor:
-            cursor.execute(statements("dead_letters")["known"], {"sqs_message_ids": list(sqs_message_ids)})
-            return {sqs_message_id for (sqs_message_id,) in cursor.fetchall()}
+        if not sqs_message_ids:
+            return set()
+        ids = {"sqs_message_ids": list(sqs_message_ids)}
+        known = self._call(lambda cursor: _dead_letters(cursor, "known", ids), DEAD_LETTER_SECONDS)
+        return {sqs_message_id for (sqs_message_id,) in known}
 
     def record_dead_letters(
         self, sqs_message_ids: Sequence[str], message_ids: Sequence[str], reasons: Sequence[str]
     ) -> None:
         """Records that these sendings are on the dead-letter queue now; raises as `transaction` does."""
-        columns = {"sqs_message_ids": sqs_message_ids, "message_ids": message_ids, "reasons": reasons}
-        with self.transaction() as cursor:
-            cursor.execute(statements("dead_letters")["record"], {name: list(ids) for name, ids in columns.items()})
+        if not sqs_message_ids:
+            return
+        columns = {"sqs_message_ids": list(sqs_message_ids), "message_ids": list(message_ids), "reasons": list(reasons)}
+        self._call(lambda cursor: _dead_letters(cursor, "record", columns), DEAD_LETTER_SECONDS)
 
     def loaded_among(self, message_ids: Sequence[str]) -> set[str]:
         """Which of these messages have their row; raises as `transaction` does."""
@@ -202,6 +207,12 @@ def _prepare(cursor: extensions.cursor) -> None:
     lacking = [what for (what,) in cursor.fetchall()]
     _require(not lacking, f"The role in LOGIN_DATABASE_URL lacks {', '.join(lacking)}; grant it")
     cursor.execute(statements("user_logins")["could_be_written"], {"milliseconds": int(LOCK_SECONDS * 1000)})
+
+
+def _dead_letters(cursor: extensions.cursor, name: str, columns: Mapping[str, list[str]]) -> list[tuple[Any, ...]]:
+    limit_time(cursor, DEAD_LETTER_SECONDS)
+    cursor.execute(statements("dead_letters")[name], columns)
+    return cursor.fetchall() if cursor.description else []
 
 
 def _is_there(cursor: extensions.cursor, file: str) -> bool:

@@ -16,6 +16,7 @@ import psycopg2
 from psycopg2 import extensions
 
 from login_pipeline.errors import DatabaseError
+from login_pipeline.interrupts import deferred_interrupts
 
 ANSWER_SECONDS = 10.0
 """How much longer than its time limit a statement may take until the connection is taken to be dead."""
@@ -38,8 +39,9 @@ def call(connection: extensions.connection, work: Callable[[extensions.cursor], 
         psycopg2.Error: what `work` raised.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="postgres") as pool:
-        done = pool.submit(_in_transaction, connection, work)
         try:
+            with deferred_interrupts():  # until the pool knows the thread, nobody would wait for it
+                done = pool.submit(_in_transaction, connection, work)
             return done.result(timeout=max(0.0, seconds) + ANSWER_SECONDS)
         except TimeoutError:
             _cut(connection)
@@ -48,8 +50,9 @@ def call(connection: extensions.connection, work: Callable[[extensions.cursor], 
                 "be committed or not, and the inbox knows which when the messages are delivered again"
             ) from None
         except BaseException:
-            if not done.done():  # a signal came
-                _cancel(connection, done)
+            if not done.done():  # a signal came; another one must not keep us from this
+                with deferred_interrupts():
+                    _cancel(connection, done)
             raise
 
 

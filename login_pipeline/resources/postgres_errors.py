@@ -21,6 +21,7 @@ _PASSING = {
     errorcodes.CRASH_SHUTDOWN,
     errorcodes.CANNOT_CONNECT_NOW,
     errorcodes.TOO_MANY_CONNECTIONS,
+    errorcodes.IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
     errorcodes.SERIALIZATION_FAILURE,
     errorcodes.DEADLOCK_DETECTED,
 }

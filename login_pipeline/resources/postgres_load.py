@@ -14,6 +14,9 @@ from login_pipeline.sql import statements
 FORGOTTEN = "older_than_the_inbox"
 """Why a message is not loaded whose date's keys are forgotten: whether it has a row cannot be told any more."""
 
+IDLE_SECONDS = 30.0
+"""How long the server waits for a client that says nothing in the middle of a transaction."""
+
 _ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 """What COPY's text format gives a meaning. Source: PostgreSQL documentation, COPY, "Text Format"."""
 
@@ -52,7 +55,8 @@ def load_rows(cursor: extensions.cursor, rows: Sequence[Row], *, until: float) -
 
 def limit_time(cursor: extensions.cursor, seconds: float) -> None:
     """Has PostgreSQL cancel each later statement of this transaction that takes longer."""
-    cursor.execute(statements("load")["limit_time"], {"milliseconds": max(1, int(seconds * 1000))})  # 0 is no limit
+    milliseconds = {"milliseconds": max(1, int(seconds * 1000)), "idle_milliseconds": int(IDLE_SECONDS * 1000)}
+    cursor.execute(statements("load")["limit_time"], milliseconds)  # 0 is no limit
 
 
 def copy_lines(rows: Iterable[Row]) -> StringIO:

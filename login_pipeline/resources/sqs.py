@@ -24,6 +24,8 @@ from login_pipeline.settings import Settings, read_settings, variable
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
+ANSWER_SECONDS = 15
+"""How much longer than a long poll SQS may take to answer: an empty poll is no time-out."""
 HAND_BACK_DELAY = 10
 """Seconds after which a message that a run could not finish is delivered again; doubled with each delivery."""
 LONGEST_HAND_BACK_DELAY = 900
@@ -41,6 +43,9 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
     """
 
     threads: int = Field(default=16, ge=1, le=128, description="Calls to SQS at once.")
+    read_timeout: int | None = Field(
+        default=None, ge=1, description="Seconds to wait for an answer; where it is not set, 15 more than a long poll."
+    )
 
     _stale_at: float | None = PrivateAttr(default=None)
 
@@ -151,7 +156,7 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
             verify=None if self.verify else False,  # None lets the SDK's own AWS_CA_BUNDLE decide
             config=Config(
                 connect_timeout=5,
-                read_timeout=self._settings.long_poll + 15,  # an empty long poll is no time-out
+                read_timeout=self.read_timeout or self._settings.long_poll + ANSWER_SECONDS,
                 max_pool_connections=self.threads,
                 retries={"mode": "standard", "total_max_attempts": self.max_attempts},
                 parameter_validation=False,  # ours are right by construction; it costs a tenth of a call

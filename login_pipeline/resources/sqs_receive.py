@@ -8,6 +8,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from login_pipeline.errors import LoginPipelineError
+from login_pipeline.interrupts import deferred_interrupts
 from login_pipeline.resources.sqs_messages import Message
 
 MAX_MESSAGES = 10
@@ -71,26 +72,26 @@ def receive_batch(receive: Receive, *, batch_size: int, threads: int, deadline: 
     """Receives until the batch is full, the queue runs dry, or `deadline` seconds have passed.
 
     The first call goes alone, so that a wrong setting costs one call. A message that came twice is kept once,
-    with its newest receipt handle. No call is made by the thread that asks: a signal there would cut it off
-    between SQS's answer and our knowing of it. What is under way at an interrupt is waited for.
+    with its newest receipt handle. At an interrupt no more calls are made, and what is under way is waited for,
+    whatever signals follow: what SQS has delivered must be known, to be handed back.
 
     Raises:
         LoginPipelineError: no call succeeded. Once messages are in hand, an error only ends the receiving.
     """
     receiver = _Receiver(receive, batch_size, deadline)
-    with ThreadPoolExecutor(threads, thread_name_prefix="receive") as pool:
-        try:
-            empty_polls = 0 if pool.submit(receiver.once).result() else 1
-            if not empty_polls:
-                workers = range(min(threads, receiver.calls_to_fill()))
-                drains = [pool.submit(receiver.until_dry) for _ in workers]
-                empty_polls = sum(drain.result() for drain in drains)
-            while 0 < empty_polls < EMPTY_POLLS:
-                before = len(receiver.messages)
-                ran_dry = pool.submit(receiver.until_dry).result()
-                nothing_came = len(receiver.messages) == before
-                empty_polls = ran_dry + (empty_polls if ran_dry and nothing_came else 0)
-        finally:
-            receiver.stop()
+    with (
+        deferred_interrupts(receiver.stop),
+        ThreadPoolExecutor(threads, thread_name_prefix="receive") as pool,
+    ):
+        empty_polls = 0 if pool.submit(receiver.once).result() else 1
+        if not empty_polls:
+            workers = range(min(threads, receiver.calls_to_fill()))
+            drains = [pool.submit(receiver.until_dry) for _ in workers]
+            empty_polls = sum(drain.result() for drain in drains)
+        while 0 < empty_polls < EMPTY_POLLS:
+            before = len(receiver.messages)
+            ran_dry = pool.submit(receiver.until_dry).result()
+            nothing_came = len(receiver.messages) == before
+            empty_polls = ran_dry + (empty_polls if ran_dry and nothing_came else 0)
     newest = {message.message_id: message for message in receiver.messages}
     return Batch(list(newest.values()), ran_dry=empty_polls >= EMPTY_POLLS)

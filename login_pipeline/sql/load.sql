@@ -1,8 +1,11 @@
 -- Loads one chunk of a batch in one transaction: stage, copy, take out what is too old, load.
 
 -- name: limit_time
--- For each later statement of this transaction.
-SELECT set_config('statement_timeout', %(milliseconds)s::text, true);
+-- For each later statement of this transaction; and for the time between two of them, or before the COMMIT: a client
+-- that fell silent there would keep its keys from the next run for as long as TCP believes in it.
+SELECT
+    set_config('statement_timeout', %(milliseconds)s::text, true),
+    set_config('idle_in_transaction_session_timeout', %(idle_milliseconds)s::text, true);
 
 -- name: stage
 -- The rows' places let a part of them be inserted. Without user_logins' own NOT NULLs, so that COPY refuses no row.

@@ -25,14 +25,14 @@ class Account:
     """The ids of the messages that belong on the dead-letter queue."""
 
     def send(self, logins: int, malformed: int = 0) -> None:
-        """Sends so many valid messages and so many malformed ones, of one batch together."""
+        """Sends so many valid messages and so many malformed ones, of one batch with those before."""
         for number in range(logins):
             user = f"user-{uuid.uuid4()}"
             ip, device = f"2001:db8::{number + 1:x}", f"device-of-{user}"
             (message,) = self.pipeline.queue.send(self.body(user_id=user, ip=ip, device_id=device))
             self.logins[message] = user
         self.malformed.update(self.pipeline.queue.send(*(f'{{"device-of-user-{n}": 1' for n in range(malformed))))
-        self.pipeline.set(LOGIN_BATCH_SIZE=logins + malformed)
+        self.pipeline.set(LOGIN_BATCH_SIZE=len(self.logins) + len(self.malformed))
 
     def rows(self) -> Counter[str]:
         """How many rows each message has, by its id."""

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
+import dagster as dg
 import psycopg2
 
-from login_pipeline.runs import Run
+from login_pipeline.runs import Run, run
 from login_pipeline_tests.conftest import Database, Pipeline
 from login_pipeline_tests.faults.sqs_faults import Hold
 from login_pipeline_tests.faults.sqs_proxy import SqsProxy
@@ -20,19 +21,19 @@ WAITING_LOADS = """
 
 @contextmanager
 def background_run(pipeline: Pipeline) -> Iterator[Future[Run]]:
-    """A run beside the test, which is waited for at the end."""
-    with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(pipeline.run)
+    """A run beside the test, which is waited for at the end. Dagster's instance in memory takes one run at a time."""
+    with dg.DagsterInstance.ephemeral() as instance, ThreadPoolExecutor(1) as pool:
+        yield pool.submit(run, "login_job", instance)
 
 
 @contextmanager
 def received(pipeline: Pipeline, sqs_proxy: SqsProxy) -> Iterator[Future[Run]]:
     """A run whose batch has been delivered, and which learns of it when the block is left."""
     hold = Hold(after=True)
-    with sqs_proxy.breaking("ReceiveMessage", hold), background_run(pipeline) as run:
+    with sqs_proxy.breaking("ReceiveMessage", hold), background_run(pipeline) as begun:
         try:
             hold.wait()
-            yield run
+            yield begun
         finally:
             hold.let_go()
 
@@ -41,22 +42,22 @@ def received(pipeline: Pipeline, sqs_proxy: SqsProxy) -> Iterator[Future[Run]]:
 def loading(pipeline: Pipeline, sqs_proxy: SqsProxy) -> Iterator[Future[Run]]:
     """A run in the middle of its load: the batch is copied, and the table is locked until the block is left."""
     hold = Hold(after=True)
-    with sqs_proxy.breaking("ReceiveMessage", hold), background_run(pipeline) as run:
+    with sqs_proxy.breaking("ReceiveMessage", hold), background_run(pipeline) as begun:
         try:
             hold.wait()
             with locked(pipeline.database):
                 hold.let_go()
                 wait_for(pipeline.database, WAITING_LOADS)
-                yield run
+                yield begun
         finally:
             hold.let_go()
 
 
 @contextmanager
-def locked(database: Database) -> Iterator[None]:
-    """Nobody else writes to user_logins; reading goes on."""
+def locked(database: Database, table: str = "user_logins", mode: str = "EXCLUSIVE") -> Iterator[None]:
+    """Nobody else writes to the table; reading goes on, unless the mode is ACCESS EXCLUSIVE."""
     connection = psycopg2.connect(database.url)
-    connection.cursor().execute("LOCK TABLE user_logins IN EXCLUSIVE MODE")
+    connection.cursor().execute(f"LOCK TABLE {table} IN {mode} MODE")
     try:
         yield
     finally:

@@ -25,8 +25,10 @@ class Fault(Enum):
     """The server commits and answers; the answer never arrives."""
     COMMIT_LOST = auto()
     """The COMMIT never arrives; the server rolls back."""
-    SILENCE = auto()
-    """The COMMIT never arrives, and the connection stays open for ever."""
+    SILENCE_BEFORE = auto()
+    """The COMMIT never arrives, and nothing more of either end does, not even that it closes the connection."""
+    SILENCE_AFTER = auto()
+    """The server commits; nothing more of either end arrives."""
 
 
 class TcpProxy:
@@ -122,7 +124,7 @@ class TcpProxy:
                 if source is client:
                     loads = loads or LOAD in data
                     if loads and COMMIT in data and (fault := self._next_fault()):
-                        return self._break(fault, server, data)
+                        return self._break(fault, client, server, data)
                     server.sendall(data)
                 else:
                     client.sendall(data)
@@ -134,9 +136,11 @@ class TcpProxy:
             self.broken += 1
             return self._faults.pop(0)
 
-    def _break(self, fault: Fault, server: socket.socket, commit: bytes) -> None:
-        if fault is Fault.ANSWER_LOST:
+    def _break(self, fault: Fault, client: socket.socket, server: socket.socket, commit: bytes) -> None:
+        if fault in (Fault.ANSWER_LOST, Fault.SILENCE_AFTER):
             server.sendall(commit)
             server.recv(_CHUNK)  # the server has committed when it answers
-        elif fault is Fault.SILENCE:
-            server.recv(_CHUNK)  # it says nothing before its connection ends
+        if fault in (Fault.SILENCE_BEFORE, Fault.SILENCE_AFTER):
+            for end in (server, client):  # neither hears that the other has gone
+                while end.recv(_CHUNK):
+                    pass

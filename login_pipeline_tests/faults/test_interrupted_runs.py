@@ -1,144 +1,117 @@
 """SIGTERM to a real `login-pipeline drain`, in every state, once and twice: what it held is back at once."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline_tests.faults.account import Account
+from login_pipeline_tests.faults.drain_process import Drain, drain
 from login_pipeline_tests.faults.moments import WAITING_LOADS, locked, wait_for
 from login_pipeline_tests.faults.sqs_faults import ACCESS_DENIED, Hold, after_seconds
 from login_pipeline_tests.faults.sqs_proxy import SqsProxy
 
-COMMAND = str(Path(sys.executable).with_name("login-pipeline"))
-GRACE = 25
-"""Seconds to end in: less than the 30 that Kubernetes gives a pod before it kills it."""
+THREADS = LoginQueueResource().threads
 
-Drain = subprocess.Popen[str]
 State = Callable[[Account, SqsProxy, Drain], AbstractContextManager[None]]
+"""Returns from its beginning when the drain is in the state, and keeps it there until its end."""
 
 
 @contextmanager
-def drain() -> Iterator[Drain]:
-    process = subprocess.Popen([COMMAND, "drain"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def held(action: str, *, after: bool = False) -> State:
-    """The state in which a call of the action is under way; it is answered once the signals were sent."""
-
-    @contextmanager
-    def state(_account: Account, sqs_proxy: SqsProxy, _process: Drain) -> Iterator[None]:
-        hold = Hold(after=after)
-        sqs_proxy.on(action, hold)
-        hold.wait()
-        yield
-        time.sleep(0.5)
-        hold.let_go()
-
-    return state
+def held(
+    account: Account, sqs_proxy: SqsProxy, _process: Drain, *, action: str, after: bool = False, calls: int = 1
+) -> Iterator[None]:
+    """Calls of the action are under way, or with `after` their answers; they arrive once the signals were sent."""
+    hold = Hold(after=after)
+    with sqs_proxy.breaking(action, hold):
+        try:
+            hold.wait(calls)
+            yield
+        finally:
+            hold.let_go()
 
 
 @contextmanager
 def receiving_under_load(_account: Account, sqs_proxy: SqsProxy, _process: Drain) -> Iterator[None]:
-    sqs_proxy.on("ReceiveMessage", after_seconds(0.3))
-    while not sqs_proxy.calls["ReceiveMessage"]:
-        time.sleep(0.01)
-    yield
+    """Some calls have been answered, and others have not."""
+    before = sqs_proxy.calls["ReceiveMessage"]
+    with sqs_proxy.breaking("ReceiveMessage", after_seconds(0.3)):
+        while sqs_proxy.calls["ReceiveMessage"] < before + 2:
+            time.sleep(0.01)
+        yield
 
 
 @contextmanager
 def just_received(_account: Account, sqs_proxy: SqsProxy, _process: Drain) -> Iterator[None]:
     """The batch is full: what follows is masking."""
     hold = Hold(after=True)
-    sqs_proxy.on("ReceiveMessage", hold)
-    hold.wait()
-    hold.let_go()
-    yield
+    with sqs_proxy.breaking("ReceiveMessage", hold):
+        hold.wait()
+        hold.let_go()
+        yield
 
 
 @contextmanager
-def waiting_for_a_lock(account: Account, sqs_proxy: SqsProxy, process: Drain) -> Iterator[None]:
+def waiting_for_a_lock(account: Account, sqs_proxy: SqsProxy, process: Drain, *, mode: str) -> Iterator[None]:
     """The table stays locked until the drain has ended, so that nothing but the signal can end it."""
     hold = Hold(after=True)
-    sqs_proxy.on("ReceiveMessage", hold)
-    hold.wait()
-    with locked(account.pipeline.database):
-        hold.let_go()
-        wait_for(account.pipeline.database, WAITING_LOADS)
+    with sqs_proxy.breaking("ReceiveMessage", hold):
+        hold.wait()
+        with locked(account.pipeline.database, mode=mode):
+            hold.let_go()
+            wait_for(account.pipeline.database, WAITING_LOADS)
+            yield
+            process.wait()
+
+
+@contextmanager
+def handing_back(account: Account, sqs_proxy: SqsProxy, process: Drain) -> Iterator[None]:
+    """More calls than threads, so that some are not under way yet when the signals come."""
+    with (
+        sqs_proxy.breaking("DeleteMessageBatch", ACCESS_DENIED),
+        held(account, sqs_proxy, process, action="ChangeMessageVisibilityBatch", calls=THREADS),
+    ):
         yield
-        process.wait(GRACE)
 
 
 STATES: dict[str, State] = {
-    "checking the surroundings": held("GetQueueAttributes"),
-    "long poll waiting": held("ReceiveMessage"),
-    "messages on their way": held("ReceiveMessage", after=True),
+    "checking the surroundings": partial(held, action="GetQueueAttributes"),
+    "long poll waiting": partial(held, action="ReceiveMessage"),
+    "messages on their way": partial(held, action="ReceiveMessage", after=True),
     "receiving under load": receiving_under_load,
     "masking": just_received,
-    "loading, behind a lock": waiting_for_a_lock,
-    "moving to the dead-letter queue": held("SendMessageBatch"),
-    "deleting": held("DeleteMessageBatch"),
+    "staging, behind a lock": partial(waiting_for_a_lock, mode="ACCESS EXCLUSIVE"),
+    "inserting, behind a lock": partial(waiting_for_a_lock, mode="EXCLUSIVE"),
+    "moving to the dead-letter queue": partial(held, action="SendMessageBatch"),
+    "deleting": partial(held, action="DeleteMessageBatch"),
+    "handing back": handing_back,
 }
 
-
-ONCE = [pytest.param(state, 1, id=f"{name}-once") for name, state in STATES.items()]
-TWICE = [
-    pytest.param(STATES[name], 2, id=f"{name}-twice")
-    for name in ("checking the surroundings", "messages on their way", "moving to the dead-letter queue", "deleting")
-]
+MESSAGES = {"handing back": (10 * THREADS + 10, 0), "masking": (10, 0), "moving to the dead-letter queue": (5, 3)}
+"""Logins and malformed messages; elsewhere there are more than one call delivers, and no malformed ones."""
 
 
-@pytest.mark.parametrize(("state", "signals"), [*ONCE, *TWICE])
+@pytest.mark.parametrize("state", STATES)
 def test_interrupted_drain_leaves_nothing_to_its_visibility_timeout(
-    account: Account, sqs_proxy: SqsProxy, state: State, signals: int
+    account: Account, sqs_proxy: SqsProxy, tmp_path: Path, state: str
 ) -> None:
-    account.send(25, malformed=3)
-    with drain() as process:
-        with state(account, sqs_proxy, process):
-            for _ in range(signals):
-                os.kill(process.pid, signal.SIGTERM)
-                time.sleep(0.2)
-        _, err = process.communicate(timeout=GRACE)
-    assert process.returncode == 130, err
-    assert err.strip().splitlines()[-1:] == ["Interrupted; what was in hand is back on the queue."]
-    account.assert_nothing_is_lost()
-    sqs_proxy.heal()
-    account.drain()
-    account.assert_settled()
-
-
-def test_second_signal_does_not_cut_the_hand_back_short(account: Account, sqs_proxy: SqsProxy) -> None:
-    """More calls than threads, so that some are not under way yet when the signal comes."""
-    account.send(200)
-    deleting, handing_back = Hold(), Hold()
-    sqs_proxy.on("DeleteMessageBatch", ACCESS_DENIED)
-    sqs_proxy.on("DeleteMessageBatch", deleting)
-    sqs_proxy.on("ChangeMessageVisibilityBatch", handing_back)
-    with drain() as process:
-        deleting.wait()
-        os.kill(process.pid, signal.SIGTERM)
-        time.sleep(0.2)
-        deleting.let_go()
-        handing_back.wait(LoginQueueResource().threads)
-        for _ in range(2):
-            os.kill(process.pid, signal.SIGTERM)
-            time.sleep(0.2)
-        handing_back.let_go()
-        _, err = process.communicate(timeout=GRACE)
-    assert process.returncode == 130, err
-    account.assert_nothing_is_lost()
-    sqs_proxy.heal()
+    """First with one signal, then with two."""
+    logins, malformed = MESSAGES.get(state, (25, 0))
+    account.send(logins)
+    for signals in (1, 2):
+        account.send(0, malformed)
+        with drain(tmp_path) as process:
+            with STATES[state](account, sqs_proxy, process):
+                for _ in range(signals):
+                    process.signal(signal.SIGTERM)
+                    time.sleep(0.2)
+            process.wait()
+        assert (process.exit_code, process.last_line) == (130, "Interrupted; what was in hand is back on the queue.")
+        account.assert_nothing_is_lost()
     account.drain()
     account.assert_settled()
