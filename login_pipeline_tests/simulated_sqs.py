@@ -5,6 +5,7 @@ held to the same tests as the real server (test_simulated_sqs.py). Everything in
 so that a test can replay what happened.
 """
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -143,7 +144,9 @@ class SimulatedSqs:
             "ApproximateNumberOfMessagesNotVisible": str(len(live) - visible),
             "ApproximateNumberOfMessagesDelayed": "0",
         }
-        return {"Attributes": {name: attributes[name] for name in AttributeNames}}
+        if self.max_receive_count and QueueUrl == QUEUE:
+            attributes["RedrivePolicy"] = json.dumps({"maxReceiveCount": self.max_receive_count})
+        return {"Attributes": {name: attributes[name] for name in AttributeNames if name in attributes}}
 
     def put(self, url: str, body: str, attributes: dict[str, Any]) -> Stored:
         """Sends a message; returns it as it is stored."""

@@ -1,125 +1,84 @@
-"""One run of the assets that stops before each call to SQS and each load, until a test lets it go on or ends it.
+"""A run of the assets, a redrive and a pruning that stop before each call to SQS, each load and each record.
 
-So a test decides how the runs interleave and where one of them dies; the code between two stops is the product's own.
+What happens between two stops is the product's own code.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from threading import Semaphore, Thread
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import patch
 
 import dagster as dg
 from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunction
+from psycopg2 import extensions
 from pydantic import PrivateAttr
 
-from login_pipeline import assets
-from login_pipeline.errors import LoginPipelineError
+from login_pipeline import assets, redrive
 from login_pipeline.login_batch import raw_messages
 from login_pipeline.resources.masking import MaskingResource
-from login_pipeline.resources.postgres import Loaded, LoginDatabaseResource, Row
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_load import Loaded, Row
 from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline_tests.delivery_watch import RedriveWatch, RunWatch, Watch
 from login_pipeline_tests.simulated_sqs import SimulatedSqs
+from login_pipeline_tests.stepped_process import KilledError, SteppedProcess
 
-STUCK_SECONDS = 60
-_CONTEXT: Any = SimpleNamespace(log=logging.Logger("unheard", logging.CRITICAL))
+_CONTEXT: Any = SimpleNamespace(
+    log=logging.Logger("unheard", logging.CRITICAL),
+    run=None,
+    op_execution_context=SimpleNamespace(op=SimpleNamespace(name="stepped")),
+)
 """What the assets use of Dagster's contexts; a real one opens an instance, which takes 60 ms."""
 
-Stop = Callable[[str], None]
 
+def stepped_run(sqs: SimulatedSqs, watch: RunWatch, *, quarantine_first: bool) -> SteppedProcess:
+    """What Dagster does with login_job, in memory: the assets in either of their orders, each failure its own."""
 
-class KilledError(BaseException):
-    """The process is gone: nothing of it runs any more, and nothing is handed back."""
-
-
-class InterruptedRunError(BaseException):
-    """A signal ends the run: it hands its messages back."""
-
-
-class SteppedRun:
-    """A run in a thread of its own, of which one step at a time happens while the caller waits.
-
-    `next_step` names what it is about to do, and is None once it has ended; `failures` are the errors that its assets
-    ended with, and `committed` the ids of the messages whose load was committed.
-    """
-
-    def __init__(self, sqs: SimulatedSqs, *, quarantine_first: bool) -> None:
-        self.next_step: str | None = None
-        self.failures: list[LoginPipelineError] = []
-        self.committed: set[str] = set()
-        self._error: BaseException | None = None
-        self._end: type[BaseException] | None = None
-        self._go, self._stopped = Semaphore(0), Semaphore(0)
-        self._thread = Thread(target=self._run, args=[sqs, quarantine_first], daemon=True)
-        self._thread.start()
-        self._wait()
-
-    def step(self) -> None:
-        """Lets it do its next step, up to the one after that; raises what the product must never raise."""
-        self._go.release()
-        self._wait()
-
-    def finish(self) -> None:
-        """Lets it do all that is left."""
-        while self.next_step is not None:
-            self.step()
-
-    def kill(self) -> None:
-        """Ends it before its next step, as `kill -9` does."""
-        self._end = KilledError
-        self.finish()
-
-    def interrupt(self) -> None:
-        """Ends it before its next step, as a signal does."""
-        self._end = InterruptedRunError
-        self.finish()
-
-    def _wait(self) -> None:
-        assert self._stopped.acquire(timeout=STUCK_SECONDS), f"stuck before {self.next_step}"
-        if self._error is not None:
-            raise self._error
-
-    def _stop(self, step: str) -> None:
-        """Called by whatever thread of the run is about to do the step."""
-        if self._end is not KilledError:
-            self.next_step = step
-            self._stopped.release()
-            self._go.acquire()
-        if self._end is KilledError or (self._end is InterruptedRunError and not step.startswith("change")):
-            raise self._end
-
-    def _run(self, sqs: SimulatedSqs, quarantine_first: bool) -> None:
-        try:
-            with suppress(KilledError, InterruptedRunError):
-                self._run_assets(
-                    _queue(sqs, self._stop), _StoppingDatabase(self._stop, self.committed), quarantine_first
-                )
-        except BaseException as error:
-            self._error = error
-        finally:
-            self.next_step = None
-            self._stopped.release()
-
-    def _run_assets(self, queue: LoginQueueResource, database: LoginDatabaseResource, quarantine_first: bool) -> None:
-        """What Dagster does with login_job, in memory: the assets in either of their orders, each failure its own."""
-        with queue.yield_for_execution(_CONTEXT), self._failures():
+    def work(process: SteppedProcess) -> None:
+        queue, database = _queue(sqs, process, watch), _StoppingDatabase(process, watch)
+        with queue.yield_for_execution(_CONTEXT), process.may_fail():
             raw = raw_messages(queue.receive().messages)
             logins = _function(assets.masked_logins)(raw, MaskingResource()).value
-            remaining: list[Callable[[], Any]] = [
-                lambda: _function(assets.quarantined_logins)(raw, logins, queue),
-                lambda: _function(assets.user_logins_table)(_CONTEXT, logins, database, queue),
-            ]
-            for materialize in remaining if quarantine_first else remaining[::-1]:
-                with self._failures():
-                    materialize()
+            remaining = [assets.quarantined_logins, assets.user_logins_table]
+            for asset in remaining if quarantine_first else remaining[::-1]:
+                with process.may_fail():
+                    _function(asset)(_CONTEXT, raw, logins, database, queue)
+
+    return SteppedProcess(work)
+
+
+def stepped_redrive(sqs: SimulatedSqs, watch: RedriveWatch) -> SteppedProcess:
+    """The command's redrive, which makes its queue itself."""
+
+    def work(process: SteppedProcess) -> None:
+        with process.may_fail():
+            queues.append(_queue(sqs, process, watch))
+            redrive.redrive(watch.reason, dry_run=watch.dry_run)
+
+    queues: list[LoginQueueResource] = []
+    with patch.object(redrive, "LoginQueueResource", lambda: queues.pop()):
+        return SteppedProcess(work)  # by its first stop it has its queue
+
+
+class DyingDatabase(LoginDatabaseResource):
+    """The database of a process that is killed before one of its transactions; None is never."""
+
+    _transactions: int | None = PrivateAttr()
+
+    def __init__(self, transactions: int | None) -> None:
+        super().__init__()
+        self._transactions = transactions
 
     @contextmanager
-    def _failures(self) -> Iterator[None]:
-        try:
-            yield
-        except LoginPipelineError as failure:
-            self.failures.append(failure)
+    def transaction(self) -> Iterator[extensions.cursor]:
+        if self._transactions is not None:
+            if self._transactions == 0:
+                raise KilledError
+            self._transactions -= 1
+        with super().transaction() as cursor:
+            yield cursor
 
 
 def _function(asset: dg.AssetsDefinition) -> Callable[..., Any]:
@@ -128,40 +87,51 @@ def _function(asset: dg.AssetsDefinition) -> Callable[..., Any]:
     return function
 
 
-def _queue(sqs: SimulatedSqs, stop: Stop) -> LoginQueueResource:
+def _queue(sqs: SimulatedSqs, process: SteppedProcess, watch: Watch) -> LoginQueueResource:
     queue = LoginQueueResource(threads=1)
-    queue.__dict__["_client"] = _StoppingClient(sqs, stop)  # where the resource keeps the client that it made
+    queue.__dict__["_client"] = _StoppingClient(sqs, process, watch)  # where the resource keeps what it made
     return queue
 
 
 class _StoppingClient:
-    """SQS's client, of which each call is a step."""
+    """SQS's client, of which each call is a step, and watched."""
 
-    def __init__(self, sqs: SimulatedSqs, stop: Stop) -> None:
+    def __init__(self, sqs: SimulatedSqs, process: SteppedProcess, watch: Watch) -> None:
         self._sqs = sqs
-        self._stop = stop
+        self._process = process
+        self._watch = watch
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
         def call(**arguments: Any) -> Any:
-            self._stop(operation)
-            return getattr(self._sqs, operation)(**arguments)
+            self._process.stop(operation)
+            self._watch.before(operation, arguments)
+            answer = getattr(self._sqs, operation)(**arguments)
+            self._watch.after(operation, arguments, answer)
+            return answer
 
         return call
 
 
 class _StoppingDatabase(LoginDatabaseResource):
-    """The database, of which each load is a step."""
+    """The database, of which each load and each record of dead letters is a step."""
 
-    _stop: Stop = PrivateAttr()
-    _committed: set[str] = PrivateAttr()
+    _process: SteppedProcess = PrivateAttr()
+    _watch: RunWatch = PrivateAttr()
 
-    def __init__(self, stop: Stop, committed: set[str]) -> None:
+    def __init__(self, process: SteppedProcess, watch: RunWatch) -> None:
         super().__init__()
-        self._stop, self._committed = stop, committed
+        self._process, self._watch = process, watch
 
     def load(self, rows: Iterable[Row], *, seconds: float) -> Loaded:
         rows = list(rows)
-        self._stop("load")
+        self._process.stop("load")
         loaded = super().load(rows, seconds=seconds)
-        self._committed |= {str(row[-1]) for row in rows}
+        self._watch.loaded([str(row[-1]) for row in rows], loaded)
         return loaded
+
+    def record_dead_letters(
+        self, sqs_message_ids: Sequence[str], message_ids: Sequence[str], reasons: Sequence[str]
+    ) -> None:
+        if sqs_message_ids:
+            self._process.stop("record")
+        super().record_dead_letters(sqs_message_ids, message_ids, reasons)

@@ -6,24 +6,18 @@ with `reproduce_failure`: above `class Machine` below it plays that history agai
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, Phase, reproduce_failure, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from login_pipeline.resources.masking import MaskingResource
-from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.sqs import LoginQueueResource, Moved
-from login_pipeline.resources.sqs_batches import Entry
-from login_pipeline.resources.sqs_messages import Message
-from login_pipeline.resources.sqs_receive import Batch
-from login_pipeline.sql import statements
 from login_pipeline_tests.conftest import MASKING_KEY, Database
-from login_pipeline_tests.delivery_machine import VISIBILITY_TIMEOUT, DeliveryMachine, Table
+from login_pipeline_tests.delivery_machine import VISIBILITY_TIMEOUT, DeliveryMachine
+from login_pipeline_tests.delivery_mutants import MUTANTS
+from login_pipeline_tests.delivery_table import Table
 from login_pipeline_tests.simulated_sqs import DEAD_LETTER_QUEUE, QUEUE, SimulatedSqs
 
 SETTINGS = settings(
@@ -36,6 +30,13 @@ SETTINGS = settings(
     suppress_health_check=[HealthCheck.too_slow],
 )
 MUTANT_SETTINGS = settings(SETTINGS, max_examples=200, phases=[Phase.generate], database=None)
+SMALL_NUMBERS = {
+    "login_pipeline.loading.FIRST_ROWS": 2,
+    "login_pipeline.quarantine.MANY": 1,
+    "login_pipeline.redrive.AT_ONCE": 3,
+    "login_pipeline.resources.postgres_forget.KEYS_AT_ONCE": 1,
+}
+"""So that a few messages are several loads, many refused rows, several receipts of a redrive, and several deletes."""
 
 
 @pytest.fixture
@@ -47,8 +48,9 @@ def machine(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[typ
     monkeypatch.setenv("LOGIN_MASKING_KEY", MASKING_KEY)
     monkeypatch.setenv("LOGIN_VISIBILITY_TIMEOUT", str(VISIBILITY_TIMEOUT))
     monkeypatch.setenv("LOGIN_RECEIVE_DEADLINE", "40")
-    monkeypatch.setenv("LOGIN_BATCH_SIZE", "4")
-    LoginDatabaseResource().prepare()
+    monkeypatch.setenv("LOGIN_BATCH_SIZE", "6")
+    for name, number in SMALL_NUMBERS.items():
+        monkeypatch.setattr(name, number)
     table = Table(database.url)
     masks = MaskingResource().masks()
 
@@ -57,6 +59,7 @@ def machine(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[typ
             super().__init__(SimulatedSqs(), table, masks)
             clock = SimpleNamespace(monotonic=lambda: self.sqs.now)
             monkeypatch.setattr("login_pipeline.resources.sqs.time", clock)
+            monkeypatch.setattr("login_pipeline.login_batch.parse_login", self.parse)
 
     yield Machine
     table.close()
@@ -65,62 +68,6 @@ def machine(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[typ
 @pytest.mark.timeout(0)  # as long as LOGIN_TEST_EXAMPLES and the shrinking of a failure take
 def test_every_message_ends_in_exactly_one_place(machine: type[DeliveryMachine]) -> None:
     run_state_machine_as_test(machine, settings=SETTINGS)
-
-
-class Mutant(NamedTuple):
-    """A product that breaks one promise: what replaces what, and what the model says of it."""
-
-    target: str
-    replacement: object
-    finding: str
-
-
-def _delete_what_was_received(self: LoginQueueResource) -> Batch:
-    batch = RECEIVE(self)
-    self.delete(message.receipt_handle for message in batch.messages)
-    return batch
-
-
-def _delete_before_sending(self: LoginQueueResource, letters: Sequence[Entry], handles: Sequence[str]) -> Moved:
-    self.delete(handles)
-    return QUARANTINE(self, letters, handles)
-
-
-def _delete_what_was_not_sent(self: LoginQueueResource, letters: Sequence[Entry], handles: Sequence[str]) -> Moved:
-    moved = QUARANTINE(self, letters, handles)
-    self.delete(handles)
-    return moved
-
-
-def _statements_without_inbox(file: str) -> dict[str, str]:
-    without = (
-        "INSERT INTO user_logins"
-        " SELECT user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date"
-        " FROM incoming_logins"
-    )
-    return {**statements(file), "load": without} if file == "load" else statements(file)
-
-
-def _today(_sent_timestamp: int) -> date:
-    return datetime.now(UTC).date()
-
-
-def _forget_the_first_sending(cls: type[Message], message: dict[str, Any]) -> Message:
-    return FROM_SQS({**message, "MessageAttributes": {}})
-
-
-RECEIVE, QUARANTINE, FROM_SQS = LoginQueueResource.receive, LoginQueueResource.quarantine, Message.from_sqs
-QUEUE_RESOURCE = "login_pipeline.resources.sqs.LoginQueueResource"
-MUTANTS = {
-    "deletes before the commit": Mutant(f"{QUEUE_RESOURCE}.receive", _delete_what_was_received, "lost"),
-    "deletes before the dead letter is sent": Mutant(f"{QUEUE_RESOURCE}.quarantine", _delete_before_sending, "lost"),
-    "deletes what is not sent": Mutant(f"{QUEUE_RESOURCE}.quarantine", _delete_what_was_not_sent, "lost"),
-    "has no inbox": Mutant("login_pipeline.resources.postgres.statements", _statements_without_inbox, "other rows"),
-    "knows a copy by its own id": Mutant(
-        "login_pipeline.resources.sqs.Message.from_sqs", classmethod(_forget_the_first_sending), "never sent"
-    ),
-    "dates a row by its run": Mutant("login_pipeline.login_batch.create_date", _today, "other rows"),
-}
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)

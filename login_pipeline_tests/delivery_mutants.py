@@ -1,0 +1,108 @@
+"""Products that break one promise, each by what replaces what: the model must find every one out."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from login_pipeline.logs import Log
+from login_pipeline.quarantine import Quarantined, quarantine
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.resources.sqs_messages import Message, sent_again
+from login_pipeline.resources.sqs_receive import Batch
+from login_pipeline.sql import statements
+
+
+class Mutant(NamedTuple):
+    """What replaces what, and what the model says of it."""
+
+    target: str
+    replacement: object
+    finding: str
+
+
+_receive, _from_sqs = LoginQueueResource.receive, Message.from_sqs
+
+
+def _delete_what_was_received(self: LoginQueueResource) -> Batch:
+    batch = _receive(self)
+    self.delete(message.receipt_handle for message in batch.messages)
+    return batch
+
+
+def _delete_before_sending(
+    rejected: pd.DataFrame, queue: LoginQueueResource, database: LoginDatabaseResource, log: Log
+) -> Quarantined:
+    queue.delete(rejected["receipt_handle"])
+    return quarantine(rejected, queue, database, log)
+
+
+def _delete_what_was_not_sent(
+    rejected: pd.DataFrame, queue: LoginQueueResource, database: LoginDatabaseResource, log: Log
+) -> Quarantined:
+    moved = quarantine(rejected, queue, database, log)
+    queue.delete(rejected["receipt_handle"])
+    return moved
+
+
+def _record_nothing(_self: LoginDatabaseResource, *_columns: Sequence[str]) -> None:
+    """As if sending and deleting were all that there is to it."""
+
+
+def _without_inbox(file: str) -> dict[str, str]:
+    without = (
+        "INSERT INTO user_logins"
+        " SELECT user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date"
+        " FROM incoming_logins WHERE place >= %(first)s AND place < %(end)s"
+    )
+    return {**statements(file), "load": without}
+
+
+def _without_forgotten_dates(file: str) -> dict[str, str]:
+    return {**statements(file), "forgotten": "SELECT message_id FROM incoming_logins WHERE false"}
+
+
+def _today(_sent_timestamp: int) -> date:
+    return datetime.now(UTC).date()
+
+
+def _forget_the_first_sending(cls: type[Message], message: dict[str, Any]) -> Message:
+    return _from_sqs({**message, "MessageAttributes": {}})
+
+
+def _trust_the_table(*_arguments: object) -> None:
+    """Whatever it refuses."""
+
+
+def _send_as_new(_message_id: str, _sent_timestamp: int, body: str) -> dict[str, Any]:
+    return sent_again("", 0, body)
+
+
+QUARANTINE = "login_pipeline.assets.quarantine"
+LOAD_STATEMENTS = "login_pipeline.resources.postgres_load.statements"
+MUTANTS = {
+    "deletes before the commit": Mutant(
+        "login_pipeline.resources.sqs.LoginQueueResource.receive", _delete_what_was_received, "lost"
+    ),
+    "deletes before the dead letter is sent": Mutant(
+        "login_pipeline.assets.quarantine", _delete_before_sending, "lost"
+    ),
+    "deletes what is not sent": Mutant(QUARANTINE, _delete_what_was_not_sent, "lost"),
+    "does not record dead letters": Mutant(
+        "login_pipeline.resources.postgres.LoginDatabaseResource.record_dead_letters",
+        _record_nothing,
+        "a second dead letter",
+    ),
+    "has no inbox": Mutant(LOAD_STATEMENTS, _without_inbox, "other rows"),
+    "loads what is older than the inbox": Mutant(LOAD_STATEMENTS, _without_forgotten_dates, "other rows"),
+    "knows a copy by its own id": Mutant(
+        "login_pipeline.resources.sqs.Message.from_sqs", classmethod(_forget_the_first_sending), "never sent"
+    ),
+    "dates a row by its run": Mutant("login_pipeline.login_batch.create_date", _today, "other rows"),
+    "takes every row for wrong": Mutant(
+        "login_pipeline.loading.require_credible", _trust_the_table, "taken to be wrong"
+    ),
+    "redrives a message as a new one": Mutant("login_pipeline.redrive.sent_again", _send_as_new, "never sent|lost"),
+}
