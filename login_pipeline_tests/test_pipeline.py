@@ -94,18 +94,18 @@ def test_redelivered_messages_get_no_second_row(
     pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a crash between commit and delete: loaded, and delivered again."""
-    pipeline.queue.send(*(body() for _ in range(25)))
+    pipeline.queue.send(*(body() for _ in range(10)))
     with monkeypatch.context() as crash:
         crash.setattr("login_pipeline.resources.sqs.LoginQueueResource.delete", _crash)
         crash.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
         assert pipeline.run().failures
-    assert len(pipeline.database.logins()) == 25
-    assert pipeline.queue.count() == 25
+    assert len(pipeline.database.logins()) == 10
+    assert pipeline.queue.count() == 10
 
     again = pipeline.run()
-    assert again.metadata["user_logins_table"]["duplicates"] == 25
+    assert again.metadata["user_logins_table"]["duplicates"] == 10
     assert again.metadata["user_logins_table"]["loaded"] == 0
-    assert len(pipeline.database.logins()) == 25
+    assert len(pipeline.database.logins()) == 10
     assert pipeline.queue.count() == 0
     assert pipeline.run("user_logins_checks_job").passed
 
