@@ -323,6 +323,7 @@ def test_hand_back_that_is_refused_leaves_the_messages_to_their_timeout(account:
     account.assert_settled()
 
 
+@pytest.mark.timeout(60)  # what Dagster gives a tick
 def test_queue_that_is_silent_during_a_tick_is_a_skip_with_its_reason(
     account: Account, sqs_proxy: SqsProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
