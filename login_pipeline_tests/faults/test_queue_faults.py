@@ -1,11 +1,15 @@
 """Faults of SQS and of the way to it: duplicates, partial answers, refusals, and silence."""
 
+import json
 import time
+import uuid
 from contextlib import ExitStack
 
 import pytest
 
+from login_pipeline import sensors
 from login_pipeline.resources.sqs_batches import PAUSES
+from login_pipeline_tests.conftest import Queue
 from login_pipeline_tests.faults.account import Account, one_sentence
 from login_pipeline_tests.faults.moments import WAITING_LOADS, background_run, loading, received, wait_for
 from login_pipeline_tests.faults.sqs_faults import (
@@ -26,6 +30,9 @@ from login_pipeline_tests.faults.sqs_faults import (
     with_request,
 )
 from login_pipeline_tests.faults.sqs_proxy import Fault, SqsProxy
+from login_pipeline_tests.faults.tcp_proxy import Fault as DatabaseFault
+from login_pipeline_tests.faults.tcp_proxy import TcpProxy
+from login_pipeline_tests.test_sensors import skip_reason, tick
 
 PASSING = {
     "throttled": THROTTLED,
@@ -50,7 +57,7 @@ def test_message_that_comes_twice_in_one_answer_gets_one_row(account: Account, s
 
 def test_message_that_every_receive_delivers_again_gets_one_row(account: Account, sqs_proxy: SqsProxy) -> None:
     """No message is ever hidden: in one batch each comes as often as the batch has room."""
-    account.send(20, malformed=3)
+    account.send(12, malformed=1)
     with sqs_proxy.breaking("ReceiveMessage", with_request(VisibilityTimeout=0)):
         account.drain()
     account.assert_settled(letters_twice=True)
@@ -125,7 +132,7 @@ def test_entry_that_fails_by_sqs_s_fault_once_is_deleted_all_the_same(account: A
 def test_message_that_cannot_be_deleted_is_handed_back_and_gets_no_second_row(
     account: Account, sqs_proxy: SqsProxy
 ) -> None:
-    """In the first batch by SQS's fault, in the second by ours."""
+    """One by SQS's fault, however often it is tried, and one of each batch by ours."""
     account.send(20)
     with (
         sqs_proxy.breaking("DeleteMessageBatch", entry_fails("ReceiptHandleIsInvalid", senders_fault=True)),
@@ -135,9 +142,9 @@ def test_message_that_cannot_be_deleted_is_handed_back_and_gets_no_second_row(
     ):
         run = account.pipeline.run()
     assert run.failures == []
-    assert run.metadata["user_logins_table"]["deleted"] == 18
+    assert run.metadata["user_logins_table"]["deleted"] == 17
     account.assert_nothing_is_lost()
-    assert len(account.on_queue()) == 2
+    assert len(account.on_queue()) == 3
     account.drain()
     account.assert_settled()
 
@@ -273,7 +280,7 @@ def test_access_that_is_revoked_between_load_and_delete_gives_no_second_row(
     for fault in (THROTTLED, ACCESS_DENIED, cut_before):
         with sqs_proxy.breaking("DeleteMessageBatch", fault):
             assert one_sentence(account.pipeline.run()).startswith("SQS deleted none of 20 loaded messages")
-        account.assert_nothing_is_lost()
+    account.assert_nothing_is_lost()
     (run,) = account.drain()
     assert run.metadata["user_logins_table"]["duplicates"] == 20
     account.assert_settled()
@@ -313,4 +320,71 @@ def test_hand_back_that_is_refused_leaves_the_messages_to_their_timeout(account:
         one_sentence(account.pipeline.run())
     time.sleep(1)
     account.drain()
+    account.assert_settled()
+
+
+@pytest.mark.timeout(60)  # what Dagster gives a tick
+def test_queue_that_is_silent_during_a_tick_is_a_skip_with_its_reason(
+    account: Account, sqs_proxy: SqsProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends within a tick's 60 seconds however long a long poll may take: the depth is no long poll."""
+    account.pipeline.set(LOGIN_LONG_POLL=20, LOGIN_RECEIVE_DEADLINE=80)
+    assert sensors.ATTEMPTS * sensors.ANSWER_SECONDS < 45
+    monkeypatch.setattr(sensors, "ANSWER_SECONDS", 1)
+    silence = Hold()
+    with sqs_proxy.breaking("GetQueueAttributes", silence):
+        result = tick(account.pipeline)
+        silence.let_go()
+    assert skip_reason(result).startswith("SQS does not answer at")
+    assert sqs_proxy.calls["GetQueueAttributes"] == sensors.ATTEMPTS
+
+
+# A queue whose redrive policy moves messages away after three deliveries
+
+
+@pytest.fixture
+def redriven(account: Account) -> Queue:
+    """Where SQS itself moves what was delivered too often."""
+    client = account.pipeline.queue.client
+    redriven = Queue(client, client.create_queue(QueueName=f"redriven-{uuid.uuid4()}")["QueueUrl"])
+    arn = client.get_queue_attributes(QueueUrl=redriven.url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 3})
+    client.set_queue_attributes(QueueUrl=account.pipeline.queue.url, Attributes={"RedrivePolicy": policy})
+    return redriven
+
+
+def test_database_that_is_down_or_breaks_costs_no_delivery_of_the_few(
+    account: Account, redriven: Queue, tcp_proxy: TcpProxy
+) -> None:
+    account.send(10)
+    tcp_proxy.accepting = False
+    for _ in range(4):
+        assert "LOGIN_DATABASE_URL cannot be used" in one_sentence(account.pipeline.run())
+    tcp_proxy.heal()
+    tcp_proxy.at_commit(DatabaseFault.COMMIT_LOST, times=2)
+    run = account.pipeline.run()
+    assert run.failures == []
+    assert run.metadata["raw_sqs_messages"]["delivered_before"] == 0
+    assert redriven.count() == 0
+    account.assert_settled()
+
+
+def test_load_that_is_slow_has_its_rows_before_the_deliveries_are_used_up(
+    account: Account, redriven: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four seconds for a load that takes six."""
+    pipeline = account.pipeline
+    pipeline.run()
+    pipeline.set(LOGIN_VISIBILITY_TIMEOUT=30, LOGIN_RECEIVE_DEADLINE=15)
+    monkeypatch.setattr("login_pipeline.resources.sqs.STALE", 4 / 30)
+    pipeline.database.query(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_sleep(0.15); RETURN NEW; END $$; "
+        "CREATE TRIGGER slow BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION slow()"
+    )
+    account.send(40)
+    first = pipeline.run()
+    assert 0 < first.metadata["user_logins_table"]["loaded"] < 40
+    account.drain()
+    assert redriven.count() == 0
     account.assert_settled()
