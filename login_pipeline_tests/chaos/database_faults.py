@@ -39,7 +39,7 @@ TERMINATE = """
 
 
 def commit_breaks(fault: AtCommit) -> Cycle:
-    """The first or the second COMMIT of a load, or that of the dead letters' record, breaks once, twice or each time."""
+    """The first or the second COMMIT of a load, or that of the dead letters' record, breaks once or twice."""
 
     def attempt(world: World, source: random.Random) -> bool:
         with database_proxy(world) as proxy:

@@ -42,7 +42,8 @@ class Orders(NamedTuple):
 class Ended(NamedTuple):
     """How a process ended: by SIGKILL or by itself, and then with what its work returned.
 
-    Where SIGTERM ended it before its work began there is no result. `late` says that SIGKILL had to end it, because it did not end in time.
+    Where SIGTERM ended it before its work began there is no result. `late` says that SIGKILL had to end it, because it
+    did not end in time.
     """
 
     killed: bool

@@ -164,7 +164,7 @@ class World:
 
     def _rows(self) -> dict[str, int]:
         counts = self.database.query("SELECT user_id, count(*) FROM user_logins GROUP BY user_id")
-        return {user_id: count for user_id, count in counts}
+        return dict(counts)
 
     def _send_again(self, source: random.Random) -> None:
         """Sends one again under another MessageId, as SQS's own redrive does: the same login, not a new one."""
