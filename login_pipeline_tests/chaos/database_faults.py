@@ -44,7 +44,7 @@ def commit_breaks(fault: AtCommit) -> Cycle:
     def attempt(world: World, source: random.Random) -> bool:
         with database_proxy(world) as proxy:
             statement = source.choice((LOAD, LOAD, RECORD))
-            proxy.at_commit(AtCommit.NONE, times=source.choice((0, 1)), of=statement)
+            proxy.at_commit(AtCommit.NONE, times=source.choice((0, 1)) if statement is LOAD else 0, of=statement)
             proxy.at_commit(fault, times=source.choice((1, 1, 2)), of=statement)
             world.run()
         return proxy.broken > 0

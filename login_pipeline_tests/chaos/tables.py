@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+from login_pipeline_tests.chaos.between import sqs_proxy
 from login_pipeline_tests.chaos.run_process import RunProcess
-from login_pipeline_tests.chaos.seams import Moment, Step
-from login_pipeline_tests.chaos.world import World
+from login_pipeline_tests.chaos.world import RUN_SECONDS, World
 from login_pipeline_tests.conftest import Database
 from login_pipeline_tests.faults.moments import WAITING_LOADS, locked
+from login_pipeline_tests.faults.sqs_faults import Hold
 
 _REFUSE = """
     CREATE OR REPLACE FUNCTION refuse_{name}() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -29,12 +30,20 @@ def make_tables(world: World) -> None:
 
 @contextmanager
 def load_in_its_transaction(world: World) -> Iterator[tuple[RunProcess, bool]]:
-    """A run whose load waits for a lock until the block is left, and whether it got there."""
+    """A run whose load waits for a lock until the block is left, when it ends; and whether it got there."""
     make_tables(world)
-    process = world.start()
-    process.reaches(Moment("after", Step.RECEIVE), seconds=10)
-    with locked(world.database):
-        yield process, _waits(world.database, seconds=3)
+    received = Hold(after=True)
+    with sqs_proxy(world) as proxy:
+        proxy.on("ReceiveMessage", received)
+        process = world.start()
+        try:
+            received.wait()
+            with locked(world.database):
+                received.let_go()
+                yield process, _waits(world.database, seconds=5)
+            process.listen(seconds=RUN_SECONDS)
+        finally:
+            received.let_go()
 
 
 def refuse_rows(database: Database, *, name: str, prefix: str, condition: str) -> None:
