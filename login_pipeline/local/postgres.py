@@ -32,15 +32,17 @@ START_SECONDS = 60.0
 class LocalPostgres:
     """One running server. Its data stays in `folder` between starts.
 
-    `binaries` is the folder of another PostgreSQL's initdb and postgres.
+    `binaries` is the folder of another PostgreSQL's initdb and postgres, `port` the one of a server that ended.
     """
 
-    def __init__(self, folder: Path, *, binaries: Path | None = None, keep_open: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, *, binaries: Path | None = None, port: int | None = None, keep_open: tuple[int, ...] = ()
+    ) -> None:
         account = _account()
         folder = _reachable(folder, account)
         binaries = binaries or _embedded_binaries(folder, account)
         self._password = _password(folder / "password")
-        self._port = free_port()
+        self.port = port or free_port()
         self._log = folder / "server.log"
         data = folder / "data"
         if not data.exists():
@@ -48,7 +50,7 @@ class LocalPostgres:
         self._guard = guard.start(
             [
                 str(binaries / "postgres"),
-                *("-D", str(data), "-p", str(self._port)),
+                *("-D", str(data), "-p", str(self.port)),
                 *("-c", f"listen_addresses={HOST}", "-c", "unix_socket_directories="),
                 *("-c", "max_connections=300"),
             ],
@@ -64,7 +66,7 @@ class LocalPostgres:
 
     def url(self, database: str, scheme: str = "postgresql") -> str:
         """The libpq URL of a database on this server."""
-        return f"{scheme}://{USER}:{self._password}@{HOST}:{self._port}/{database}"
+        return f"{scheme}://{USER}:{self._password}@{HOST}:{self.port}/{database}"
 
     def create_database(self, name: str) -> str:
         """Creates the database where it does not exist; returns its URL."""

@@ -11,8 +11,9 @@ from threading import Event
 
 from rich.console import Console
 
-from login_pipeline.local.services import local_services, temporary_folder
+from login_pipeline.local.services import temporary_folder
 from login_pipeline_tests.chaos.campaign import Outcome, campaign
+from login_pipeline_tests.chaos.database_server import breakable_services
 from login_pipeline_tests.chaos.fault import Fault
 from login_pipeline_tests.chaos.faults import FAULTS
 from login_pipeline_tests.chaos.table import show, what_went_wrong
@@ -28,7 +29,12 @@ def main() -> int:
     """0 when every message of every campaign has its one place; 1 otherwise."""
     names = [fault.name for fault in FAULTS]
     parser = argparse.ArgumentParser(prog="python -m login_pipeline_tests.chaos", description=__doc__)
-    parser.add_argument("--cycles", type=int, default=CYCLES, help="of each fault; some go through four times as many")
+    parser.add_argument(
+        "--cycles",
+        type=int,
+        default=CYCLES,
+        help="of a fault of share 1; others 0.3 or 4 times so many",
+    )
     parser.add_argument("--seed", default="", help="repeats the messages and the moments of another time")
     parser.add_argument("--fault", action="append", choices=names, metavar="NAME", help=f"one of: {', '.join(names)}")
     parser.add_argument("--at-once", type=int, default=AT_ONCE, help="campaigns at once")
@@ -65,8 +71,9 @@ def _campaigns(
 
 
 def _campaign(fault: Fault, cycles: int, seed: str, interrupted: Event) -> Outcome:
-    with temporary_folder() as folder, local_services(folder / "services") as settings:
-        world = World(settings, folder / "runs", more_folders=(folder / "services" / "postgresql",))
+    with temporary_folder() as folder, breakable_services(folder) as (settings, server):
+        postgres = (folder / "services" / "postgresql", folder / "database" / "postgresql")
+        world = World(settings, folder / "runs", server=server, more_folders=postgres)
         return campaign([fault], world, cycles=cycles, seed=seed, interrupted=interrupted.is_set)
 
 

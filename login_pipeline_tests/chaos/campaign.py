@@ -50,7 +50,7 @@ def campaign(
     gone_through = 0
     for fault in faults:
         source = random.Random(f"{seed} {fault.name}")  # noqa: S311 - to be repeated, not to be secret
-        for _ in range(cycles * fault.share):
+        for _ in range(fault.cycles_of(cycles)):
             if interrupted():
                 raise InterruptedError
             world.top_up(source)

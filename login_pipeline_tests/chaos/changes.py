@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import pandas as pd
+from botocore.config import Config
 
 from login_pipeline.loading import LoadFigures, load_chunk
 from login_pipeline.logs import Log
@@ -34,10 +35,7 @@ def come_back_soon() -> None:
     A run that takes longer than that works on all the same: SQS may deliver twice at any time.
     """
 
-    def queue(name: str, client: "SQSClient", settings: Settings, *, threads: int) -> SqsQueue:
-        return SqsQueue(name, client, settings.model_copy(update={"visibility_timeout": SOON}), threads=threads)
-
-    patch("login_pipeline.resources.sqs.SqsQueue", queue).start()
+    _hide_for(SOON)
 
 
 def delete_before_commit() -> None:
@@ -76,3 +74,35 @@ def print_bodies() -> None:
         return batch
 
     patch.object(LoginQueueResource, "receive", receive_and_print).start()
+
+
+def retry_at_once() -> None:
+    """The SDK's retries are real; only the seconds between them are not waited for."""
+    patch("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.01).start()
+
+
+def hang_up_soon() -> None:
+    """A call to SQS that is not answered is given up after a second."""
+    patch("login_pipeline.resources.sqs.Config", lambda **options: Config(**{**options, "read_timeout": 1})).start()
+
+
+def do_not_wait_for_locks() -> None:
+    """A table that is locked before a run is waited for for half a second."""
+    patch("login_pipeline.resources.postgres.LOCK_SECONDS", 0.5).start()
+
+
+def hide_for_a_moment() -> None:
+    """Messages that are received come back after two seconds."""
+    _hide_for(2)
+
+
+def _hide_for(seconds: int) -> None:
+    def queue(name: str, client: "SQSClient", settings: Settings, *, threads: int) -> SqsQueue:
+        return SqsQueue(name, client, settings.model_copy(update={"visibility_timeout": seconds}), threads=threads)
+
+    patch("login_pipeline.resources.sqs.SqsQueue", queue).start()
+
+
+def hand_back_soon() -> None:
+    """Messages that a run hands back come back after a second, not after ten."""
+    patch("login_pipeline.resources.sqs.HAND_BACK_DELAY", 1).start()

@@ -6,6 +6,11 @@ from typing import NamedTuple
 
 from login_pipeline_tests.chaos.world import World
 
+FEW = 0.3
+"""The share of a fault whose moments are few, or whose cycles take long."""
+TRIES = 50
+"""Attempts to hit a run that may end before."""
+
 Cycle = Callable[[World, random.Random], None]
 """One cycle: does its harm to runs in this world, and leaves the services working. All chance is the source's."""
 
@@ -15,4 +20,21 @@ class Fault(NamedTuple):
 
     name: str
     cycle: Cycle
-    share: int = 1
+    share: float = 1
+
+    def cycles_of(self, cycles: int) -> int:
+        """How many cycles it goes through, where one with share 1 goes through so many."""
+        return max(1, round(cycles * self.share))
+
+
+def until_hit(attempt: Callable[[World, random.Random], bool]) -> Cycle:
+    """A cycle of as many attempts as it takes until one says that the fault has hit a run."""
+
+    def cycle(world: World, source: random.Random) -> None:
+        for _ in range(TRIES):
+            world.top_up(source)
+            if attempt(world, source):
+                return
+        raise AssertionError(f"{TRIES} runs ended, and the fault hit none")
+
+    return cycle

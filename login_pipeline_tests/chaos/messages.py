@@ -33,8 +33,13 @@ def drafts(source: random.Random, count: int) -> Iterator[Draft]:
         yield twin
 
 
-def _draft(source: random.Random) -> Draft:
-    user_id = str(uuid.UUID(int=source.getrandbits(128), version=4))
+def logins(source: random.Random, count: int, *, prefix: str = "") -> list[Draft]:
+    """`count` valid messages whose user_id begins with `prefix`."""
+    return [_draft(source, prefix) for _ in range(count)]
+
+
+def _draft(source: random.Random, prefix: str = "") -> Draft:
+    user_id = prefix + str(uuid.UUID(int=source.getrandbits(128), version=4))
     ip = source.choice((f"203.0.113.{source.randrange(256)}", f"2001:db8:c1ea::{source.getrandbits(16):x}:1"))
     login = {
         "user_id": user_id,

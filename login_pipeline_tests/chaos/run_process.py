@@ -42,7 +42,8 @@ class Orders(NamedTuple):
 class Ended(NamedTuple):
     """How a process ended: by SIGKILL or by itself, and then with what its work returned.
 
-    `late` says that SIGKILL had to end it, because it did not end in time.
+    Where SIGTERM ended it before its work began there is no result. `late` says that SIGKILL had to end it, because it
+    did not end in time.
     """
 
     killed: bool
@@ -73,6 +74,10 @@ class RunProcess:
         """Sends SIGKILL, also to one that has ended."""
         self._process.kill()
 
+    def interrupt(self) -> None:
+        """Sends SIGTERM, also to one that has ended."""
+        self._process.terminate()
+
     def end(self, *, seconds: float) -> Ended:
         """Waits for the end; after `seconds` it is brought about by SIGKILL.
 
@@ -87,7 +92,7 @@ class RunProcess:
         self.listen(seconds=0)  # what it said just before
         self._ears.close()
         killed = self._process.exitcode == -signal.SIGKILL
-        if not killed and self._result is None:
+        if self._result is None and not killed and self._process.exitcode != -signal.SIGTERM:
             raise RuntimeError(f"A run's process ended with exit code {self._process.exitcode} and no result")
         return Ended(killed, self._result, late)
 

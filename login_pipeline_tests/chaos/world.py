@@ -4,17 +4,19 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
-import psycopg2
 
 from login_pipeline_tests.chaos.account import Account, Found, Sent, account
+from login_pipeline_tests.chaos.database_server import DatabaseServer
 from login_pipeline_tests.chaos.leaks import leaks_in_database, leaks_in_files
 from login_pipeline_tests.chaos.messages import Draft, drafts
-from login_pipeline_tests.chaos.run_process import Change, Ended, Orders, RunProcess, drain_queue, run_login_job
+from login_pipeline_tests.chaos.run_process import Change, Ended, Orders, RunProcess, Work, drain_queue, run_login_job
 from login_pipeline_tests.chaos.seams import Moment
+from login_pipeline_tests.conftest import Database
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -38,23 +40,32 @@ PEEK_SECONDS = 600
 class World:
     """The world of one campaign. `environment` is what its runs are given, and may be changed between runs."""
 
-    def __init__(self, environment: Mapping[str, str], folder: Path, *, more_folders: tuple[Path, ...] = ()) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        folder: Path,
+        *,
+        server: DatabaseServer | None = None,
+        more_folders: tuple[Path, ...] = (),
+    ) -> None:
         """Uses the queues and the database that `environment` names.
 
         Args:
             environment: The settings, as environment variables.
             folder: Where the runs' output and temporary files go; searched for personal data.
+            server: The database's, where faults may break it.
             more_folders: Others to search, such as the database server's.
         """
         self.environment = {**environment, **SETTINGS, "TMPDIR": str(folder / "tmp")}
         self._dagster_home = self.environment.pop("DAGSTER_HOME", "")  # recording takes a run twice its time
         self.changes: tuple[Change, ...] = ()
+        self.server = server
+        self.database = Database(environment["LOGIN_DATABASE_URL"])
         self.kills = 0
         self.failures: list[str] = []
         self._queue_url = environment["LOGIN_QUEUE_URL"]
         self._dead_letter_queue_url = environment["LOGIN_DEAD_LETTER_QUEUE_URL"]
-        self._database_url = environment["LOGIN_DATABASE_URL"]
-        self._databases = [self._database_url]
+        self._databases = [self.database.url]
         if storage := environment.get("LOGIN_DAGSTER_DATABASE_URL"):
             self._databases.append(storage.replace("+psycopg2", ""))
         self._client = _client(environment)
@@ -86,13 +97,23 @@ class World:
         """Runs login_job in a process of its own until it has ended."""
         return self.ended(self.start(die_at=die_at))
 
-    def start(self, *, die_at: Moment | None = None, recorded: bool = False) -> RunProcess:
-        """Starts login_job in a process of its own, for `ended` to wait for.
+    @contextmanager
+    def giving(self, *changes: Change, **environment: str) -> Iterator[None]:
+        """What is started in the block is given these changes and settings, too."""
+        before = self.changes, self.environment
+        self.changes, self.environment = (*self.changes, *changes), {**self.environment, **environment}
+        try:
+            yield
+        finally:
+            self.changes, self.environment = before
+
+    def start(self, work: Work = run_login_job, *, die_at: Moment | None = None, recorded: bool = False) -> RunProcess:
+        """Starts login_job, or other work, in a process of its own, for `ended` to wait for.
 
         A recorded run uses the Dagster instance in DAGSTER_HOME, where the world was given one.
         """
         home = {"DAGSTER_HOME": self._dagster_home} if recorded else {}
-        return RunProcess(run_login_job, Orders({**self.environment, **home}, self._output, die_at, self.changes))
+        return RunProcess(work, Orders({**self.environment, **home}, self._output, die_at, self.changes))
 
     def ended(self, process: RunProcess) -> Ended:
         """Waits for the end of a run, and notes how it ended.
@@ -104,8 +125,7 @@ class World:
         if ended.late:
             raise TimeoutError(f"a run did not end within {RUN_SECONDS:.0f} s")
         self.kills += ended.killed
-        if not ended.killed:
-            self.failures += ended.result.failures
+        self.failures += getattr(ended.result, "failures", [])
         return ended
 
     def drain(self, *, seconds: float) -> bool:
@@ -119,10 +139,11 @@ class World:
             self.failures += [] if ended.killed else ended.result.failures
         return False
 
-    def depth(self) -> tuple[int, int]:
-        """Messages on the queue that can be received, and that are in flight."""
+    def depth(self, *, dead_letters: bool = False) -> tuple[int, int]:
+        """Messages on the queue, or the dead-letter queue, that can be received, and that are in flight."""
+        url = self._dead_letter_queue_url if dead_letters else self._queue_url
         names: tuple[Any, ...] = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
-        answer = self._client.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=names)["Attributes"]
+        answer = self._client.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
         return int(answer[names[0]]), int(answer[names[1]])
 
     def account(self) -> Account:
@@ -142,13 +163,8 @@ class World:
         return found
 
     def _rows(self) -> dict[str, int]:
-        connection = psycopg2.connect(self._database_url)
-        try:
-            with connection, connection.cursor() as cursor:
-                cursor.execute("SELECT user_id, count(*) FROM user_logins GROUP BY user_id")
-                return dict(cursor.fetchall())
-        finally:
-            connection.close()
+        counts = self.database.query("SELECT user_id, count(*) FROM user_logins GROUP BY user_id")
+        return dict(counts)
 
     def _send_again(self, source: random.Random) -> None:
         """Sends one again under another MessageId, as SQS's own redrive does: the same login, not a new one."""

@@ -20,7 +20,7 @@ TABLES = ("user_logins", "user_logins_inbox")
 
 _WITH_A_DISK = """#!/bin/sh
 exec unshare --user --map-root-user --mount sh -c '
-  mount -t tmpfs -o size=1m,mode=0777 tmpfs "$0" && exec unshare --user --map-user=1000 --map-group=1000 -- "$@"
+  mount -t tmpfs -o size=8m,mode=0777 tmpfs "$0" && exec unshare --user --map-user=1000 --map-group=1000 -- "$@"
 ' {disk} {postgres} "$@"
 """
 """Mounts as the root of a namespace, then is an ordinary user again, as PostgreSQL demands."""
@@ -47,11 +47,10 @@ class DatabaseOnADisk:
             for table in TABLES:
                 self.database.query(_REFUSE.format(table=table))
             return
-        self._create_tablespace()
-        for table in TABLES:
-            self.database.query(f"ALTER TABLE {table} SET TABLESPACE tiny")
+        self._outside_a_transaction(f"CREATE TABLESPACE tiny LOCATION '{self._disk}'")
+        self._move_tables("tiny")
         self.database.query("CREATE TABLE ballast (page text STORAGE PLAIN) TABLESPACE tiny")
-        for pages in (16, 1):
+        for pages in (256, 16, 1):
             with suppress(DiskFull):
                 while True:
                     self.database.query(
@@ -59,28 +58,42 @@ class DatabaseOnADisk:
                     )
 
     def free(self) -> None:
-        """There is room again."""
-        self.database.query("DROP FUNCTION refuse() CASCADE" if self._disk is None else "DROP TABLE ballast")
+        """There is room again, and the tables are where they were."""
+        if self._disk is None:
+            self.database.query("DROP FUNCTION refuse() CASCADE")
+            return
+        self.database.query("DROP TABLE ballast")
+        self._move_tables("pg_default")
+        self._outside_a_transaction("DROP TABLESPACE tiny")
 
-    def _create_tablespace(self) -> None:
+    def _move_tables(self, tablespace: str) -> None:
+        for table in TABLES:
+            self.database.query(f"ALTER TABLE {table} SET TABLESPACE {tablespace}")
+
+    def _outside_a_transaction(self, statement: str) -> None:
         with closing(psycopg2.connect(self.database.url)) as connection:
-            connection.autocommit = True  # a tablespace is not made in a transaction
-            connection.cursor().execute("CREATE TABLESPACE tiny LOCATION %s", [str(self._disk)])
+            connection.autocommit = True
+            connection.cursor().execute(statement)
 
 
 @contextmanager
 def database_on_a_disk() -> Iterator[DatabaseOnADisk]:
     """A server of its own with an empty database."""
     with temporary_folder() as folder:
-        disk = folder / "disk"
-        disk.mkdir(mode=0o777)
-        disk.chmod(0o777)
-        binaries = _binaries_with_a_disk(folder, disk) if _may_mount(disk) else None
+        disk, binaries = server_with_a_disk(folder)
         postgres = LocalPostgres(folder / "postgresql", binaries=binaries)
         try:
-            yield DatabaseOnADisk(Database(postgres.create_database("logins")), disk if binaries else None)
+            yield DatabaseOnADisk(Database(postgres.create_database("logins")), disk)
         finally:
             postgres.stop()
+
+
+def server_with_a_disk(folder: Path) -> tuple[Path | None, Path | None]:
+    """The disk, and the programs of a PostgreSQL that has it; None where this account may not mount one."""
+    disk = folder / "disk"
+    disk.mkdir(mode=0o777)
+    disk.chmod(0o777)
+    return (disk, _binaries_with_a_disk(folder, disk)) if _may_mount(disk) else (None, None)
 
 
 def _may_mount(disk: Path) -> bool:

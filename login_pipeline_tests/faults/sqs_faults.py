@@ -134,6 +134,26 @@ def twice(content: Content, forward: Forward) -> Answer:
     return with_answer(double)(content, forward)
 
 
+class Some:
+    """A fault that answers `times` calls after the `first` ones, and passes the others on."""
+
+    def __init__(self, fault: Fault, *, first: int, times: float) -> None:
+        self.hits = 0
+        """How many calls it answered."""
+        self._fault = fault
+        self._first = first
+        self._times = times
+        self._calls = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, content: Content, forward: Forward) -> Answer:
+        with self._lock:
+            hit = self._first <= self._calls < self._first + self._times
+            self._calls += 1
+            self.hits += hit
+        return self._fault(content, forward) if hit else forward(content)
+
+
 class Hold:
     """A fault that holds calls until they are let go, so that a test knows what a process is at.
 

@@ -148,6 +148,9 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 100
 
+    def handle_error(self, *_: object) -> None:
+        """Nothing: clients are killed."""
+
 
 def _handler(proxy: SqsProxy) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):

@@ -14,12 +14,14 @@ COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 """As libpq sends it: a simple query. Source: PostgreSQL documentation, "Message Formats", Query."""
 LOAD = b"COPY incoming_logins"
 """What only a connection that loads a batch sends."""
+RECORD = b"INSERT INTO user_logins_dead_letters"
+"""What only a connection that records dead letters sends."""
 
 _CHUNK = 65_536
 
 
 class Fault(Enum):
-    """What happens to a connection that loads a batch, when its client sends COMMIT."""
+    """What happens to a connection that loads a batch, or records dead letters, when its client sends COMMIT."""
 
     ANSWER_LOST = auto()
     """The server commits and answers; the answer never arrives."""
@@ -29,6 +31,8 @@ class Fault(Enum):
     """The COMMIT never arrives, and nothing more of either end does, not even that it closes the connection."""
     SILENCE_AFTER = auto()
     """The server commits; nothing more of either end arrives."""
+    NONE = auto()
+    """Nothing, so that a later COMMIT is hit."""
 
 
 class TcpProxy:
@@ -42,7 +46,7 @@ class TcpProxy:
         """Whether anything is passed on; without it connections are open and silent, as behind a dead router."""
         self.broken = 0
         """How many COMMITs a fault has hit."""
-        self._faults: list[Fault] = []
+        self._faults: dict[bytes, list[Fault]] = {}
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._listener = socket.create_server((HOST, 0), backlog=100)
@@ -63,10 +67,10 @@ class TcpProxy:
         query = "&".join(filter(None, [parts.query, "sslmode=disable&gssencmode=disable"]))
         return urlunsplit(parts._replace(netloc=f"{credentials}@{HOST}:{self.port}", query=query))
 
-    def at_commit(self, fault: Fault, *, times: int = 1) -> None:
-        """Breaks the next `times` loads at their COMMIT."""
+    def at_commit(self, fault: Fault, *, times: int = 1, of: bytes = LOAD) -> None:
+        """Breaks the next `times` loads, or transactions of another statement, at their COMMIT."""
         with self._lock:
-            self._faults += [fault] * times
+            self._faults.setdefault(of, []).extend([fault] * times)
 
     def heal(self) -> None:
         """Takes all faults back; connections that are broken stay so."""
@@ -113,7 +117,7 @@ class TcpProxy:
         return socket.create_connection((address.hostname or HOST, address.port or 5432))
 
     def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
-        loads = False
+        statement = b""
         while True:
             ready, _, _ = select.select([client, server], [], [])
             for source in ready:
@@ -122,19 +126,19 @@ class TcpProxy:
                 if not self.answering:
                     continue
                 if source is client:
-                    loads = loads or LOAD in data
-                    if loads and COMMIT in data and (fault := self._next_fault()):
+                    statement = next((each for each in (LOAD, RECORD) if each in data), statement)
+                    if COMMIT in data and (fault := self._next_fault(statement)):
                         return self._break(fault, client, server, data)
                     server.sendall(data)
                 else:
                     client.sendall(data)
 
-    def _next_fault(self) -> Fault | None:
+    def _next_fault(self, statement: bytes) -> Fault | None:
         with self._lock:
-            if not self._faults:
-                return None
-            self.broken += 1
-            return self._faults.pop(0)
+            faults = self._faults.get(statement)
+            fault = faults.pop(0) if faults else Fault.NONE
+            self.broken += fault is not Fault.NONE
+        return None if fault is Fault.NONE else fault
 
     def _break(self, fault: Fault, client: socket.socket, server: socket.socket, commit: bytes) -> None:
         if fault in (Fault.ANSWER_LOST, Fault.SILENCE_AFTER):

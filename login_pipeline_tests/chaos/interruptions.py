@@ -1,0 +1,104 @@
+"""The faults that are an operator's: a drain that is told to end, and a redrive that is killed."""
+
+import random
+import sys
+import time
+
+from login_pipeline import cli
+from login_pipeline.redrive import Redriven, redrive
+from login_pipeline_tests.chaos.between import sqs_proxy
+from login_pipeline_tests.chaos.changes import hide_for_a_moment
+from login_pipeline_tests.chaos.fault import FEW, Cycle, Fault, until_hit
+from login_pipeline_tests.chaos.messages import logins
+from login_pipeline_tests.chaos.seams import Moment, Step
+from login_pipeline_tests.chaos.tables import make_tables, refuse_rows, take_rows
+from login_pipeline_tests.chaos.world import World
+
+LONGEST_MOMENT = 1.5
+"""Seconds after the start within which a drain is interrupted."""
+BETWEEN_SIGNALS = 0.3
+"""Seconds at most."""
+GRACE = 25.0
+"""Seconds to end in: less than the 30 that Kubernetes gives a pod before it kills it."""
+REDRIVE_SECONDS = 0.3
+"""From the first letters in hand to the last delete."""
+VISIBLE_SECONDS = 10.0
+"""In which letters that a killed redrive held must be back."""
+AT_FIRST = "not-at-first-"
+"""What the user_ids begin with that a trigger refuses until it is mended."""
+REASON = "refused.check_violation"
+
+
+def drain_command() -> int:
+    """`login-pipeline drain` itself; its exit code."""
+    sys.argv = ["login-pipeline", "drain"]
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    raise AssertionError("the command always exits")
+
+
+def redrive_the_refused() -> Redriven:
+    """What `login-pipeline redrive --reason` does."""
+    return redrive(REASON, dry_run=False)
+
+
+def sigterm(times: int) -> Cycle:
+    """A drain gets SIGTERM at a random moment, and must say that it was interrupted."""
+
+    def attempt(world: World, source: random.Random) -> bool:
+        process = world.start(drain_command)
+        process.listen(seconds=source.uniform(0, LONGEST_MOMENT))
+        for _ in range(times):
+            process.interrupt()
+            process.listen(seconds=source.uniform(0, BETWEEN_SIGNALS))
+        ended = process.end(seconds=GRACE)
+        if ended.late or ended.result not in (cli.DONE, cli.INTERRUPTED, None):
+            raise AssertionError(f"a drain that was interrupted ended so: {ended}")
+        return bool(ended.result == cli.INTERRUPTED)
+
+    return until_hit(attempt)
+
+
+def redrive_killed(world: World, source: random.Random) -> None:
+    """Rows that a trigger refused are sent back once it is mended; killed on the way, and then done again."""
+    make_tables(world)
+    _kill_a_redrive(world, source)
+    _wait_for_letters(world)
+    with sqs_proxy(world):
+        done = world.ended(world.start(redrive_the_refused)).result
+    if not done.complete or done.not_sent:
+        raise AssertionError(f"a redrive left something: {done}")
+    world.run()
+
+
+@until_hit
+def _kill_a_redrive(world: World, source: random.Random) -> bool:
+    refuse_rows(world.database, name="at_first", prefix=AT_FIRST, condition="check_violation")
+    world.send(logins(source, source.randrange(5, 15), prefix=AT_FIRST))
+    with world.giving(LOGIN_BATCH_SIZE="100"):
+        world.run()
+    take_rows(world.database, name="at_first")
+    at_a_step = [Moment(when, Step.DELETE) for when in ("before", "after")]
+    with sqs_proxy(world), world.giving(hide_for_a_moment):
+        process = world.start(redrive_the_refused, die_at=source.choice([None, *at_a_step]))
+        process.reaches(Moment("after", Step.RECEIVE), seconds=10)
+        process.listen(seconds=source.uniform(0, REDRIVE_SECONDS))
+        process.kill()
+        return world.ended(process).killed
+
+
+def _wait_for_letters(world: World) -> None:
+    until = time.monotonic() + VISIBLE_SECONDS
+    while world.depth(dead_letters=True)[1]:
+        if time.monotonic() > until:
+            raise AssertionError("letters that a killed redrive held did not come back")
+        time.sleep(0.1)
+
+
+INTERRUPTIONS = (
+    Fault("SIGTERM", sigterm(1), FEW),
+    Fault("SIGTERM twice", sigterm(2), FEW),
+    Fault("redrive killed", redrive_killed, FEW),
+)

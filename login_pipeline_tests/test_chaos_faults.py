@@ -1,0 +1,42 @@
+"""Every fault of `make chaos` but the kills, once each: whatever breaks, each message has its one place."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from login_pipeline.local.services import temporary_folder
+from login_pipeline_tests.chaos import changes
+from login_pipeline_tests.chaos.campaign import campaign
+from login_pipeline_tests.chaos.database_server import breakable_services
+from login_pipeline_tests.chaos.duplicates import again_after_the_delete
+from login_pipeline_tests.chaos.faults import BREAKDOWNS
+from login_pipeline_tests.chaos.world import World
+from login_pipeline_tests.conftest import Pipeline
+
+SOON = (changes.come_back_soon, changes.hand_back_soon)
+
+
+@pytest.mark.timeout(600)  # less than a minute, on a machine with nothing else to do
+def test_no_breakdown_loses_a_message_or_gives_one_two_rows() -> None:
+    with temporary_folder() as folder, breakable_services(folder) as (settings, server):
+        world = World(settings, folder / "runs", server=server, more_folders=(folder / "database" / "postgresql",))
+        world.changes = SOON
+        outcome = campaign(BREAKDOWNS, world, cycles=1, seed="make test")
+    assert outcome.account.examples == {}
+    assert outcome.leaks == {}
+    assert outcome.passed
+    assert outcome.cycles == len(BREAKDOWNS)
+    assert outcome.account.loaded > 100
+    assert outcome.account.quarantined > 30
+    assert not [sentence for sentence in outcome.failures if sentence.startswith("Step ")]  # one that nobody foresaw
+
+
+def test_account_tells_when_a_message_that_comes_again_gets_a_second_row(pipeline: Pipeline, tmp_path: Path) -> None:
+    world = World(pipeline.environment, tmp_path)
+    world.changes = (*SOON, changes.load_without_inbox)
+    source = random.Random(1)  # noqa: S311
+    world.top_up(source)
+    again_after_the_delete(world, source)
+    assert world.drain(seconds=60)
+    assert world.account().twice > 0
