@@ -33,7 +33,7 @@ def main() -> int:
         "--cycles",
         type=int,
         default=CYCLES,
-        help="of a fault of share 1; others 0.3 or 4 times so many",
+        help="of a fault of share 1; others a quarter of it or 4 times so many",
     )
     parser.add_argument("--seed", default="", help="repeats the messages and the moments of another time")
     parser.add_argument("--fault", action="append", choices=names, metavar="NAME", help=f"one of: {', '.join(names)}")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from login_pipeline_tests.chaos.world import World
 
-FEW = 0.3
+FEW = 0.25
 """The share of a fault whose moments are few, or whose cycles take long."""
 TRIES = 50
 """Attempts to hit a run that may end before."""

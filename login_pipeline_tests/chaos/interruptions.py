@@ -9,6 +9,7 @@ from login_pipeline.redrive import Redriven, redrive
 from login_pipeline_tests.chaos.between import sqs_proxy
 from login_pipeline_tests.chaos.changes import hide_for_a_moment
 from login_pipeline_tests.chaos.fault import FEW, Cycle, Fault, until_hit
+from login_pipeline_tests.chaos.kills import LONGEST_LOAD
 from login_pipeline_tests.chaos.messages import logins
 from login_pipeline_tests.chaos.seams import Moment, Step
 from login_pipeline_tests.chaos.tables import make_tables, refuse_rows, take_rows
@@ -16,6 +17,8 @@ from login_pipeline_tests.chaos.world import World
 
 LONGEST_MOMENT = 1.5
 """Seconds after the start within which a drain is interrupted."""
+WITH_MESSAGES = 0.7
+"""The part of the drains that are interrupted when they have messages in hand, or had them just before."""
 BETWEEN_SIGNALS = 0.3
 """Seconds at most."""
 GRACE = 25.0
@@ -49,7 +52,11 @@ def sigterm(times: int) -> Cycle:
 
     def attempt(world: World, source: random.Random) -> bool:
         process = world.start(drain_command)
-        process.listen(seconds=source.uniform(0, LONGEST_MOMENT))
+        if source.random() < WITH_MESSAGES:
+            process.reaches(Moment("after", Step.RECEIVE), seconds=10)
+            process.listen(seconds=source.uniform(0, LONGEST_LOAD))
+        else:
+            process.listen(seconds=source.uniform(0, LONGEST_MOMENT))
         for _ in range(times):
             process.interrupt()
             process.listen(seconds=source.uniform(0, BETWEEN_SIGNALS))
