@@ -165,7 +165,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         self._check_rows()
         self._check_places()
         self._check_letters()
-        assert self.ledger.broken == []
+        assert self.ledger.broken == [], "; ".join(self.ledger.broken)
 
     def teardown(self) -> None:
         """With nothing left to go wrong every message comes to its one place, in a bounded number of runs."""

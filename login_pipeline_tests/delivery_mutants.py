@@ -98,11 +98,9 @@ MUTANTS = {
     "has no inbox": Mutant(LOAD_STATEMENTS, _without_inbox, "other rows"),
     "loads what is older than the inbox": Mutant(LOAD_STATEMENTS, _without_forgotten_dates, "other rows"),
     "knows a copy by its own id": Mutant(
-        "login_pipeline.resources.sqs.Message.from_sqs", classmethod(_forget_the_first_sending), "never sent"
+        "login_pipeline.resources.sqs_queue.Message.from_sqs", classmethod(_forget_the_first_sending), "never sent"
     ),
     "dates a row by its run": Mutant("login_pipeline.login_batch.create_date", _today, "other rows"),
-    "takes every row for wrong": Mutant(
-        "login_pipeline.loading.require_credible", _trust_the_table, "taken to be wrong"
-    ),
+    "trusts the table": Mutant("login_pipeline.loading.require_credible", _trust_the_table, "taken to be wrong"),
     "redrives a message as a new one": Mutant("login_pipeline.redrive.sent_again", _send_as_new, "never sent|lost"),
 }
