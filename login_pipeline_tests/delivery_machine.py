@@ -81,7 +81,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     def redrive_policy(self, max_receive_count: int | None) -> None:
         self.sqs.max_receive_count = max_receive_count
 
-    @rule(target=messages, kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=4))
+    @rule(target=messages, kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=4) | st.just(["refused"] * 4))
     def send(self, kinds: list[str]) -> "MultipleResults[str]":
         return multiple(*(self._send(kind) for kind in kinds))
 

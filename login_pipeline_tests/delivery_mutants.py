@@ -16,11 +16,12 @@ from login_pipeline.sql import statements
 
 
 class Mutant(NamedTuple):
-    """What replaces what, and what the model says of it."""
+    """What replaces what, what the model says of it, and the seed from which on it is looked for: a quick one."""
 
     target: str
     replacement: object
     finding: str
+    first_seed: int = 1
 
 
 _receive, _from_sqs = LoginQueueResource.receive, Message.from_sqs
@@ -80,27 +81,20 @@ def _send_as_new(_message_id: str, _sent_timestamp: int, body: str) -> dict[str,
     return sent_again("", 0, body)
 
 
+QUEUE_RESOURCE = "login_pipeline.resources.sqs.LoginQueueResource"
+RECORD = "login_pipeline.resources.postgres.LoginDatabaseResource.record_dead_letters"
+FROM_SQS = "login_pipeline.resources.sqs_queue.Message.from_sqs"
 QUARANTINE = "login_pipeline.assets.quarantine"
 LOAD_STATEMENTS = "login_pipeline.resources.postgres_load.statements"
 MUTANTS = {
-    "deletes before the commit": Mutant(
-        "login_pipeline.resources.sqs.LoginQueueResource.receive", _delete_what_was_received, "lost"
-    ),
-    "deletes before the dead letter is sent": Mutant(
-        "login_pipeline.assets.quarantine", _delete_before_sending, "lost"
-    ),
-    "deletes what is not sent": Mutant(QUARANTINE, _delete_what_was_not_sent, "lost"),
-    "does not record dead letters": Mutant(
-        "login_pipeline.resources.postgres.LoginDatabaseResource.record_dead_letters",
-        _record_nothing,
-        "a second dead letter",
-    ),
-    "has no inbox": Mutant(LOAD_STATEMENTS, _without_inbox, "other rows"),
-    "loads what is older than the inbox": Mutant(LOAD_STATEMENTS, _without_forgotten_dates, "other rows"),
-    "knows a copy by its own id": Mutant(
-        "login_pipeline.resources.sqs_queue.Message.from_sqs", classmethod(_forget_the_first_sending), "never sent"
-    ),
+    "deletes before the commit": Mutant(f"{QUEUE_RESOURCE}.receive", _delete_what_was_received, "lost", 4),
+    "deletes before the dead letter is sent": Mutant(QUARANTINE, _delete_before_sending, "lost", 4),
+    "deletes what is not sent": Mutant(QUARANTINE, _delete_what_was_not_sent, "lost", 64),
+    "does not record dead letters": Mutant(RECORD, _record_nothing, "a second dead letter", 14),
+    "has no inbox": Mutant(LOAD_STATEMENTS, _without_inbox, "other rows", 6),
+    "loads what is older than the inbox": Mutant(LOAD_STATEMENTS, _without_forgotten_dates, "other rows", 29),
+    "knows a copy by its own id": Mutant(FROM_SQS, classmethod(_forget_the_first_sending), "never sent|lost"),
     "dates a row by its run": Mutant("login_pipeline.login_batch.create_date", _today, "other rows"),
-    "trusts the table": Mutant("login_pipeline.loading.require_credible", _trust_the_table, "taken to be wrong"),
+    "trusts the table": Mutant("login_pipeline.loading.require_credible", _trust_the_table, "taken to be wrong", 4),
     "redrives a message as a new one": Mutant("login_pipeline.redrive.sent_again", _send_as_new, "never sent|lost"),
 }

@@ -21,7 +21,7 @@ from login_pipeline_tests.delivery_table import Table
 from login_pipeline_tests.simulated_sqs import DEAD_LETTER_QUEUE, QUEUE, SimulatedSqs
 
 SETTINGS = settings(
-    max_examples=int(os.environ.get("LOGIN_TEST_EXAMPLES", "60")),
+    max_examples=int(os.environ.get("LOGIN_TEST_EXAMPLES", "40")),
     stateful_step_count=40,
     deadline=None,
     derandomize=False,
@@ -29,7 +29,8 @@ SETTINGS = settings(
     report_multiple_bugs=False,
     suppress_health_check=[HealthCheck.too_slow],
 )
-MUTANT_SETTINGS = settings(SETTINGS, max_examples=200, phases=[Phase.generate], database=None)
+MUTANT_SETTINGS = settings(SETTINGS, max_examples=3, phases=[Phase.generate], database=None)
+MUTANT_SEEDS = 100
 SMALL_NUMBERS = {
     "login_pipeline.loading.FIRST_ROWS": 2,
     "login_pipeline.quarantine.MANY": 1,
@@ -70,6 +71,7 @@ def test_every_message_ends_in_exactly_one_place(machine: type[DeliveryMachine])
     run_state_machine_as_test(machine, settings=SETTINGS)
 
 
+@pytest.mark.timeout(0)  # where the seeds of delivery_mutants.py are no quick ones any more
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_product_that_breaks_a_promise_is_found_out(
     machine: type[DeliveryMachine], monkeypatch: pytest.MonkeyPatch, mutant: str
@@ -89,8 +91,13 @@ def test_failure_is_played_again_from_the_line_that_it_prints(
 
 
 def play_mutant(machine: type[DeliveryMachine], monkeypatch: pytest.MonkeyPatch, mutant: str) -> AssertionError:
-    target, replacement, finding = MUTANTS[mutant]
+    target, replacement, finding, first_seed = MUTANTS[mutant]
     monkeypatch.setattr(target, replacement)
-    with pytest.raises(AssertionError, match=finding) as failure:
-        run_state_machine_as_test(seed(1)(machine), settings=MUTANT_SETTINGS)
-    return failure.value
+    for number in range(first_seed, first_seed + MUTANT_SEEDS):
+        try:
+            run_state_machine_as_test(seed(number)(machine), settings=MUTANT_SETTINGS)
+        except AssertionError as failure:
+            if re.search(finding, str(failure)):
+                return failure
+            raise
+    raise AssertionError("not found out")

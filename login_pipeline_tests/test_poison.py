@@ -8,7 +8,6 @@ import json
 import re
 import time
 
-import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -53,14 +52,11 @@ def test_batch_of_nothing_but_poison_is_moved(pipeline: Pipeline) -> None:
     assert pipeline.database.logins() == []
 
 
-ONE_OF_EACH = {poison.reason: poison for poison in POISON}
-
-
-@pytest.mark.parametrize("reason", ["not_json", "not_an_object", "bad_character.locale"])
-def test_poison_alone_is_moved(pipeline: Pipeline, reason: str) -> None:
-    (message_id,) = pipeline.queue.send(ONE_OF_EACH[reason].body)
+def test_poison_alone_is_moved(pipeline: Pipeline) -> None:
+    """One reason will do: each has been in a batch of its kind above."""
+    (message_id,) = pipeline.queue.send(POISON[0].body)
     assert pipeline.run().failures == []
-    assert letters(pipeline) == {message_id: (ONE_OF_EACH[reason].body, reason)}
+    assert letters(pipeline) == {message_id: (POISON[0].body, POISON[0].reason)}
     assert pipeline.database.logins() == []
 
 
