@@ -139,6 +139,7 @@ def check(as_json: bool) -> None:
 @as_json
 def redrive(reason: str | None, dry_run: bool, as_json: bool) -> None:
     """Send quarantined messages back to the queue, after what was wrong is mended."""
+    from login_pipeline.redrive import problems
     from login_pipeline.redrive import redrive as send_back
     from login_pipeline.terminal import show_redrive
 
@@ -147,14 +148,10 @@ def redrive(reason: str | None, dry_run: bool, as_json: bool) -> None:
         click.echo(json.dumps(done.figures()))
     else:
         show_redrive(done)
-    if done.not_sent:
-        codes = ", ".join(done.not_sent)
-        click.echo(
-            f"SQS refused {done.not_sent.total()} messages ({codes}), which stay on the dead-letter queue; check the "
-            "permission sqs:SendMessage on LOGIN_QUEUE_URL and redrive again",
-            err=True,
-        )
-    sys.exit(FAILED if done.not_sent else DONE)
+    sentences = list(problems(done, reason))
+    for sentence in sentences:
+        logs.tell(sentence, "command_failed", exit_code=FAILED)
+    sys.exit(FAILED if sentences else DONE)
 
 
 @cli.command()
@@ -180,7 +177,7 @@ def backup(every_date: bool, accept_losses: bool, as_json: bool) -> None:
     else:
         show_figures(figures)
     for sentence in result.failures:
-        click.echo(sentence, err=True)
+        logs.tell(sentence, "command_failed", exit_code=FAILED)
     sys.exit(DONE if result.passed else FAILED)
 
 
@@ -209,7 +206,7 @@ def restore(dry_run: bool, replace: bool, forget_lost: bool, as_json: bool) -> N
         show_restore(restored)
         show_checks(checks)
     for sentence in [*restored.advice(), *failures]:
-        click.echo(sentence, err=True)
+        logs.tell(sentence, "command_failed", exit_code=FAILED)
     sys.exit(FAILED if checked and not (checked.passed and restored.complete) else DONE)
 
 

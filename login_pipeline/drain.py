@@ -98,8 +98,10 @@ def _run_until_empty(
             received_last = time.monotonic()
         try:
             progress(totals, queue.depth())
+            waiting_since = time.monotonic()
             if ran_dry and not totals.failures and _is_empty(queue, partial(progress, totals)):
                 break
+            received_last += time.monotonic() - waiting_since  # what others held could not be received meanwhile
             if time.monotonic() > received_last + COUNTS_LAG:
                 raise _nothing_comes(queue.depth())
         except LoginPipelineError as error:

@@ -10,7 +10,7 @@ import pandas as pd
 from login_pipeline.columns import NAMES
 from login_pipeline.login_batch import refused_messages
 from login_pipeline.logs import Log
-from login_pipeline.quarantine import quarantine, require_all_sent, require_credible
+from login_pipeline.quarantine import credible, quarantine, require_all_sent, require_taken
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
 
@@ -105,10 +105,10 @@ def _quarantine_refused(
     log: Log,
     figures: LoadFigures,
 ) -> None:
-    if not figures.loaded:
-        require_credible(refused, raw, queue.login_queue.max_receive_count)
-    moved = quarantine(refused_messages(raw, refused), queue, database, log)
+    wrong = refused if figures.loaded else credible(refused, raw, queue.login_queue.max_receive_count)
+    moved = quarantine(refused_messages(raw, wrong), queue, database, log)
     figures.quarantined += moved.messages
     figures.deleted += moved.deleted
     figures.reasons.update(moved.reasons)
     require_all_sent(moved)
+    require_taken(refused, wrong)

@@ -25,15 +25,16 @@ DELIVERIES = 5
 
 
 class Quarantined(NamedTuple):
-    """Messages that are on the dead-letter queue now, and how many of them are off the login queue.
+    """Messages that were put on the dead-letter queue, and how many are off the login queue: some were put before.
 
-    `not_sent` are those that stay on the login queue, by SQS's error code.
+    `not_sent` and `not_deleted` are those that stay on the login queue, by SQS's error code.
     """
 
     messages: int
     deleted: int
     reasons: dict[str, int]
     not_sent: dict[str, int]
+    not_deleted: dict[str, int]
 
     def metadata(self) -> dict[str, Any]:
         """The figures as Dagster shows them."""
@@ -65,43 +66,64 @@ def quarantine(
     for message_id, reason in zip(sent["message_id"], sent["reason"], strict=True):
         log.info("quarantined", message_id=message_id, reason=reason)
     return Quarantined(
-        messages=len(there),
+        messages=len(sent),
         deleted=len(there) - sum(not_deleted.values()),
-        reasons=dict(Counter(there["reason"])),
+        reasons=dict(Counter(sent["reason"])),
         not_sent=dict(Counter(not_sent.values())),
+        not_deleted=not_deleted,
     )
 
 
-def require_credible(refused: Mapping[str, str], raw: pd.DataFrame, max_receive_count: int | None) -> None:
-    """Returns when rows that the database refused may be taken to be wrong, although it took no other one.
+def credible(refused: Mapping[str, str], raw: pd.DataFrame, max_receive_count: int | None) -> dict[str, str]:
+    """Those of the rows that the database refused, taking no other one, which may be taken to be wrong themselves.
+
+    All of them, where they are few. Of many, those that were refused at delivery after delivery: a trigger or a
+    constraint that is wrong refuses many good ones, and is mended in time.
 
     Args:
         refused: The reasons, by message_id.
         raw: raw_sqs_messages.
         max_receive_count: After so many deliveries SQS would move them itself, without a reason.
+    """
+    if len(refused) <= MANY:
+        return dict(refused)
+    deliveries = dict(zip(raw["message_id"], raw["receive_count"], strict=True))
+    enough = min(DELIVERIES, max_receive_count or DELIVERIES)
+    return {
+        message_id: reason
+        for message_id, reason in refused.items()
+        if reason == FORGOTTEN or deliveries[message_id] >= enough
+    }
+
+
+def require_taken(refused: Mapping[str, str], moved: Mapping[str, str]) -> None:
+    """Returns when all that was refused was moved.
 
     Raises:
-        DatabaseError: they are many; a trigger or a constraint that is wrong does that.
+        DatabaseError: the table is taken to be wrong.
     """
-    by_a_rule = {message_id: reason for message_id, reason in refused.items() if reason != FORGOTTEN}
-    if len(by_a_rule) <= MANY:
-        return
-    deliveries = min(DELIVERIES, max_receive_count or DELIVERIES)
-    if raw.loc[raw["message_id"].isin(list(by_a_rule)), "receive_count"].min() < deliveries:
-        reasons = ", ".join(sorted(set(by_a_rule.values())))
+    if left := refused.keys() - moved.keys():
+        reasons = ", ".join(sorted({refused[message_id] for message_id in left}))
         raise DatabaseError(
-            f"PostgreSQL refused each of {len(by_a_rule)} rows ({reasons}); the table is taken to be wrong, "
-            "and the messages go back to the queue; mend its trigger or constraint, or they are moved to the "
-            f"dead-letter queue when they have been delivered {deliveries} times"
+            f"PostgreSQL refused each of {len(refused)} rows ({reasons}); the table is taken to be wrong, and "
+            f"{len(left)} messages go back to the queue; mend its trigger or constraint, or they are moved to the "
+            f"dead-letter queue when they have been delivered {DELIVERIES} times"
         )
 
 
 def require_all_sent(moved: Quarantined) -> None:
-    """Returns when no message had to stay on the login queue.
+    """Returns when every message was sent, and not all of them had to stay on the login queue all the same.
 
     Raises:
-        QueueError: some had to.
+        QueueError: SQS refused to take one, or to delete any.
     """
+    if moved.not_deleted and not moved.deleted:
+        raise QueueError(
+            f"SQS deleted none of {sum(moved.not_deleted.values())} messages that are on the dead-letter queue "
+            f"({', '.join(moved.not_deleted)}); where they are delivered again they are not sent there again; check "
+            "LOGIN_QUEUE_URL, the permission sqs:DeleteMessage and the network",
+            moved.metadata(),
+        )
     if moved.not_sent:
         raise QueueError(
             f"{sum(moved.not_sent.values())} messages could not be moved to the dead-letter queue "

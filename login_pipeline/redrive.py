@@ -6,7 +6,7 @@ a message is on one queue or on both, and is one login all the same; run it agai
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from login_pipeline.interrupts import deferred_interrupts
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_messages import Message, sent_again
-from login_pipeline.settings import IN_FLIGHT_BUDGET
+from login_pipeline.settings import IN_FLIGHT_BUDGET, read_settings
 
 MOVED_BY_SQS = "max_receive_count"
 """The reason of messages that the queue's own redrive policy moved: they have none."""
@@ -28,7 +28,8 @@ AT_ONCE = 1_000
 class Redriven:
     """What became of the messages on the dead-letter queue; `not_sent` by SQS's error code.
 
-    Not `complete`: so many were left, and are hidden meanwhile, that SQS would deliver no more.
+    Not `complete`: so many were left, and are hidden meanwhile, that SQS would deliver no more. `in_flight` were in
+    another consumer's hands, such as a redrive that was killed, when this one began.
     """
 
     examined: int = 0
@@ -36,13 +37,32 @@ class Redriven:
     loaded_before: int = 0
     left: int = 0
     complete: bool = False
+    in_flight: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     not_sent: Counter[str] = field(default_factory=Counter)
 
     def figures(self) -> dict[str, Any]:
         """The figures by name, for `redrive --json`."""
-        names = ("examined", "sent_back", "loaded_before", "left", "complete")
+        names = ("examined", "sent_back", "loaded_before", "left", "in_flight", "complete")
         return {**{name: getattr(self, name) for name in names}, "reasons": dict(self.reasons)}
+
+
+def problems(done: Redriven, reason: str | None) -> Iterator[str]:
+    """What is left to do after a redrive, a sentence each."""
+    if done.not_sent:
+        yield (
+            f"SQS refused {done.not_sent.total()} messages ({', '.join(done.not_sent)}), which stay on the dead-letter "
+            "queue; check the permission sqs:SendMessage on LOGIN_QUEUE_URL and redrive again"
+        )
+    if done.in_flight:
+        yield (
+            f"{done.in_flight} messages on the dead-letter queue were in flight, such as those of a redrive that was "
+            f"killed; they are visible again within {read_settings().visibility_timeout} s; redrive again then"
+        )
+    if not done.complete:
+        yield "There are more messages on the dead-letter queue than SQS keeps in flight; redrive again"
+    if reason is not None and done.examined and not done.reasons[reason]:
+        yield f"No message was examined that has the reason {reason}; there are {', '.join(sorted(done.reasons))}"
 
 
 def redrive(reason: str | None, *, dry_run: bool) -> Redriven:
@@ -65,6 +85,7 @@ def redrive(reason: str | None, *, dry_run: bool) -> Redriven:
     done = Redriven()
     seen: set[str] = set()
     queue = resource.dead_letter_queue
+    done.in_flight = queue.depth().in_flight
     try:
         while not done.complete and queue.in_hand < IN_FLIGHT_BUDGET:
             messages, done.complete = queue.receive(AT_ONCE)

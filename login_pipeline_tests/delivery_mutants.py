@@ -54,9 +54,10 @@ def _record_nothing(_self: LoginDatabaseResource, *_columns: Sequence[str]) -> N
 
 def _without_inbox(file: str) -> dict[str, str]:
     without = (
-        "INSERT INTO user_logins"
+        "WITH inserted AS (INSERT INTO user_logins"
         " SELECT user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date"
-        " FROM incoming_logins WHERE place >= %(first)s AND place < %(end)s"
+        " FROM incoming_logins WHERE place >= %(first)s AND place < %(end)s RETURNING 1)"
+        " SELECT count(*), count(*) FROM inserted"
     )
     return {**statements(file), "load": without}
 

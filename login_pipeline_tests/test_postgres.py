@@ -1,6 +1,7 @@
 """The database resource against a real PostgreSQL."""
 
 import signal
+import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -306,4 +307,48 @@ def test_table_that_cannot_be_written_is_found_before(
     other.cursor().execute(change.format(name=urlsplit(database.url).path[1:]))
     with pytest.raises(LoginPipelineError, match=sentence):
         resource.prepare()
+    other.close()
+
+
+@pytest.mark.parametrize("code", ["LG001", "22999", "P0999", "42501"])
+def test_row_that_a_trigger_refuses_with_a_code_of_its_own_costs_its_neighbours_nothing(
+    resource: LoginDatabaseResource, database: Database, code: str
+) -> None:
+    database.query(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.user_id = 'secret' THEN "
+        f"RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END IF; RETURN NEW; END $$; "
+        "CREATE TRIGGER refuse BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+    loaded = resource.load([row("a"), row("b", user_id="secret"), row("c")], seconds=10)
+    condition = "insufficient_privilege" if code == "42501" else code
+    assert loaded == Loaded(2, 0, {"b": f"refused.{condition}"})
+
+
+def test_row_that_a_trigger_leaves_out_without_a_word_is_refused_and_not_taken_for_a_duplicate(
+    resource: LoginDatabaseResource, database: Database
+) -> None:
+    database.query(
+        "CREATE FUNCTION leave_out() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.user_id = 'secret' THEN "
+        "RETURN NULL; END IF; RETURN NEW; END $$; "
+        "CREATE TRIGGER leave_out BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION leave_out()"
+    )
+    loaded = resource.load([row("a"), row("b", user_id="secret"), row("c")], seconds=10)
+    assert loaded == Loaded(2, 0, {"b": "refused.left_out"})
+    assert database.query("SELECT message_id FROM user_logins_inbox ORDER BY 1") == [("a",), ("c",)]
+
+
+def test_signal_cancels_any_statement(resource: LoginDatabaseResource, database: Database) -> None:
+    threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt), resource.transaction() as cursor:
+        cursor.execute("SELECT pg_sleep(100)")
+
+
+def test_table_that_is_locked_is_told_by_every_command(
+    resource: LoginDatabaseResource, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("login_pipeline.resources.postgres.LOCK_SECONDS", 0.1)
+    other = psycopg2.connect(database.url)
+    other.cursor().execute("LOCK TABLE user_logins")
+    with pytest.raises(DatabaseError, match="a table is locked by another session"):
+        resource.count_rows()
     other.close()

@@ -131,3 +131,29 @@ def test_job_prunes_and_says_how_much(pipeline: Pipeline, body: Body, resource: 
     result = defs.resolve_job_def("inbox_pruning_job").execute_in_process(instance=pipeline.instance)
     (output,) = [event for event in result.all_events if event.is_successful_output]
     assert output.step_output_data.metadata["keys"] == dg.IntMetadataValue(1)
+
+
+def test_restore_that_opens_a_date_in_the_middle_of_its_pruning_costs_no_key(
+    pipeline: Pipeline, body: Body, resource: LoginDatabaseResource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_forget, "KEYS_AT_ONCE", 2)
+    for number in range(5):
+        send_again(pipeline, body(), f"old {number}", sent=LONG_AGO)
+    pipeline.run()
+    age(pipeline, days=31)
+    transactions = iter(range(99))
+
+    def restored(self: LoginDatabaseResource) -> Any:
+        if next(transactions) == 3:  # the dates, the marker, two keys
+            pipeline.database.query("DELETE FROM user_logins_inbox WHERE message_id LIKE 'keys forgotten%'")
+            for number in range(5):
+                key = (f"old {number}", "2026-01-01")
+                pipeline.database.query("INSERT INTO user_logins_inbox VALUES (%s, %s) ON CONFLICT DO NOTHING", *key)
+        return real(self)
+
+    real = LoginDatabaseResource.transaction
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(LoginDatabaseResource, "transaction", restored)
+        forget_old_keys(resource, days=30)
+    assert len(keys(pipeline)) == 5
+    assert pipeline.run("user_logins_checks_job").passed

@@ -118,3 +118,24 @@ def test_redrive_policy_that_moves_good_messages_away_is_told(
     pipeline.run()
     logs = pipeline.instance.all_logs(pipeline.instance.get_runs()[0].run_id)
     assert any("moves a message away after 3 deliveries" in entry.user_message for entry in logs) is warned
+
+
+def test_rejects_of_which_none_can_be_deleted_fail_the_run(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
+    pipeline.queue.send("not a login")
+    with monkeypatch.context() as broken:
+        broken.setattr("login_pipeline.resources.sqs_queue.SqsQueue.delete", lambda *_: {"AccessDenied": 1})
+        runs = [pipeline.run(), pipeline.run()]
+    assert all("SQS deleted none of 1 messages that are on the dead-letter queue" in run.failures[0] for run in runs)
+    assert pipeline.dead_letter_queue.count() == 1
+
+
+def test_old_refused_rows_are_moved_although_new_ones_keep_coming(refusing: Pipeline, body: Body) -> None:
+    refusing.queue.send(*(body(user_id=f"refused {n}") for n in range(quarantine.MANY + 1)))
+    for _ in range(quarantine.DELIVERIES - 1):
+        refusing.run()
+    refusing.queue.send(body(user_id="refused, new"))
+    run = refusing.run()
+    assert "1 messages go back to the queue" in run.failures[0]
+    assert refusing.queue.count() == 1
+    assert refusing.dead_letter_queue.count() == quarantine.MANY + 1

@@ -156,6 +156,7 @@ def test_message_that_cannot_be_sent_back_stays_and_is_told(
         "sent_back": 1,
         "loaded_before": 0,
         "left": 1,
+        "in_flight": 0,
         "complete": True,
     }
     assert err.startswith("SQS refused 1 messages (")
@@ -181,4 +182,30 @@ def test_redrive_of_more_than_sqs_keeps_in_flight_says_that_it_is_not_complete(
     monkeypatch.setattr("login_pipeline.redrive.AT_ONCE", 2)
     done = redrive(None, dry_run=True)
     assert not done.complete
+    assert fixed.dead_letter_queue.depth() == (3, 0)
+
+
+def test_letters_that_a_killed_redrive_holds_are_told(
+    fixed: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue = fixed.dead_letter_queue
+    queue.client.receive_message(QueueUrl=queue.url, MaxNumberOfMessages=10, VisibilityTimeout=100)
+    monkeypatch.setattr("sys.argv", ["login-pipeline", "redrive"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    assert capsys.readouterr().err == (
+        "3 messages on the dead-letter queue were in flight, such as those of a redrive that was killed; they are visible "
+        "again within 900 s; redrive again then\n"
+    )
+
+
+def test_reason_that_no_message_has_is_told(
+    fixed: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["login-pipeline", "redrive", "--reason", "malformed.id"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    assert "has the reason malformed.id; there are not_json, refused.check_violation" in capsys.readouterr().err
     assert fixed.dead_letter_queue.depth() == (3, 0)

@@ -275,3 +275,12 @@ def test_receiving_ends_at_its_deadline() -> None:
     batch = receive_batch(lambda _: [message(1)], batch_size=10_000, threads=2, deadline=0)
     assert len(batch.messages) == 1
     assert not batch.ran_dry
+
+
+@pytest.mark.usefixtures("_no_pauses")
+def test_entry_that_fails_by_sqs_s_fault_when_its_call_is_made_alone_is_not_taken_for_done() -> None:
+    passing = {"Failed": [failed("1", senders_fault=False)]}
+    calls = ScriptedCalls(refuse("InvalidParameterValue"), {}, *[passing] * 9)
+    assert call_in_batches(calls, entries(2), threads=1) == {"1": "Code"}
+    calls = ScriptedCalls(refuse("InvalidParameterValue"), {}, passing, {})
+    assert call_in_batches(calls, entries(2), threads=1) == {}

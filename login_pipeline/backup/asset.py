@@ -1,6 +1,7 @@
 """The asset user_logins_backup, its job and its schedule."""
 
 import time
+from collections.abc import Iterator
 
 import dagster as dg
 from pydantic import Field
@@ -11,6 +12,8 @@ from login_pipeline.backup.store import backup_store
 from login_pipeline.columns import table_schema
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.settings import read_load_settings, read_settings
+
+BACKUP_JOB = "user_logins_backup_job"
 
 
 class BackupConfig(dg.Config):
@@ -28,16 +31,22 @@ class BackupConfig(dg.Config):
     owners=OWNERS,
     kinds={"parquet"},
     metadata={"dagster/column_schema": table_schema()},
+    output_required=False,
 )
-def user_logins_backup(config: BackupConfig, database: LoginDatabaseResource) -> dg.MaterializeResult[None]:
+def user_logins_backup(
+    context: dg.AssetExecutionContext, config: BackupConfig, database: LoginDatabaseResource
+) -> Iterator[dg.MaterializeResult[None]]:
     """The rows of user_logins and the keys of its inbox as Parquet files in LOGIN_BACKUP_URL, a pair for each date.
 
     All are of one moment, or of an earlier one where a date did not change. The manifest is put in place last, so a
     backup that is cut off leaves the last one as it was. `login-pipeline restore` reads it.
     """
+    if read_settings().backup_url is None and context.job_name != BACKUP_JOB:
+        context.log.warning("LOGIN_BACKUP_URL is not set, so nothing is backed up")
+        return
     started = time.monotonic()
     done = back_up(database, backup_store(), every_date=config.every_date, accept_losses=config.accept_losses)
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={
             "dagster/row_count": done.rows,
             **done.figures(),
@@ -47,7 +56,7 @@ def user_logins_backup(config: BackupConfig, database: LoginDatabaseResource) ->
 
 
 user_logins_backup_job = dg.define_asset_job(
-    "user_logins_backup_job",
+    BACKUP_JOB,
     selection=dg.AssetSelection.assets(user_logins_backup),
     description="Backs up user_logins and its inbox; only the dates that changed.",
 )

@@ -146,13 +146,16 @@ def _transaction(database: LoginDatabaseResource, dry_run: bool) -> Iterator[ext
 
 
 def _create_lost_tables(cursor: extensions.cursor) -> None:
-    """As `prepare` does, but within a transaction that is rolled back."""
-    cursor.execute(statements("inbox")["lock"])
+    """As `prepare` does, but within a transaction that is rolled back; it keeps no run waiting where none is lost."""
     cursor.execute(statements("user_logins")["columns"])
-    if not cursor.fetchall():
-        cursor.execute(statements("user_logins")["create"])
+    table_is_lost = not cursor.fetchall()
     cursor.execute(statements("inbox")["exists"])
-    if cursor.fetchone() != (True,):
+    inbox_is_lost = cursor.fetchone() != (True,)
+    if table_is_lost or inbox_is_lost:
+        cursor.execute(statements("inbox")["lock"])
+    if table_is_lost:
+        cursor.execute(statements("user_logins")["create"])
+    if inbox_is_lost:
         cursor.execute(statements("inbox")["create"])
         cursor.execute(statements("inbox")["count_rows_before_the_inbox"])
 
@@ -185,7 +188,8 @@ def _restore_date(
         if backup is not None:
             _copy(cursor, store, "copy_rows", backup.rows)
             _copy(cursor, store, "copy_keys", backup.keys)
-        cursor.execute(statements("restore")["lock"])
+        if not dry_run:  # what is only looked at keeps no load waiting
+            cursor.execute(statements("restore")["lock"])
         cursor.execute(statements("restore")["compare"], {"date": day})
         cursor.execute(statements("restore")["comparison"])
         found = Comparison(*(cursor.fetchone() or ()))

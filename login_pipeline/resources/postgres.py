@@ -12,7 +12,7 @@ from pydantic import Field
 
 from login_pipeline.columns import column_problems
 from login_pipeline.errors import ConfigurationError, LoginPipelineError
-from login_pipeline.resources.postgres_call import call
+from login_pipeline.resources.postgres_call import call, cancelled_by_signals
 from login_pipeline.resources.postgres_errors import not_connected, statement_refused
 from login_pipeline.resources.postgres_load import Loaded, Row, limit_time, load_rows
 from login_pipeline.settings import read_settings
@@ -110,11 +110,11 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
             ConfigurationError: there is none yet, or no database.
         """
         with self.transaction() as cursor:
-            there = _is_there(cursor, "inbox") and bool(_columns(cursor))
+            there = _is_there(cursor, "inbox") and _is_there(cursor, "dead_letters") and bool(_columns(cursor))
         _require(
             there,
-            "LOGIN_DATABASE_URL has no user_logins with its inbox yet; `login-pipeline drain` creates them, and "
-            "`login-pipeline restore` has them back from a backup",
+            "LOGIN_DATABASE_URL has no user_logins with its inbox and dead letters yet; `login-pipeline drain` "
+            "creates them, and `login-pipeline restore` has them back from a backup",
         )
 
     def count_rows(self) -> int:
@@ -135,7 +135,7 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
 
     @contextmanager
     def transaction(self) -> Iterator[extensions.cursor]:
-        """A cursor in a transaction of its own: committed at the end, rolled back on any error.
+        """A cursor in a transaction of its own: committed at the end, rolled back on any error, ended by a signal.
 
         Raises:
             ConfigurationError: the database cannot be reached or does not let us in.
@@ -143,7 +143,8 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
         """
         connection = self._connect()
         try:
-            with connection, connection.cursor() as cursor:
+            with cancelled_by_signals(self._connect, connection), connection, connection.cursor() as cursor:
+                cursor.execute(statements("load")["limit_locks"], {"milliseconds": int(LOCK_SECONDS * 2000)})
                 yield cursor
         except psycopg2.Error as error:
             raise statement_refused(error) from None
@@ -152,18 +153,15 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
 
     def _call(self, work: Callable[[extensions.cursor], Answer], seconds: float) -> Answer:
         """Does `work` in a transaction that a signal, or the time limit, cuts off; raises as `transaction` does."""
-        connection = self._connect()
         try:
-            return call(connection, work, seconds=seconds)
+            return call(self._connect, work, seconds=seconds)
         except psycopg2.Error as error:
             raise statement_refused(error) from None
-        finally:
-            connection.close()
 
     def _connect(self) -> extensions.connection:
         url = read_settings().require("database_url")
         try:
-            return psycopg2.connect(
+            connection = psycopg2.connect(
                 url,
                 connect_timeout=self.connect_timeout,
                 application_name="login-pipeline",
@@ -179,6 +177,8 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
             ) from None
         except psycopg2.OperationalError as error:
             raise not_connected(error) from None
+        connection.set_isolation_level(extensions.ISOLATION_LEVEL_READ_COMMITTED)  # whatever the database's default is
+        return connection
 
 
 def _prepare(cursor: extensions.cursor) -> None:

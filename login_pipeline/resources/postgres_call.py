@@ -5,18 +5,20 @@ is done in a thread, and the one that asked waits, and can be interrupted.
 """
 
 import os
+import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TypeVar
 
 import psycopg2
 from psycopg2 import extensions
 
-from login_pipeline.errors import DatabaseError
+from login_pipeline.errors import DatabaseError, LoginPipelineError
 from login_pipeline.interrupts import deferred_interrupts
+from login_pipeline.sql import statements
 
 ANSWER_SECONDS = 10.0
 """How much longer than its time limit a statement may take until the connection is taken to be dead."""
@@ -24,13 +26,14 @@ CANCEL_SECONDS = 5.0
 """How long a server may take to cancel a statement."""
 
 Answer = TypeVar("Answer")
+Connect = Callable[[], extensions.connection]
 
 
-def call(connection: extensions.connection, work: Callable[[extensions.cursor], Answer], *, seconds: float) -> Answer:
+def call(connect: Connect, work: Callable[[extensions.cursor], Answer], *, seconds: float) -> Answer:
     """Does `work` in a transaction of its own: committed at the end, rolled back on any error.
 
     Args:
-        connection: Used by nobody else meanwhile.
+        connect: Makes a connection.
         work: What to do with a cursor; it has PostgreSQL limit its statements' time itself.
         seconds: What `work` has; a server that is silent for longer is given up.
 
@@ -38,7 +41,8 @@ def call(connection: extensions.connection, work: Callable[[extensions.cursor], 
         DatabaseError: the server is silent; whether the transaction was committed is not known.
         psycopg2.Error: what `work` raised.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="postgres") as pool:
+    done: Future[Answer] | None = None
+    with closing(connect()) as connection, ThreadPoolExecutor(1, thread_name_prefix="postgres") as pool:
         try:
             with deferred_interrupts():  # until the pool knows the thread, nobody would wait for it
                 done = pool.submit(_in_transaction, connection, work)
@@ -50,10 +54,38 @@ def call(connection: extensions.connection, work: Callable[[extensions.cursor], 
                 "be committed or not, and the inbox knows which when the messages are delivered again"
             ) from None
         except BaseException:
-            if not done.done():  # a signal came; another one must not keep us from this
+            if done is not None and not done.done():  # a signal came; another one must not keep us from this
                 with deferred_interrupts():
-                    _cancel(connection, done)
+                    _cancel(connect, connection, done)
             raise
+
+
+@contextmanager
+def cancelled_by_signals(connect: Connect, connection: extensions.connection) -> Iterator[None]:
+    """Has the server cancel the connection's statement when a signal to end comes; only the main thread gets one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard, told = socket.socketpair()
+    told.setblocking(False)
+    before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+
+    def listen() -> None:
+        while signals := heard.recv(4096):
+            if before != -1:
+                os.write(before, signals)
+            if {signal.SIGINT, signal.SIGTERM} & set(signals):
+                _ask_to_cancel(connect, connection.info.backend_pid)
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        told.close()
+        listener.join(CANCEL_SECONDS)
+        heard.close()
 
 
 def _in_transaction(connection: extensions.connection, work: Callable[[extensions.cursor], Answer]) -> Answer:
@@ -61,12 +93,17 @@ def _in_transaction(connection: extensions.connection, work: Callable[[extension
         return work(cursor)
 
 
-def _cancel(connection: extensions.connection, done: "Future[Answer]") -> None:
+def _cancel(connect: Connect, connection: extensions.connection, done: "Future[Answer]") -> None:
     """Asks the server to stop, so that it holds no lock any more; cuts the connection if it does not."""
-    with suppress(psycopg2.Error):
-        threading.Thread(target=connection.cancel, daemon=True).start()  # the request may wait for ever, too
+    threading.Thread(target=_ask_to_cancel, args=[connect, connection.info.backend_pid], daemon=True).start()
     if not wait([done], timeout=CANCEL_SECONDS).done:
         _cut(connection)
+
+
+def _ask_to_cancel(connect: Connect, backend: int) -> None:
+    """By a statement: while libpq's own request waits for a server that is gone, psycopg2 stops every thread."""
+    with suppress(psycopg2.Error, LoginPipelineError), closing(connect()) as other, other.cursor() as cursor:
+        cursor.execute(statements("load")["cancel"], {"backend": backend})
 
 
 def _cut(connection: extensions.connection) -> None:

@@ -9,13 +9,19 @@ from psycopg2 import errorcodes
 
 from login_pipeline.errors import ConfigurationError, DatabaseError
 
-_OF_A_ROW = {
-    errorcodes.CLASS_DATA_EXCEPTION,
-    errorcodes.CLASS_INTEGRITY_CONSTRAINT_VIOLATION,
-    errorcodes.CLASS_WITH_CHECK_OPTION_VIOLATION,
-    errorcodes.CLASS_PL_PGSQL_ERROR,
-    errorcodes.CLASS_PROGRAM_LIMIT_EXCEEDED,  # an index of yours on a value that is too long for it
+_NOT_OF_A_ROW = {
+    errorcodes.CLASS_CONNECTION_EXCEPTION,
+    errorcodes.CLASS_INVALID_TRANSACTION_STATE,
+    errorcodes.CLASS_INVALID_AUTHORIZATION_SPECIFICATION,
+    errorcodes.CLASS_TRANSACTION_ROLLBACK,
+    errorcodes.CLASS_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION,
+    errorcodes.CLASS_INSUFFICIENT_RESOURCES,
+    errorcodes.CLASS_OBJECT_NOT_IN_PREREQUISITE_STATE,
+    errorcodes.CLASS_OPERATOR_INTERVENTION,
+    errorcodes.CLASS_SYSTEM_ERROR,
+    errorcodes.CLASS_INTERNAL_ERROR,
 }
+"""Classes of what is wrong with the server, the session or the table. Anything else a rule for rows can raise."""
 _PASSING = {
     errorcodes.ADMIN_SHUTDOWN,
     errorcodes.CRASH_SHUTDOWN,
@@ -34,9 +40,14 @@ _ADVICE = {
 
 
 def refused_row(error: psycopg2.Error) -> str | None:
-    """The name of the condition, such as check_violation, where it is about a row; None where it is not."""
+    """The name of the condition, such as check_violation, where it may be about a row; None where it is not.
+
+    A trigger can raise any, also a code of its own; a row-level security policy raises insufficient_privilege.
+    """
     code = error.pgcode
-    return errorcodes.lookup(code).lower() if code is not None and code[:2] in _OF_A_ROW else None
+    if code is None or (code[:2] in _NOT_OF_A_ROW and code != errorcodes.INSUFFICIENT_PRIVILEGE):
+        return None
+    return _condition(code)
 
 
 def statement_refused(error: psycopg2.Error) -> DatabaseError | ConfigurationError:
@@ -50,16 +61,24 @@ def statement_refused(error: psycopg2.Error) -> DatabaseError | ConfigurationErr
         )
     if code == errorcodes.INSUFFICIENT_PRIVILEGE:
         return ConfigurationError(
-            "The role in LOGIN_DATABASE_URL lacks a permission; it needs CREATE on the schema once, then SELECT and "
-            "INSERT on user_logins, user_logins_inbox and user_logins_dead_letters, and TEMPORARY on the database"
+            "The role in LOGIN_DATABASE_URL lacks a permission; README.md says under Settings what each command "
+            "and job needs on user_logins, user_logins_inbox and user_logins_dead_letters"
         )
-    name = errorcodes.lookup(code).lower()
+    name = _condition(code)
     constraint = f", constraint {error.diag.constraint_name}" if error.diag.constraint_name else ""
     advice = f": {_ADVICE[code]}" if code in _ADVICE else ""
     return DatabaseError(
         f"PostgreSQL refused a statement ({name}, SQLSTATE {code}{constraint}){advice}; its transaction is rolled back",
         passing=code in _PASSING or code[:2] == errorcodes.CLASS_CONNECTION_EXCEPTION,
     )
+
+
+def _condition(code: str) -> str:
+    """PostgreSQL's name for the code, or the code itself: a trigger can raise one of its own."""
+    try:
+        return errorcodes.lookup(code).lower()
+    except KeyError:
+        return code
 
 
 def not_connected(error: psycopg2.OperationalError) -> ConfigurationError:

@@ -85,7 +85,8 @@ def _failures(call: BatchCall, entries: Sequence[Entry]) -> tuple[dict[str, str]
         code = error_code(error)
         if code in ENTRY_FAULTS and len(entries) > 1:
             alone = [_failures(call, [entry]) for entry in entries]
-            return {ident: why for final, _ in alone for ident, why in final.items()}, {}
+            final = {ident: why for failed, _ in alone for ident, why in failed.items()}
+            return final, {ident: why for _, passing in alone for ident, why in passing.items()}
         return {entry["Id"]: code for entry in entries}, {}
     except BotoCoreError as error:
         return {entry["Id"]: type(error).__name__ for entry in entries}, {}

@@ -35,7 +35,7 @@ class Message(NamedTuple):
         sent = int(system["SentTimestamp"])
         original_id = str(own.get(ORIGINAL_MESSAGE_ID, {}).get("StringValue", ""))
         original_sent = _timestamp(own.get(ORIGINAL_SENT_TIMESTAMP, {}).get("StringValue", ""), not_after=sent)
-        came_back = 0 < len(original_id) <= MAX_ID_LENGTH and original_sent is not None
+        came_back = 0 < len(original_id) <= MAX_ID_LENGTH and "," not in original_id and original_sent is not None
         return cls(
             message_id=original_id if came_back else message["MessageId"],
             sqs_message_id=message["MessageId"],

@@ -22,12 +22,16 @@ VALUES ('keys forgotten, ' || to_char(%(create_date)s::date, 'YYYY-MM-DD'), %(cr
 ON CONFLICT (message_id) DO NOTHING;
 
 -- name: forget
--- Some keys of a closed date. Rows: how many.
+-- How many keys of a closed date went, some at a time; none where a restore has opened the date again.
 WITH some_keys AS (
     SELECT message_id
     FROM user_logins_inbox
     WHERE create_date = %(create_date)s
       AND message_id NOT LIKE 'keys forgotten, %%' AND message_id NOT LIKE 'rows before the inbox, %%'
+      AND EXISTS (
+          SELECT FROM user_logins_inbox AS marker
+          WHERE marker.message_id = 'keys forgotten, ' || to_char(%(create_date)s::date, 'YYYY-MM-DD')
+      )
     LIMIT %(keys)s
     FOR UPDATE
 ), gone AS (

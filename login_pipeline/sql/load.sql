@@ -7,6 +7,10 @@ SELECT
     set_config('statement_timeout', %(milliseconds)s::text, true),
     set_config('idle_in_transaction_session_timeout', %(idle_milliseconds)s::text, true);
 
+-- name: limit_locks
+-- A table that somebody else has locked is told, and not waited for.
+SET LOCAL lock_timeout = %(milliseconds)s;
+
 -- name: stage
 -- The rows' places let a part of them be inserted. Without user_logins' own NOT NULLs, so that COPY refuses no row.
 -- Constraints that would wait for the COMMIT are checked with each statement instead. Keys of this time are not
@@ -36,7 +40,8 @@ WHERE incoming_logins.create_date = closed.create_date
 RETURNING message_id;
 
 -- name: load
--- Only messages whose key the inbox did not have get a row. Sorted, so that two runs with the same messages wait for
+-- Only messages whose key the inbox did not have get a row. How many keys and how many rows there are now: fewer rows
+-- where a trigger of yours leaves one out without a word. Sorted, so that two runs with the same messages wait for
 -- each other instead of deadlocking.
 WITH fresh AS (
     INSERT INTO user_logins_inbox (message_id, create_date)
@@ -46,9 +51,18 @@ WITH fresh AS (
     ORDER BY message_id
     ON CONFLICT (message_id) DO NOTHING
     RETURNING message_id
+), inserted AS (
+    INSERT INTO user_logins (
+        user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date
+    )
+    SELECT user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date
+    FROM incoming_logins JOIN fresh USING (message_id)
+    RETURNING 1
 )
-INSERT INTO user_logins (
-    user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date
-)
-SELECT user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date
-FROM incoming_logins JOIN fresh USING (message_id);
+SELECT (SELECT count(*) FROM fresh), (SELECT count(*) FROM inserted);
+
+-- name: cancel
+-- What the process itself had begun, and no other program's, whatever a pooler makes of process ids.
+SELECT pg_cancel_backend(pid)
+FROM pg_stat_activity
+WHERE pid = %(backend)s AND application_name = 'login-pipeline' AND datname = current_database();

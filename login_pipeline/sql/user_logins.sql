@@ -16,9 +16,9 @@ CREATE TABLE user_logins (
 SHOW server_encoding;
 
 -- name: could_be_written
--- Takes the locks that a load will take, and gives them back at the end of the transaction.
+-- Takes the locks that a load will take, in its order, and gives them back at the end of the transaction.
 SELECT set_config('lock_timeout', %(milliseconds)s::text, true);
-LOCK TABLE user_logins, user_logins_inbox, user_logins_dead_letters IN ROW EXCLUSIVE MODE;
+LOCK TABLE user_logins_inbox, user_logins, user_logins_dead_letters IN ROW EXCLUSIVE MODE;
 
 -- name: takes_writes
 -- A standby does not, nor does a database whose sessions are read-only.

@@ -23,9 +23,13 @@ SOON = 6
 """Seconds."""
 
 _WITHOUT_INBOX = """
-INSERT INTO user_logins (user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date)
-SELECT user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date FROM incoming_logins
-WHERE place >= %(first)s AND place < %(end)s
+WITH inserted AS (
+    INSERT INTO user_logins (user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date)
+    SELECT user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date FROM incoming_logins
+    WHERE place >= %(first)s AND place < %(end)s
+    RETURNING 1
+)
+SELECT count(*), count(*) FROM inserted
 """
 
 
