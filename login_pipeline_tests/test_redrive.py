@@ -195,8 +195,8 @@ def test_letters_that_a_killed_redrive_holds_are_told(
         main()
     assert end.value.code == 1
     assert capsys.readouterr().err == (
-        "3 messages on the dead-letter queue were in flight, such as those of a redrive that was killed; they are visible "
-        "again within 900 s; redrive again then\n"
+        "3 messages on the dead-letter queue were in flight, such as those of a redrive that was killed; they are "
+        "visible again within 900 s; redrive again then\n"
     )
 
 
