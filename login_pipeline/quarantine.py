@@ -85,7 +85,7 @@ def credible(refused: Mapping[str, str], raw: pd.DataFrame, max_receive_count: i
         raw: raw_sqs_messages.
         max_receive_count: After so many deliveries SQS would move them itself, without a reason.
     """
-    if len(refused) <= MANY:
+    if sum(reason != FORGOTTEN for reason in refused.values()) <= MANY:
         return dict(refused)
     deliveries = dict(zip(raw["message_id"], raw["receive_count"], strict=True))
     enough = min(DELIVERIES, max_receive_count or DELIVERIES)

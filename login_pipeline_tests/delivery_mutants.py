@@ -1,6 +1,6 @@
 """Products that break one promise, each by what replaces what: the model must find every one out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
@@ -74,8 +74,8 @@ def _forget_the_first_sending(cls: type[Message], message: dict[str, Any]) -> Me
     return _from_sqs({**message, "MessageAttributes": {}})
 
 
-def _trust_the_table(*_arguments: object) -> None:
-    """Whatever it refuses."""
+def _trust_the_table(refused: Mapping[str, str], _raw: pd.DataFrame, _max_receive_count: int | None) -> dict[str, str]:
+    return dict(refused)
 
 
 def _send_as_new(_message_id: str, _sent_timestamp: int, body: str) -> dict[str, Any]:
@@ -96,6 +96,6 @@ MUTANTS = {
     "loads what is older than the inbox": Mutant(LOAD_STATEMENTS, _without_forgotten_dates, "other rows", 29),
     "knows a copy by its own id": Mutant(FROM_SQS, classmethod(_forget_the_first_sending), "never sent|lost"),
     "dates a row by its run": Mutant("login_pipeline.login_batch.create_date", _today, "other rows"),
-    "trusts the table": Mutant("login_pipeline.loading.require_credible", _trust_the_table, "taken to be wrong", 4),
+    "trusts the table": Mutant("login_pipeline.loading.credible", _trust_the_table, "taken to be wrong", 4),
     "redrives a message as a new one": Mutant("login_pipeline.redrive.sent_again", _send_as_new, "never sent|lost"),
 }

@@ -37,16 +37,14 @@ class RunWatch:
         self._by_handle: dict[str, _Delivery] = {}
         self._newest: dict[str, _Delivery] = {}
         self._dead: dict[str, int] = {}
-        self._distrusted: set[str] = set()
+        self._rows = 0
+        self._refused: set[str] = set()
 
     def loaded(self, messages: Sequence[str], loaded: Loaded) -> None:
         """A load was committed."""
         self._ledger.loaded(messages, loaded, now=self._sqs.now)
-        refused = [message for message, reason in loaded.refused.items() if reason != FORGOTTEN]
-        deliveries = min(quarantine.DELIVERIES, self._sqs.max_receive_count or quarantine.DELIVERIES)
-        if len(refused) > quarantine.MANY and not loaded.rows:
-            fewest = min(self._newest[message].receive_count for message in refused)
-            self._distrusted |= set(refused) if fewest < deliveries else set()
+        self._rows += loaded.rows
+        self._refused |= {message for message, reason in loaded.refused.items() if reason != FORGOTTEN}
 
     def before(self, operation: str, arguments: Arguments) -> None:
         if operation == "send_message_batch":
@@ -74,11 +72,17 @@ class RunWatch:
                     self._dead[dead.sending] = self._sqs.now
 
     def _check_dead_letter(self, message: str) -> None:
-        if message in self._distrusted:
+        if self._is_distrusted(message):
             self._ledger.broken.append("a dead letter for a row, while the table is taken to be wrong")
         delivery = self._newest.get(message)
         if delivery and delivery.settled and delivery.sending in self._ledger.settled:
             self._ledger.broken.append("a second dead letter for a sending that was on its way out")
+
+    def _is_distrusted(self, message: str) -> bool:
+        if self._rows or message not in self._refused or len(self._refused) <= quarantine.MANY:
+            return False
+        deliveries = min(quarantine.DELIVERIES, self._sqs.max_receive_count or quarantine.DELIVERIES)
+        return self._newest[message].receive_count < deliveries
 
 
 class RedriveWatch:

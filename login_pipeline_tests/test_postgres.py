@@ -1,5 +1,6 @@
 """The database resource against a real PostgreSQL."""
 
+import os
 import signal
 import threading
 import time
@@ -279,7 +280,7 @@ def test_signal_cancels_a_load_that_waits_for_a_lock(resource: LoginDatabaseReso
     def interrupt() -> None:
         while not waiting_for_a_lock(database):
             time.sleep(0.05)
-        signal.raise_signal(signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)  # to the process, as a person does, and not to this thread
 
     with ThreadPoolExecutor(1) as pool:
         pool.submit(interrupt)
@@ -338,7 +339,7 @@ def test_row_that_a_trigger_leaves_out_without_a_word_is_refused_and_not_taken_f
 
 
 def test_signal_cancels_any_statement(resource: LoginDatabaseResource, database: Database) -> None:
-    threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
+    threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
     with pytest.raises(KeyboardInterrupt), resource.transaction() as cursor:
         cursor.execute("SELECT pg_sleep(100)")
 
