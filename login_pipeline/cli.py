@@ -234,6 +234,12 @@ def main() -> None:
         _end(error.sentence, FAILED)
     except (click.Abort, KeyboardInterrupt):
         _end("Interrupted.", INTERRUPTED)
+    except Exception as error:  # what it says may quote a message
+        if logs.set_up():
+            raise  # sys.excepthook tells it as JSON
+        from login_pipeline.redaction import code_locations
+
+        _end(f"It failed unexpectedly: {type(error).__name__} at {code_locations(error)[-1]}", FAILED)
 
 
 def _end(sentence: str, exit_code: int, show: Callable[[], None] | None = None) -> NoReturn:

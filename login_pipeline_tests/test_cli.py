@@ -112,6 +112,20 @@ def test_messages_that_were_waited_for_are_received_and_not_taken_for_silence(
     assert json.loads(out)["loaded"] == 1
 
 
+def test_error_that_nobody_foresaw_is_its_class_and_place_and_not_what_it_says(
+    pipeline: Pipeline, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("sentinel")
+
+    monkeypatch.setattr("login_pipeline.redrive.redrive", fail)
+    code, _, err = command("redrive")
+    assert code == 1
+    assert err.startswith("It failed unexpectedly: ValueError at ")
+    assert err.endswith(" in fail\n")
+    assert "sentinel" not in err
+
+
 def test_drain_ends_with_exit_code_1_when_a_run_fails(pipeline: Pipeline, command: Command, body: Body) -> None:
     pipeline.run()
     pipeline.database.fill_disk()
@@ -180,7 +194,7 @@ def test_table_with_other_columns_is_exit_code_2(pipeline: Pipeline, command: Co
 
 def test_check_of_a_table_that_is_not_there_is_exit_code_2(pipeline: Pipeline, command: Command) -> None:
     code, _, err = command("check")
-    assert (code, err.split(";")[0]) == (2, "LOGIN_DATABASE_URL has no user_logins with its inbox yet")
+    assert (code, err.split(";")[0]) == (2, "LOGIN_DATABASE_URL has no user_logins with its inbox and dead letters yet")
 
 
 def test_doctor_finds_all_well(pipeline: Pipeline, command: Command) -> None:
