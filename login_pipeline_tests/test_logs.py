@@ -318,7 +318,10 @@ def telling(context: dg.AssetExecutionContext, resource: Telling) -> None:
 
 
 def test_run_s_own_lines_have_its_id_and_step_and_are_not_stored(json_lines: Lines, tmp_path: Path) -> None:
-    every_logger = {"python_logs": {"managed_python_loggers": ["root"], "python_log_level": "INFO"}}
+    every_logger = {
+        "python_logs": {"managed_python_loggers": ["root"], "python_log_level": "INFO"},
+        "telemetry": {"enabled": False},  # the first instance of a HOME tells of it on stderr
+    }
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     with dg.DagsterInstance.local_temp(str(tmp_path), overrides=every_logger) as instance:
         job = dg.Definitions([telling], resources={"resource": Telling()}).resolve_implicit_global_asset_job_def()
