@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg2
@@ -65,6 +66,7 @@ def test_daemon_and_its_runs_log_json_only_and_no_message(
             env={**os.environ, **image_environment(), **own},
             stdout=log,
             stderr=log,
+            start_new_session=True,  # its code servers go with it
         )
         try:
             assert _ends(pipeline, daemon, ["SUCCESS"]), (tmp_path / "log").read_text()
@@ -73,6 +75,10 @@ def test_daemon_and_its_runs_log_json_only_and_no_message(
             assert _ends(pipeline, daemon, ["SUCCESS", "FAILURE"]), (tmp_path / "log").read_text()
         finally:
             daemon.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                daemon.wait(timeout=30)
+            with suppress(ProcessLookupError):
+                os.killpg(daemon.pid, signal.SIGKILL)
             daemon.wait()
     text = (tmp_path / "log").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
