@@ -5,11 +5,13 @@ from typing import NamedTuple
 
 from login_pipeline.columns import column_problems
 from login_pipeline.errors import LoginPipelineError
-from login_pipeline.resources.masking import MaskingResource
+from login_pipeline.masking import MaskingMethod
+from login_pipeline.resources.masking import NOT_KEYED, MaskingResource
+from login_pipeline.resources.masking_keys import masking_keys
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource, few_deliveries
 from login_pipeline.resources.sqs_queue import QueueDepth
-from login_pipeline.settings import MaskingMethod, Settings, read_settings
+from login_pipeline.settings import Settings, read_settings
 
 
 class Finding(NamedTuple):
@@ -77,8 +79,10 @@ def _database() -> str:
 
 
 def _masking() -> str:
-    MaskingResource().masks()
-    method = read_settings().masking_method
-    if method is MaskingMethod.SHA256:
-        return "sha256: not keyed, an ip is found again in minutes; set LOGIN_MASKING_METHOD=hmac-sha256"
-    return f"{method}, with a key"
+    masking = MaskingResource()
+    masking.masks()
+    if masking.method is MaskingMethod.SHA256:
+        return NOT_KEYED
+    ring = masking_keys()
+    older = f", and {len(ring.older)} older" if ring.older else ""
+    return f"{masking.method}, with key {ring.active.id}{older}"

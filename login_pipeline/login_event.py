@@ -12,10 +12,11 @@ from datetime import UTC, date, datetime
 from typing import Any, NoReturn
 
 from login_pipeline.columns import MAX_LENGTH
+from login_pipeline.masking import MAX_VALUE_BYTES
 
 FIELDS = frozenset({"user_id", "app_version", "device_type", "ip", "locale", "device_id"})
 DEVICE_ID_MAX_LENGTH = 128
-"""Characters. The table holds only the mask, which has to fit its 256 characters by every method."""
+"""Characters. The table holds only the mask, which has to fit its 256 characters by every method (masking.py)."""
 INT4_MAX = 2**31 - 1
 STORED_IN_CLEAR = frozenset({"user_id", "device_type", "locale"})
 """What a sender writes into the table as it is: it must not be an ip."""
@@ -89,7 +90,7 @@ def _login(message: dict[str, Any]) -> LoginEvent:
         user_id=_text(message, "user_id", MAX_LENGTH["user_id"]),
         device_type=_text(message, "device_type", MAX_LENGTH["device_type"]),
         ip=_canonical_ip(_text(message, "ip", None)),
-        device_id=_text(message, "device_id", DEVICE_ID_MAX_LENGTH),
+        device_id=_device_id(message),
         locale=_locale(message),
         app_version=_major_version(_text(message, "app_version", None)),
         unknown_keys=len(message.keys() - FIELDS),
@@ -111,6 +112,13 @@ def _text(message: dict[str, Any], field: str, max_length: int | None) -> str:
     if field in STORED_IN_CLEAR and _is_ip(value):
         raise _RejectedError(f"ip_in_clear.{field}")
     return value
+
+
+def _device_id(message: dict[str, Any]) -> str:
+    device_id = _text(message, "device_id", DEVICE_ID_MAX_LENGTH)
+    if len(device_id.encode()) > MAX_VALUE_BYTES:
+        raise _RejectedError("too_long.device_id")
+    return device_id
 
 
 def _is_ip(value: str) -> bool:

@@ -1,28 +1,45 @@
-"""The masks for personal data and their keys. Pure: no I/O, no Dagster.
+"""The masks for personal data. Pure: no I/O, no Dagster.
 
 Equal values have equal masks, within a column and under one key. ip and device_id are masked under separate
 sub-keys, so that equal strings in the two columns do not match.
 """
 
+import binascii
 import hmac
 import re
-import string
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from hashlib import sha256
-from itertools import pairwise
 
-MIN_KEY_BYTES = 32
-"""RFC 2104, section 3: an HMAC key shorter than the hash's output weakens it."""
-MIN_DISTINCT_BYTES = 12
-"""Fewer never happen in 32 random bytes, and often in typed, repeated and example keys."""
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
-_KEY_ID_DIGITS = 8
+from login_pipeline.keys import ID_DIGITS, KeyRing, MaskingKey
 
-TOKEN = re.compile(rf"(?:k[0-9a-f]{{{_KEY_ID_DIGITS}}}\.)?[0-9a-f]{{64}}")
-"""What every mask looks like: a hash, with the id of its key before it where there is one."""
+PADDED_TO = 32
+"""Bytes. aes-siv shows how long a value is, so values are made equally long, up to a multiple of this."""
+MAX_VALUE_BYTES = 159
+"""In UTF-8: what the longest aes-siv token that fits the table's 256 characters holds, less a byte of padding."""
+
+_KEY_ID = rf"k[0-9a-f]{{{ID_DIGITS}}}"
+_HASH = re.compile(r"[0-9a-f]{64}")
+_HMAC = re.compile(rf"({_KEY_ID})\.[0-9a-f]{{64}}")
+_AES_SIV = re.compile(rf"({_KEY_ID})\.siv\.([A-Za-z0-9_-]{{64,}})")
+TOKEN = re.compile(rf"(?:{_KEY_ID}\.)?[0-9a-f]{{64}}|{_KEY_ID}\.siv\.[A-Za-z0-9_-]{{64,}}")
+"""What every mask looks like: a hash, with the id of its key before it where there is one, or an aes-siv token."""
 
 Mask = Callable[[str], str]
+
+
+class MaskingMethod(StrEnum):
+    """How ip and device_id are masked."""
+
+    HMAC_SHA256 = "hmac-sha256"
+    AES_SIV = "aes-siv"
+    SHA256 = "sha256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,40 +50,28 @@ class Masks:
     device_id: Mask
 
 
-class WeakKeyError(ValueError):
-    """The key cannot protect anything; the message says why, and never quotes it."""
+class NotReversibleError(ValueError):
+    """The token cannot be turned back; the message says why, and never quotes it."""
 
 
-def decode_key(hexadecimal: str) -> bytes:
-    """The key's bytes.
-
-    Raises:
-        WeakKeyError: it is not hexadecimal, shorter than 32 bytes, or plainly not random.
-    """
-    digits = hexadecimal.strip()
-    if len(digits) % 2 or not set(digits) <= set(string.hexdigits):
-        raise WeakKeyError("is not hexadecimal")
-    key = bytes.fromhex(digits)
-    if len(key) < MIN_KEY_BYTES:
-        raise WeakKeyError(f"has {len(digits)} hexadecimal digits, fewer than {2 * MIN_KEY_BYTES}")
-    if len(set(key)) < MIN_DISTINCT_BYTES or _is_counted(key):
-        raise WeakKeyError("is not random")
-    return key
-
-
-def key_id(key: bytes) -> str:
-    """Names a key without telling it: equal keys have equal ids, so that a rotation shows in the table."""
-    return "k" + _hmac(key, "login-pipeline key id").hex()[:_KEY_ID_DIGITS]
-
-
-def hmac_sha256_masks(key: bytes) -> Masks:
+def hmac_sha256_masks(key: MaskingKey) -> Masks:
     """Keyed masks, `<key id>.<64 hexadecimal digits>`: without the key nothing can be tried out (RFC 2104)."""
-    name = key_id(key)
 
     def under(sub_key: bytes) -> Mask:
-        return lambda value: f"{name}.{_hmac(sub_key, value).hex()}"
+        before = f"{key.id}."
+        return lambda value: before + hmac.digest(sub_key, value.encode(), "sha256").hex()
 
-    return Masks(ip=under(_hmac(key, "login-pipeline ip")), device_id=under(_hmac(key, "login-pipeline device_id")))
+    return Masks(ip=under(key.sub_key("login-pipeline ip")), device_id=under(key.sub_key("login-pipeline device_id")))
+
+
+def aes_siv_masks(key: MaskingKey) -> Masks:
+    """Reversible masks, `<key id>.siv.<base64url>`: deterministic, authenticated encryption (RFC 5297)."""
+
+    def under(cipher: AESSIV) -> Mask:
+        before = f"{key.id}.siv."
+        return lambda value: before + urlsafe_b64encode(cipher.encrypt(_padded(value), None)).rstrip(b"=").decode()
+
+    return Masks(ip=under(_cipher(key, "ip")), device_id=under(_cipher(key, "device_id")))
 
 
 def sha256_masks() -> Masks:
@@ -78,11 +83,49 @@ def sha256_masks() -> Masks:
     return Masks(ip=mask, device_id=mask)
 
 
-def _hmac(key: bytes, value: str) -> bytes:
-    return hmac.digest(key, value.encode(), "sha256")
+def key_id(token: str) -> str | None:
+    """The id of the key that the token was made with; None for a plain hash, and for what is no token."""
+    keyed = _HMAC.fullmatch(token) or _AES_SIV.fullmatch(token)
+    return keyed[1] if keyed else None
 
 
-def _is_counted(key: bytes) -> bool:
-    """Whether each byte is the one before it plus the same step, as in 000102... or 112233..."""
-    steps = {(after - before) % 256 for before, after in pairwise(key)}
-    return len(steps) == 1
+def unmask(token: str, ring: KeyRing) -> tuple[str, str]:
+    """The field, `ip` or `device_id`, and its value in clear.
+
+    Raises:
+        NotReversibleError: it is a hash or no token, its key is not in the ring, or it was altered.
+    """
+    encrypted = _AES_SIV.fullmatch(token)
+    if encrypted is None:
+        raise NotReversibleError(_why_not(token))
+    key = ring.find(encrypted[1])
+    if key is None:
+        raise NotReversibleError(f"its key {encrypted[1]} is not among the masking keys")
+    for field in ("ip", "device_id"):
+        with suppress(InvalidTag, binascii.Error):  # of the other column, or forged
+            sealed = urlsafe_b64decode(encrypted[2] + "=" * (-len(encrypted[2]) % 4))
+            return field, _unpadded(_cipher(key, field).decrypt(sealed, None))
+    raise NotReversibleError(f"it was not made with key {encrypted[1]}, or it was altered")
+
+
+def _why_not(token: str) -> str:
+    if _HMAC.fullmatch(token):
+        return "hmac-sha256 cannot be turned back, with its key either: it is a hash"
+    if _HASH.fullmatch(token):
+        return "sha256 cannot be turned back: it is a hash"
+    return "it is not one of our masks"
+
+
+def _cipher(key: MaskingKey, field: str) -> AESSIV:
+    """AES-256-SIV: its key is two keys of 32 bytes."""
+    return AESSIV(key.sub_key(f"login-pipeline {field} aes-siv", "sha512"))
+
+
+def _padded(value: str) -> bytes:
+    """ISO/IEC 7816-4: a byte 0x80, then zeros."""
+    text = value.encode() + b"\x80"
+    return text + bytes(-len(text) % PADDED_TO)
+
+
+def _unpadded(text: bytes) -> str:
+    return text.rstrip(b"\0")[:-1].decode()

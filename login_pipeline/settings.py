@@ -13,6 +13,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from login_pipeline.errors import ConfigurationError
+from login_pipeline.masking import MaskingMethod
 
 MAX_IN_FLIGHT = 120_000
 """Messages a standard queue allows in flight; at the limit a long poll returns nothing and no error.
@@ -21,6 +22,9 @@ Source: Amazon SQS Developer Guide, "Amazon SQS standard queue quotas".
 """
 IN_FLIGHT_BUDGET = 100_000
 """What all runs together may hold, in messages: the limit less room for other consumers."""
+
+KEY_STORES = ("secretsmanager", "ssm")
+"""What masking_key_source can name beside a file: AWS Secrets Manager, and Systems Manager Parameter Store."""
 
 _QUEUE_URL = re.compile(r"https?://[^/\s]+/\S+")
 _BUCKET_URL = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/?#]+)*/?")
@@ -35,13 +39,6 @@ class LogFormat(StrEnum):
 
     TEXT = "text"
     JSON = "json"
-
-
-class MaskingMethod(StrEnum):
-    """How ip and device_id are masked."""
-
-    HMAC_SHA256 = "hmac-sha256"
-    SHA256 = "sha256"
 
 
 class LogSettings(BaseSettings):
@@ -88,13 +85,18 @@ class Settings(LoadSettings):
     )
     masking_method: MaskingMethod = Field(
         MaskingMethod.HMAC_SHA256,
-        description="hmac-sha256 (keyed), or sha256 (not keyed: an ip is found again in minutes).",
+        description="hmac-sha256 (keyed), aes-siv (keyed, reversible), or sha256 (an ip is found again in minutes).",
         examples=["hmac-sha256"],
     )
     masking_key: SecretStr | None = Field(
         None,
-        description="Secret key of hmac-sha256: 64 or more hexadecimal digits.",
-        examples=["the output of: openssl rand -hex 32"],
+        description="Secret masking keys: 64 or more hexadecimal digits each; the first masks.",
+        examples=["the output of: login-pipeline keys generate"],
+    )
+    masking_key_source: str | None = Field(
+        None,
+        description="Where the masking keys are, instead: a file's absolute path, secretsmanager:NAME or ssm:NAME.",
+        examples=["secretsmanager:login-pipeline/masking-key"],
     )
     batch_size: int = Field(
         10_000,
@@ -171,6 +173,14 @@ class Settings(LoadSettings):
         if url is not None and not _BUCKET_URL.fullmatch(url) and not Path(url).is_absolute():
             raise ValueError("is neither s3://bucket/prefix nor an absolute path")
         return url
+
+    @field_validator("masking_key_source")
+    @classmethod
+    def _is_a_file_or_a_store(cls, source: str | None) -> str | None:
+        store, _, name = (source or "").partition(":")
+        if source is not None and not Path(source).is_absolute() and not (store in KEY_STORES and name):
+            raise ValueError("is neither an absolute path nor secretsmanager:NAME nor ssm:NAME")
+        return source
 
     @field_validator("database_url")
     @classmethod

@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 
 from login_pipeline.checks import masked_logins_checks, user_logins_table_checks
+from login_pipeline.keys import MaskingKey
 from login_pipeline.login_batch import mask_logins, raw_messages
 from login_pipeline.masking import Masks, hmac_sha256_masks
 from login_pipeline_tests.conftest import Pipeline
 
 Body = Callable[..., str]
-MASKS = hmac_sha256_masks(bytes(range(7, 250, 7)))
+MASKS = hmac_sha256_masks(MaskingKey(bytes(range(7, 250, 7))))
 
 
 @pytest.fixture

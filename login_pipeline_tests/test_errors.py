@@ -71,7 +71,7 @@ def test_weak_key_is_told_with_its_setting_and_never_quoted(
     monkeypatch.setenv("LOGIN_MASKING_KEY", key)
     with pytest.raises(ConfigurationError) as error:
         MaskingResource().masks()
-    assert error.value.sentence == f"LOGIN_MASKING_KEY {problem}; set it to the output of: openssl rand -hex 32"
+    assert error.value.sentence == f"LOGIN_MASKING_KEY {problem}; set it to the output of: login-pipeline keys generate"
 
 
 def test_queue_that_takes_nothing_ends_the_sending(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:

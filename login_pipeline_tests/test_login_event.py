@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from login_pipeline.login_event import LoginEvent, Rejection, create_date, parse_login
+from login_pipeline.masking import MAX_VALUE_BYTES
 from login_pipeline_tests.poison import POISON, Poison
 
 Body = Callable[..., str]
@@ -94,8 +95,14 @@ def test_empty_body_is_not_json() -> None:
     ("field", "length"), [("user_id", 128), ("device_type", 32), ("locale", 32), ("device_id", 128)]
 )
 def test_longest_value_is_a_login_and_a_longer_one_is_rejected(body: Body, field: str, length: int) -> None:
-    login(body(**{field: "ü" * length}))
-    assert reason(body(**{field: "ü" * (length + 1)})) == f"too_long.{field}"
+    character = "x" if field == "device_id" else "ü"
+    login(body(**{field: character * length}))
+    assert reason(body(**{field: character * (length + 1)})) == f"too_long.{field}"
+
+
+def test_device_id_that_no_reversible_mask_could_hold_is_rejected(body: Body) -> None:
+    login(body(device_id="ü" * (MAX_VALUE_BYTES // 2)))
+    assert reason(body(device_id="ü" * (MAX_VALUE_BYTES // 2 + 1))) == "too_long.device_id"
 
 
 JSON = st.recursive(

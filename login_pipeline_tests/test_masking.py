@@ -1,43 +1,144 @@
 import hashlib
 import hmac
+from base64 import urlsafe_b64decode
+from collections.abc import Callable
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from hypothesis import given
+from hypothesis import strategies as st
 
-from login_pipeline.masking import TOKEN, WeakKeyError, decode_key, hmac_sha256_masks, key_id, sha256_masks
+from login_pipeline.keys import KeyRing, MaskingKey
+from login_pipeline.masking import (
+    MAX_VALUE_BYTES,
+    TOKEN,
+    Masks,
+    NotReversibleError,
+    aes_siv_masks,
+    hmac_sha256_masks,
+    key_id,
+    sha256_masks,
+    unmask,
+)
 
-KEY = bytes.fromhex("9f1c0b7e5d3a48261f0e8d7c6b5a493827160594e3d2c1b0af9e8d7c6b5a4132")
-OTHER_KEY = KEY[::-1]
+KEY = MaskingKey(bytes.fromhex("9f1c0b7e5d3a48261f0e8d7c6b5a493827160594e3d2c1b0af9e8d7c6b5a4132"))
+OTHER_KEY = MaskingKey(KEY.secret[::-1])
+METHODS = [lambda: hmac_sha256_masks(KEY), lambda: aes_siv_masks(KEY), sha256_masks]
+KEYED = [hmac_sha256_masks, aes_siv_masks]
 
 
-def test_equal_values_match_and_different_ones_do_not() -> None:
-    masks = hmac_sha256_masks(KEY)
-    assert masks.ip("192.0.2.1") == masks.ip("192.0.2.1")
-    assert masks.ip("192.0.2.1") != masks.ip("192.0.2.2")
+@pytest.mark.parametrize("method", METHODS)
+def test_equal_values_match_and_different_ones_do_not(method: Callable[[], Masks]) -> None:
+    assert method().ip("192.0.2.1") == method().ip("192.0.2.1")
+    assert method().ip("192.0.2.1") != method().ip("192.0.2.2")
 
 
-@pytest.mark.parametrize("value", ["192.0.2.1", "593-47-5928", "ü" * 128])
-def test_mask_is_a_token_that_fits_its_column(value: str) -> None:
-    for masks in (hmac_sha256_masks(KEY), sha256_masks()):
-        assert TOKEN.fullmatch(masks.ip(value))
-        assert len(masks.device_id(value)) <= 256
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("value", ["192.0.2.1", "593-47-5928", "\N{SNOWMAN}" * (MAX_VALUE_BYTES // 3)])
+def test_mask_is_a_token_that_fits_its_column(method: Callable[[], Masks], value: str) -> None:
+    assert TOKEN.fullmatch(method().ip(value))
+    assert len(method().device_id(value)) <= 256
 
 
-def test_equal_strings_in_two_columns_do_not_match() -> None:
-    masks = hmac_sha256_masks(KEY)
+@pytest.mark.parametrize("masks_under", KEYED)
+def test_equal_strings_in_two_columns_do_not_match(masks_under: Callable[[MaskingKey], Masks]) -> None:
+    masks = masks_under(KEY)
     assert masks.ip("same") != masks.device_id("same")
 
 
-def test_masks_under_two_keys_do_not_match_and_say_so() -> None:
-    one, other = hmac_sha256_masks(KEY).ip("192.0.2.1"), hmac_sha256_masks(OTHER_KEY).ip("192.0.2.1")
-    assert one.split(".")[0] == key_id(KEY)
-    assert other.split(".")[0] == key_id(OTHER_KEY)
-    assert one.split(".")[1] != other.split(".")[1]
+@pytest.mark.parametrize("masks_under", KEYED)
+def test_masks_under_two_keys_do_not_match_and_say_so(masks_under: Callable[[MaskingKey], Masks]) -> None:
+    one, other = masks_under(KEY).ip("192.0.2.1"), masks_under(OTHER_KEY).ip("192.0.2.1")
+    assert (key_id(one), key_id(other)) == (KEY.id, OTHER_KEY.id)
+    assert one.split(".")[-1] != other.split(".")[-1]
 
 
-def test_keyed_mask_is_hmac_sha256_under_the_column_s_key() -> None:
-    column_key = hmac.new(KEY, b"login-pipeline ip", hashlib.sha256).digest()
+@pytest.mark.parametrize("masks_under", KEYED)
+def test_key_does_not_show_in_the_masks(masks_under: Callable[[MaskingKey], Masks]) -> None:
+    masks = masks_under(KEY)
+    assert KEY.secret.hex() not in repr(KEY) + repr(masks) + masks.ip("192.0.2.1")
+
+
+def test_hmac_sha256_is_hmac_sha256_under_the_column_s_key() -> None:
+    column_key = hmac.new(KEY.secret, b"login-pipeline ip", hashlib.sha256).digest()
     expected = hmac.new(column_key, b"192.0.2.1", hashlib.sha256).hexdigest()
-    assert hmac_sha256_masks(KEY).ip("192.0.2.1") == f"{key_id(KEY)}.{expected}"
+    assert hmac_sha256_masks(KEY).ip("192.0.2.1") == f"{KEY.id}.{expected}"
+
+
+@pytest.mark.parametrize(
+    ("key", "message", "expected"),
+    [
+        ("0b" * 20, "Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"),
+        (
+            "4a656665",
+            "what do ya want for nothing?",
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+        ),
+        (
+            "aa" * 131,
+            "Test Using Larger Than Block-Size Key - Hash Key First",
+            "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54",
+        ),
+        (
+            "aa" * 131,
+            "This is a test using a larger than block-size key and a larger than block-size data. The key needs to be "
+            "hashed before being used by the HMAC algorithm.",
+            "9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2",
+        ),
+    ],
+)
+def test_sub_keys_are_hmac_sha256(key: str, message: str, expected: str) -> None:
+    """RFC 4231, test cases 1, 2, 6 and 7."""
+    assert MaskingKey(bytes.fromhex(key)).sub_key(message).hex() == expected
+
+
+def test_sub_key_of_aes_siv_is_hmac_sha512() -> None:
+    """RFC 4231, test case 2."""
+    expected = (
+        "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea2505549758bf75c05a994a6d034f65f8f0e6fd"
+        "caeab1a34d4a6b4b636e070a38bce737"
+    )
+    assert MaskingKey(b"Jefe").sub_key("what do ya want for nothing?", "sha512").hex() == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "associated", "text", "expected"),
+    [
+        (
+            "fffefdfcfbfaf9f8f7f6f5f4f3f2f1f0f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff",
+            ["101112131415161718191a1b1c1d1e1f2021222324252627"],
+            "112233445566778899aabbccddee",
+            "85632d07c6e8f37f950acd320a2ecc9340c02b9690c4dc04daef7f6afe5c",
+        ),
+        (
+            "7f7e7d7c7b7a79787776757473727170404142434445464748494a4b4c4d4e4f",
+            [
+                "00112233445566778899aabbccddeeffdeaddadadeaddadaffeeddccbbaa99887766554433221100",
+                "102030405060708090a0",
+                "09f911029d74e35bd84156c5635688c0",
+            ],
+            "7468697320697320736f6d6520706c61696e7465787420746f20656e6372797074207573696e67205349562d414553",
+            "7bdb6e3b432667eb06f4d14bff2fbd0fcb900f2fddbe404326601965c889bf17"
+            "dba77ceb094fa663b7a3f748ba8af829ea64ad544a272e9c485b62a3fd5c0d",
+        ),
+    ],
+)
+def test_the_cipher_of_aes_siv_is_rfc_5297_s(key: str, associated: list[str], text: str, expected: str) -> None:
+    """RFC 5297, A.1 and A.2."""
+    cipher = AESSIV(bytes.fromhex(key))
+    sealed = cipher.encrypt(bytes.fromhex(text), [bytes.fromhex(each) for each in associated])
+    assert sealed.hex() == expected
+
+
+def test_aes_siv_is_that_cipher_under_the_column_s_key_over_the_padded_value() -> None:
+    key = hmac.digest(KEY.secret, b"login-pipeline ip aes-siv", "sha512")
+    sealed = urlsafe_b64decode(aes_siv_masks(KEY).ip("192.0.2.1").removeprefix(f"{KEY.id}.siv."))
+    assert AESSIV(key).decrypt(sealed, None) == b"192.0.2.1\x80".ljust(32, b"\0")
+
+
+def test_aes_siv_does_not_show_how_long_an_ipv4_address_is() -> None:
+    masks = aes_siv_masks(KEY)
+    assert len(masks.ip("1.1.1.1")) == len(masks.ip("255.255.255.255"))
 
 
 def test_sha256_is_the_plain_hash() -> None:
@@ -45,29 +146,29 @@ def test_sha256_is_the_plain_hash() -> None:
     assert sha256_masks().ip("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-def test_key_does_not_show_in_the_masks() -> None:
-    masks = hmac_sha256_masks(KEY)
-    assert KEY.hex() not in repr(masks) + masks.ip("192.0.2.1")
+@given(st.text(max_size=MAX_VALUE_BYTES // 4), st.sampled_from(["ip", "device_id"]))
+def test_aes_siv_is_turned_back_by_the_holder_of_the_key(value: str, field: str) -> None:
+    token = getattr(aes_siv_masks(OTHER_KEY), field)(value)
+    assert unmask(token, KeyRing(KEY, (OTHER_KEY,))) == (field, value)
+
+
+def _altered(token: str) -> str:
+    return token[:-10] + ("A" if token[-10] != "A" else "B") + token[-9:]
 
 
 @pytest.mark.parametrize(
-    ("key", "why"),
+    ("token", "why"),
     [
-        ("changeme", "is not hexadecimal"),
-        ("zz" * 32, "is not hexadecimal"),
-        ("abc", "is not hexadecimal"),
-        ("", "has 0 hexadecimal digits, fewer than 64"),
-        ("9f1c0b7e5d3a4826", "has 16 hexadecimal digits, fewer than 64"),
-        ("00" * 32, "is not random"),
-        ("0123456789abcdef" * 4, "is not random"),
-        ("deadbeef" * 8, "is not random"),
-        (bytes(range(32)).hex(), "is not random"),
+        (hmac_sha256_masks(KEY).ip("192.0.2.1"), "hmac-sha256 cannot be turned back, with its key either"),
+        (sha256_masks().ip("192.0.2.1"), "sha256 cannot be turned back: it is a hash"),
+        ("192.0.2.1", "it is not one of our masks"),
+        (aes_siv_masks(OTHER_KEY).ip("192.0.2.1"), f"its key {OTHER_KEY.id} is not among the masking keys"),
+        (_altered(aes_siv_masks(KEY).ip("192.0.2.1")), f"it was not made with key {KEY.id}, or it was altered"),
+        (aes_siv_masks(OTHER_KEY).ip("192.0.2.1").replace(OTHER_KEY.id, KEY.id), "it was not made with key"),
+        (f"{KEY.id}.siv.{'A' * 65}", "it was not made with key"),
     ],
 )
-def test_key_that_protects_nothing_is_refused(key: str, why: str) -> None:
-    with pytest.raises(WeakKeyError, match=why):
-        decode_key(key)
-
-
-def test_random_key_is_taken() -> None:
-    assert decode_key(f" {KEY.hex().upper()}\n") == KEY
+def test_token_that_cannot_be_turned_back_says_why_and_is_not_quoted(token: str, why: str) -> None:
+    with pytest.raises(NotReversibleError, match=why) as refused:
+        unmask(token, KeyRing(KEY))
+    assert token not in str(refused.value)

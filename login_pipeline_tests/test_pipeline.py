@@ -7,8 +7,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from login_pipeline.keys import read_key_ring
 from login_pipeline.login_event import create_date
-from login_pipeline.masking import decode_key, hmac_sha256_masks
+from login_pipeline.masking import hmac_sha256_masks
 from login_pipeline.runs import run
 from login_pipeline_tests.conftest import MASKING_KEY, Pipeline
 
@@ -19,7 +20,7 @@ def test_message_becomes_a_row_with_exactly_the_destination_s_columns(pipeline: 
     pipeline.queue.send(body(locale=None))
     run = pipeline.run()
     assert run.failures == []
-    masks = hmac_sha256_masks(decode_key(MASKING_KEY))
+    masks = hmac_sha256_masks(read_key_ring(MASKING_KEY).active)
     assert pipeline.database.logins() == [
         (
             "424cdd21-063a-43a7-b91b-7ca1a833afae",

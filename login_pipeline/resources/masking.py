@@ -2,28 +2,35 @@
 
 import dagster as dg
 
-from login_pipeline.errors import ConfigurationError
-from login_pipeline.masking import Masks, WeakKeyError, decode_key, hmac_sha256_masks, sha256_masks
-from login_pipeline.settings import MaskingMethod, example, read_settings, variable
+from login_pipeline.masking import MaskingMethod, Masks, aes_siv_masks, hmac_sha256_masks, sha256_masks
+from login_pipeline.resources.masking_keys import masking_keys
+from login_pipeline.settings import read_settings
+
+NOT_KEYED = (
+    "LOGIN_MASKING_METHOD is sha256, which has no key: whoever reads the table finds an ip again in minutes; set it to "
+    "hmac-sha256, or to aes-siv"
+)
 
 
 class MaskingResource(dg.ConfigurableResource[object]):
     """The masks for ip and device_id, by LOGIN_MASKING_METHOD.
 
-    The key is read from the environment, never from run config, where the UI would show it.
+    The key is read when a run starts, never from run config, where the UI would show it.
     """
 
     def masks(self) -> Masks:
         """One mask a column.
 
         Raises:
-            ConfigurationError: LOGIN_MASKING_KEY is missing or weak.
+            ConfigurationError: the masking keys are missing, cannot be read, or protect nothing.
         """
-        settings = read_settings()
-        if settings.masking_method is MaskingMethod.SHA256:
+        method = self.method
+        if method is MaskingMethod.SHA256:
             return sha256_masks()
-        name = "masking_key"
-        try:
-            return hmac_sha256_masks(decode_key(settings.require(name)))
-        except WeakKeyError as problem:
-            raise ConfigurationError(f"{variable(name)} {problem}; set it to {example(name)}") from None
+        key = masking_keys().active
+        return aes_siv_masks(key) if method is MaskingMethod.AES_SIV else hmac_sha256_masks(key)
+
+    @property
+    def method(self) -> MaskingMethod:
+        """How they mask."""
+        return read_settings().masking_method

@@ -10,7 +10,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from login_pipeline.resources.sqs_errors import error_code
+from login_pipeline.resources.aws_errors import error_code
 
 MAX_ENTRIES = 10
 """Entries in one batch call. Source: Amazon SQS API Reference, SendMessageBatch."""

@@ -3,32 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    HTTPClientError,
-    InvalidRegionError,
-    NoCredentialsError,
-    NoRegionError,
-    ProfileNotFound,
-)
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnectionError
 
 from login_pipeline.errors import ConfigurationError, LoginPipelineError, QueueError
+from login_pipeline.resources.aws_errors import error_code, not_accepted, sdk_problem
 from login_pipeline.settings import MAX_IN_FLIGHT
 
 _NO_SUCH_QUEUE = {"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", "InvalidAddress"}
 _NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "KmsAccessDenied"}
-_NOT_KNOWN = {
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidAccessKeyId",
-    "InvalidClientTokenId",
-    "InvalidSecurity",
-    "MissingAuthenticationToken",
-    "SignatureDoesNotMatch",
-    "UnrecognizedClientException",
-}
 _AT_THE_LIMIT = {"OverLimit", "AWS.SimpleQueueService.OverLimit"}
 
 
@@ -50,17 +33,12 @@ def explain_sqs_errors(operation: str, *, setting: str, queue_url: str) -> Itera
             "AWS_REGION and AWS_ENDPOINT_URL_SQS"
         ) from None
     except BotoCoreError as error:
-        raise _not_configured(error) from None
+        raise sdk_problem(error, "call SQS") from None
     except ValueError:  # what the SDK raises for an endpoint that is no URL
         raise ConfigurationError(
             "AWS_ENDPOINT_URL_SQS is not the URL of an SQS endpoint; for example "
             "AWS_ENDPOINT_URL_SQS=http://127.0.0.1:4566"
         ) from None
-
-
-def error_code(error: ClientError) -> str:
-    """The error's code as AWS documents it. The message is left out: it can quote what was sent."""
-    return str(error.response.get("Error", {}).get("Code", "Unknown"))
 
 
 def _refused(code: str, operation: str, setting: str, queue_url: str) -> LoginPipelineError:
@@ -72,31 +50,11 @@ def _refused(code: str, operation: str, setting: str, queue_url: str) -> LoginPi
         return ConfigurationError(
             f"The AWS credentials may not call sqs:{operation} on {queue_url}; allow it in their policy"
         )
-    if code in _NOT_KNOWN:
-        return ConfigurationError(
-            f"AWS does not accept the credentials ({code}); check AWS_PROFILE, the role or AWS_ACCESS_KEY_ID"
-        )
+    if credentials := not_accepted(code):
+        return credentials
     if code in _AT_THE_LIMIT:
         return QueueError(
             f"The queue has as many messages in flight as it may have ({MAX_IN_FLIGHT:,}): {queue_url}; stop other "
             "consumers, or wait until what they hold is visible again"
         )
     return QueueError(f"SQS refused {operation} on {queue_url} ({code}); the messages stay on the queue")
-
-
-def _not_configured(error: BotoCoreError) -> ConfigurationError:
-    """What the SDK found wrong before it called: region, credentials, profile or its configuration files."""
-    if isinstance(error, NoRegionError):
-        return ConfigurationError("AWS_REGION is not set; for example AWS_REGION=eu-west-1")
-    if isinstance(error, InvalidRegionError):
-        return ConfigurationError("AWS_REGION is not the name of a region; for example AWS_REGION=eu-west-1")
-    if isinstance(error, ProfileNotFound):
-        return ConfigurationError("AWS_PROFILE names a profile that the AWS configuration files do not have")
-    if isinstance(error, NoCredentialsError):
-        return ConfigurationError(
-            "No AWS credentials were found; set AWS_PROFILE, give the host a role, or set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY"
-        )
-    return ConfigurationError(
-        f"The AWS SDK cannot call SQS ({type(error).__name__}); check AWS_PROFILE and the AWS configuration files"
-    )

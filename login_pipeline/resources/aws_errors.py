@@ -1,0 +1,62 @@
+"""What goes wrong with any AWS service: the credentials, the region, the SDK's configuration, the connection."""
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    InvalidRegionError,
+    NoCredentialsError,
+    NoRegionError,
+    ProfileNotFound,
+)
+from botocore.exceptions import ConnectionError as NoConnectionError
+
+from login_pipeline.errors import ConfigurationError
+
+_NOT_KNOWN = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidSecurity",
+    "MissingAuthenticationToken",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+}
+
+
+def error_code(error: ClientError) -> str:
+    """The error's code as AWS documents it. The message is left out: it can quote what was sent."""
+    return str(error.response.get("Error", {}).get("Code", "Unknown"))
+
+
+def not_accepted(code: str) -> ConfigurationError | None:
+    """The sentence where AWS does not accept the credentials; None for another code."""
+    if code not in _NOT_KNOWN:
+        return None
+    return ConfigurationError(
+        f"AWS does not accept the credentials ({code}); check AWS_PROFILE, the role or AWS_ACCESS_KEY_ID"
+    )
+
+
+def sdk_problem(error: BotoCoreError, purpose: str) -> ConfigurationError:
+    """What the SDK found wrong before it had an answer; `purpose` is what it was to do, such as `call SQS`."""
+    if isinstance(error, (NoConnectionError, HTTPClientError)):
+        return ConfigurationError(
+            f"AWS does not answer at {error.kwargs.get('endpoint_url')} ({type(error).__name__}), so the SDK cannot "
+            f"{purpose}; check the network, AWS_REGION and the AWS_ENDPOINT_URL variables"
+        )
+    if isinstance(error, NoRegionError):
+        return ConfigurationError("AWS_REGION is not set; for example AWS_REGION=eu-west-1")
+    if isinstance(error, InvalidRegionError):
+        return ConfigurationError("AWS_REGION is not the name of a region; for example AWS_REGION=eu-west-1")
+    if isinstance(error, ProfileNotFound):
+        return ConfigurationError("AWS_PROFILE names a profile that the AWS configuration files do not have")
+    if isinstance(error, NoCredentialsError):
+        return ConfigurationError(
+            "No AWS credentials were found; set AWS_PROFILE, give the host a role, or set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY"
+        )
+    return ConfigurationError(
+        f"The AWS SDK cannot {purpose} ({type(error).__name__}); check AWS_PROFILE and the AWS configuration files"
+    )

@@ -1,0 +1,120 @@
+"""Where the masking keys are: in the environment, in a file, in AWS Secrets Manager or in SSM Parameter Store."""
+
+import stat
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from botocore.exceptions import BotoCoreError, ClientError
+
+from login_pipeline.errors import ConfigurationError
+from login_pipeline.keys import KeyRing, WeakKeyError, read_key_ring
+from login_pipeline.resources.aws_errors import error_code, not_accepted, sdk_problem
+from login_pipeline.settings import KEY_STORES, Settings, example, read_settings, variable
+
+_NOT_FOUND = {"ResourceNotFoundException", "ParameterNotFound", "InvalidRequestException"}
+_NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "DecryptionFailure", "DecryptionFailureException"}
+
+
+def masking_keys() -> KeyRing:
+    """The masking keys that the settings name; the first masks.
+
+    Raises:
+        ConfigurationError: there is none, it cannot be read, or it is one that protects nothing.
+    """
+    settings = read_settings()
+    if settings.masking_key is not None and settings.masking_key_source is not None:
+        raise ConfigurationError(
+            f"{variable('masking_key')} and {variable('masking_key_source')} are both set; unset one, so that it is "
+            "plain which keys mask"
+        )
+    if settings.masking_key_source is None:
+        return _ring(settings.require("masking_key"), variable("masking_key"))
+    source = settings.masking_key_source
+    return _ring(_read(settings, source), f"{variable('masking_key_source')}={source}")
+
+
+def _ring(text: str, where: str) -> KeyRing:
+    try:
+        return read_key_ring(text)
+    except WeakKeyError as problem:
+        raise ConfigurationError(f"{where} {problem}; set it to {example('masking_key')}") from None
+
+
+def _read(settings: Settings, source: str) -> str:
+    store, _, name = source.partition(":")
+    if store not in KEY_STORES:
+        return _in_file(Path(source))
+    read = _in_secrets_manager if store == "secretsmanager" else _in_parameter_store
+    return _from_aws(lambda: read(name, settings.queue_region), source)
+
+
+def _in_file(file: Path) -> str:
+    """Read only where other users of this machine cannot."""
+    where = f"{variable('masking_key_source')}={file}"
+    try:
+        if file.stat().st_mode & stat.S_IROTH:
+            raise ConfigurationError(
+                f"{where} can be read by every user of this machine; run: chmod 600 {file}, and make a new key where "
+                "others have been able to read this one"
+            )
+        return file.read_text(encoding="ascii")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{where} cannot be read: {error.strerror}; name a file of masking keys that this user may read"
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{where} is not a file of masking keys; write it with keys generate") from None
+
+
+def _in_secrets_manager(name: str, region: str | None) -> str:
+    from dagster_aws.secretsmanager import SecretsManagerResource  # here, because it is slow to import
+
+    with _beta():
+        client: Any = SecretsManagerResource(region_name=region).get_client()
+    return str(client.get_secret_value(SecretId=name).get("SecretString", ""))
+
+
+def _in_parameter_store(name: str, region: str | None) -> str:
+    from dagster_aws.ssm import SSMResource
+
+    with _beta():
+        client: Any = SSMResource(region_name=region).get_client()
+    parameter = client.get_parameter(Name=name, WithDecryption=True)["Parameter"]
+    if parameter.get("Type") != "SecureString":
+        raise ConfigurationError(
+            f"{variable('masking_key_source')}=ssm:{name} is stored in clear, as a {parameter.get('Type')}; make a new "
+            "key, and store it as a SecureString"
+        )
+    return str(parameter["Value"])
+
+
+@contextmanager
+def _beta() -> Iterator[None]:
+    """dagster-aws warns that these resources may change; it is pinned, and moves with the tests."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        yield
+
+
+def _from_aws(read: Callable[[], str], source: str) -> str:
+    where = f"{variable('masking_key_source')}={source}"
+    try:
+        return read()
+    except ClientError as error:
+        code = error_code(error)
+        if code in _NOT_FOUND:
+            raise ConfigurationError(f"{where} does not exist ({code}); create it, or correct AWS_REGION") from None
+        if code in _NOT_ALLOWED:
+            raise ConfigurationError(
+                f"The AWS credentials may not read {where} ({code}); allow them secretsmanager:GetSecretValue or "
+                "ssm:GetParameter on it, and kms:Decrypt on its key"
+            ) from None
+        if credentials := not_accepted(code):
+            raise credentials from None
+        raise ConfigurationError(f"AWS refused to read {where} ({code}); try again") from None
+    except BotoCoreError as error:
+        raise sdk_problem(error, f"read {where}") from None
