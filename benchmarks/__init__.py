@@ -1,0 +1,1 @@
+"""What is measured, and how, so that anybody can measure it again."""
