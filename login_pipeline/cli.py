@@ -11,7 +11,7 @@ from typing import IO, NoReturn
 
 import click
 
-from login_pipeline import logs
+from login_pipeline import cli_privacy, logs
 from login_pipeline.errors import ConfigurationError, LoginPipelineError
 from login_pipeline.settings import LogFormat, variable
 
@@ -45,6 +45,10 @@ def cli() -> None:
     \b
     Exit codes: 0 done; 1 a run or a check failed; 2 the configuration is wrong; 130 interrupted.
     """
+
+
+for command in (cli_privacy.keys, cli_privacy.unmask):
+    cli.add_command(command)
 
 
 @cli.command()

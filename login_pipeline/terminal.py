@@ -81,6 +81,20 @@ def show_figures(figures: Mapping[str, Any]) -> None:
     _console().print(table)
 
 
+def show_records(records: Sequence[Mapping[str, Any]]) -> None:
+    """A line a record, each with the same names; what a sender wrote cannot move the cursor."""
+    table = Table(box=None, pad_edge=False)
+    for name in records[0] if records else ():
+        table.add_column(name.replace("_", " "), no_wrap=True, overflow="ignore")
+    for record in records:
+        table.add_row(*(Text("" if value is None else _printable(str(value))) for value in record.values()))
+    _console().print(table, soft_wrap=True)
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def show_restore(restored: Restored) -> None:
     """The dates on which there was something to do or to say, and what was done."""
     words = "would be restored" if restored.dry_run else "restored"

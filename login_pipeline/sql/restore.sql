@@ -37,7 +37,7 @@ WHERE NOT given;
 -- A batch that has more rows than keys is not one load, as after pg_restore --single-transaction, and is left out.
 CREATE TEMPORARY TABLE present_keys ON COMMIT DROP AS
 SELECT message_id, row_count, xmin::text AS batch,
-       message_id ~ '^(rows before the inbox|keys forgotten), ' AS is_counter
+       message_id ~ '^(rows before the inbox|keys forgotten|masks rotated), ' AS is_counter
 FROM user_logins_inbox
 WHERE create_date IS NOT DISTINCT FROM %(date)s;
 
@@ -82,7 +82,7 @@ SELECT of_table, place FROM earlier_rows LEFT JOIN numbered_rows USING (content,
 WHERE numbered_rows.number IS NULL;
 
 CREATE TEMPORARY TABLE missing_keys ON COMMIT DROP AS
-SELECT *, message_id ~ '^(rows before the inbox|keys forgotten), ' AS is_counter
+SELECT *, message_id ~ '^(rows before the inbox|keys forgotten|masks rotated), ' AS is_counter
 FROM backup_keys
 WHERE NOT EXISTS (SELECT FROM user_logins_inbox AS inbox WHERE inbox.message_id = backup_keys.message_id);
 

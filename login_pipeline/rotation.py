@@ -1,0 +1,112 @@
+"""Masks again, under the active key, what aes-siv masked under older ones, so that equal values match again.
+
+The rows themselves say which are done: cut off anywhere, it goes on the next time.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from psycopg2 import extensions
+
+from login_pipeline.keys import KeyRing
+from login_pipeline.masking import Masks, NotReversibleError, aes_siv_masks, unmask
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.sql import statements
+
+BLOCKS_AT_ONCE = 200
+"""In one transaction: of 8 KiB each, some 5,000 rows, which a load never waits for."""
+PASSES = 3
+"""Over the table: runs that had the old key when it began may still load."""
+
+
+class Rotated(NamedTuple):
+    """How many rows have masks under the active key now, and how many rows are masked under which key."""
+
+    rows: int
+    by_key: dict[str, int]
+
+
+def rotate(database: LoginDatabaseResource, ring: KeyRing) -> Rotated:
+    """Masks again what the older keys of the ring have masked, some blocks of the table a transaction.
+
+    Raises:
+        ConfigurationError: no database, no table, or no right to UPDATE it.
+        DatabaseError: PostgreSQL refused; what was committed before stays.
+    """
+    database.require_table()
+    rows = 0
+    for _ in range(PASSES):
+        done = sum(_rotate_blocks(database, ring, first) for first in _first_blocks(database))
+        rows += done
+        if not done:
+            break
+    return Rotated(rows, rows_by_key(database))
+
+
+def rows_by_key(database: LoginDatabaseResource) -> dict[str, int]:
+    """How many rows are masked under which key; reads the whole table."""
+    with database.transaction() as cursor:
+        cursor.execute(statements("rotation")["by_key"])
+        return dict(cursor.fetchall())
+
+
+def remaining(rotated: Rotated, ring: KeyRing) -> Iterator[str]:
+    """What a rotation cannot do, a sentence for each key that is not the active one."""
+    for key, rows in rotated.by_key.items():
+        key_id, _, reversible = key.partition(".")
+        if key_id == ring.active.id or key == "no mask":
+            continue
+        if key == "sha256":
+            yield f"{rows} rows are masked with sha256, which has no key; equal values do not match those under one"
+        elif not reversible:
+            yield (
+                f"{rows} rows are masked with hmac-sha256 under {key_id}, which cannot be turned back; equal values do "
+                f"not match those under {ring.active.id}"
+            )
+        elif ring.find(key_id) is None:
+            yield (
+                f"{rows} rows are masked under {key_id}, which is not among the masking keys; put it behind the active "
+                "key and rotate again"
+            )
+        else:
+            yield (
+                f"{rows} rows are still masked under {key_id}: a run with the old key loaded them, or their masks were "
+                "altered; rotate again"
+            )
+
+
+def _first_blocks(database: LoginDatabaseResource) -> range:
+    (blocks,) = database.ask("rotation", "blocks")
+    return range(0, blocks, BLOCKS_AT_ONCE)
+
+
+def _rotate_blocks(database: LoginDatabaseResource, ring: KeyRing, first: int) -> int:
+    masks = aes_siv_masks(ring.active)
+    with database.transaction() as cursor:
+        blocks = {"first": f"({first},0)", "end": f"({first + BLOCKS_AT_ONCE},0)", "active": f"{ring.active.id}."}
+        cursor.execute(statements("rotation")["masks"], blocks)
+        rows = [
+            (*place, ip, device_id, day)
+            for *place, old_ip, old_device_id, day in cursor.fetchall()
+            for ip, device_id in [(_again(old_ip, ring, masks), _again(old_device_id, ring, masks))]
+            if (ip, device_id) != (old_ip, old_device_id)
+        ]
+        if rows:
+            _replace(cursor, rows)
+    return len(rows)
+
+
+def _again(token: str | None, ring: KeyRing, masks: Masks) -> str | None:
+    """The mask of the same value under the active key; the same mask where that cannot be made."""
+    try:
+        field, value = unmask(token or "", ring)
+    except NotReversibleError:
+        return token
+    return masks.ip(value) if field == "ip" else masks.device_id(value)
+
+
+def _replace(cursor: extensions.cursor, rows: Sequence[tuple[object, ...]]) -> None:
+    tables, places, ips, device_ids, dates = zip(*rows, strict=True)
+    columns = {"tables": tables, "places": places, "masked_ips": ips, "masked_device_ids": device_ids}
+    cursor.execute(statements("rotation")["replace"], {name: list(values) for name, values in columns.items()})
+    cursor.execute(statements("rotation")["mark"], {"dates": list(set(dates))})

@@ -1,0 +1,48 @@
+-- Masks again, under the active key, what aes-siv masked under an older one; and which keys the rows are masked under.
+
+-- name: by_key
+-- The key of each row's masks, `.siv` behind it where they can be turned back; and how many rows there are.
+SELECT CASE
+           WHEN masked_ip ~ '^k[0-9a-f]{8}\.' THEN substring(masked_ip FROM '^k[0-9a-f]{8}(?:\.siv)?')
+           WHEN masked_ip ~ '^[0-9a-f]{64}$' THEN 'sha256'
+           ELSE 'no mask'
+       END AS key,
+       count(*)
+FROM user_logins
+GROUP BY key
+ORDER BY key;
+
+-- name: blocks
+-- Of the table, or of its largest partition.
+SELECT max(pg_relation_size(part)) / current_setting('block_size')::bigint
+FROM (
+    SELECT 'user_logins'::regclass AS part
+    UNION SELECT relid FROM pg_partition_tree('user_logins') WHERE isleaf
+) AS parts;
+
+-- name: masks
+-- Those of some blocks that another key than the active one has made, in every partition.
+SELECT tableoid::bigint, ctid::text, masked_ip, masked_device_id, create_date
+FROM user_logins
+WHERE ctid >= %(first)s::tid AND ctid < %(end)s::tid
+  AND (
+      (masked_ip ~ '^k[0-9a-f]{8}\.siv\.' AND NOT starts_with(masked_ip, %(active)s))
+      OR (masked_device_id ~ '^k[0-9a-f]{8}\.siv\.' AND NOT starts_with(masked_device_id, %(active)s))
+  )
+FOR UPDATE;
+
+-- name: replace
+UPDATE user_logins
+SET masked_ip = again.masked_ip, masked_device_id = again.masked_device_id
+FROM unnest(
+    %(tables)s::bigint[]::oid[], %(places)s::text[]::tid[], %(masked_ips)s::text[], %(masked_device_ids)s::text[]
+) AS again (of_table, place, masked_ip, masked_device_id)
+WHERE user_logins.tableoid = again.of_table AND user_logins.ctid = again.place;
+
+-- name: mark
+-- So that a backup takes the new masks for what they are, and not for damage.
+INSERT INTO user_logins_inbox (message_id, create_date, row_count)
+SELECT DISTINCT 'masks rotated, ' || coalesce(to_char(day, 'YYYY-MM-DD'), 'no date'), day, 0
+FROM unnest(%(dates)s::date[]) AS day
+ORDER BY 1
+ON CONFLICT (message_id) DO UPDATE SET loaded_at = now();

@@ -1,0 +1,31 @@
+-- Who turned masks back into values, when, how many and why. Rows are added, and never changed.
+
+-- name: exists
+SELECT to_regclass('user_logins_unmaskings') IS NOT NULL;
+
+-- name: create
+CREATE TABLE user_logins_unmaskings (
+    unmasked_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    database_user text        NOT NULL DEFAULT session_user,
+    operator      text        NOT NULL,
+    reason        text        NOT NULL,
+    masks         integer     NOT NULL,
+    unmasked      integer     NOT NULL
+);
+CREATE FUNCTION user_logins_unmaskings_are_final() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'user_logins_unmaskings is append-only' USING ERRCODE = 'insufficient_privilege'; END $$;
+CREATE TRIGGER user_logins_unmaskings_are_final
+    BEFORE UPDATE OR DELETE OR TRUNCATE ON user_logins_unmaskings
+    FOR EACH STATEMENT EXECUTE FUNCTION user_logins_unmaskings_are_final();
+
+-- name: record
+INSERT INTO user_logins_unmaskings (operator, reason, masks, unmasked)
+VALUES (%(operator)s, %(reason)s, %(masks)s, %(unmasked)s);
+
+-- name: masks_of_user
+-- Each once, in the order of the logins.
+SELECT mask
+FROM user_logins, unnest(ARRAY[masked_ip, masked_device_id]) WITH ORDINALITY AS of_row (mask, place)
+WHERE user_id = %(user_id)s AND mask IS NOT NULL
+GROUP BY mask
+ORDER BY min(create_date), min(place), mask;

@@ -1,0 +1,84 @@
+"""Turns masks back into values, for the holder of the key, and records that it was done before anybody sees them."""
+
+import getpass
+import os
+import socket
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from login_pipeline.keys import KeyRing
+from login_pipeline.masking import NotReversibleError, unmask
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.sql import statements
+
+
+class Unmasked(NamedTuple):
+    """One mask, and what it stands for: personal data in clear."""
+
+    mask: str
+    field: str
+    value: str
+
+
+class Unmasking(NamedTuple):
+    """The masks that were turned back, and why others could not be: how many for each reason."""
+
+    values: list[Unmasked]
+    refused: Counter[str]
+
+    def problems(self) -> Iterator[str]:
+        """A sentence for each reason; it quotes no mask."""
+        for reason, count in self.refused.items():
+            yield f"{count} of the masks stayed as they are: {reason}"
+
+
+def masks_of_user(database: LoginDatabaseResource, user_id: str) -> list[str]:
+    """The masks in the rows of one user; raises as `LoginDatabaseResource.transaction` does."""
+    database.require_table()
+    with database.transaction() as cursor:
+        cursor.execute(statements("unmaskings")["masks_of_user"], {"user_id": user_id})
+        return [mask for (mask,) in cursor.fetchall()]
+
+
+def unmask_all(database: LoginDatabaseResource, ring: KeyRing, masks: Sequence[str], reason: str) -> Unmasking:
+    """Turns the masks back, and returns when it stands in user_logins_unmaskings that it was done.
+
+    Args:
+        database: Where the record is kept.
+        ring: The keys, older ones among them.
+        masks: As they stand in the table.
+        reason: Why somebody needs to know.
+
+    Raises:
+        ConfigurationError: the database cannot be reached, or its role may not add to the record.
+        DatabaseError: the record was refused, so nothing may be shown.
+    """
+    values, refused = [], Counter[str]()
+    for mask in masks:
+        try:
+            values.append(Unmasked(mask, *unmask(mask, ring)))
+        except NotReversibleError as why:
+            refused[str(why)] += 1
+    _record(database, reason, masks=len(masks), unmasked=len(values))
+    return Unmasking(values, refused)
+
+
+def _record(database: LoginDatabaseResource, reason: str, *, masks: int, unmasked: int) -> None:
+    with database.transaction() as cursor:
+        cursor.execute(statements("unmaskings")["exists"])
+        if cursor.fetchone() != (True,):
+            cursor.execute(statements("unmaskings")["create"])
+        cursor.execute(
+            statements("unmaskings")["record"],
+            {"operator": _operator(), "reason": reason, "masks": masks, "unmasked": unmasked},
+        )
+
+
+def _operator() -> str:
+    """The operating system's user on this host; the number of one that has no name here, as in a container."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"

@@ -1,0 +1,82 @@
+"""login-pipeline keys generate and keys status."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from login_pipeline.cli import main
+from login_pipeline.keys import read_key_ring
+from login_pipeline.masking import hmac_sha256_masks
+from login_pipeline_tests.conftest import MASKING_KEY, Pipeline
+from login_pipeline_tests.poison import valid
+
+TODAY = datetime.now(UTC).date()
+
+
+def keys(*arguments: str) -> object:
+    sys.argv = ["login-pipeline", "keys", *arguments]
+    try:
+        main()
+    except SystemExit as ended:
+        return ended.code
+    raise AssertionError("a command ends with an exit code")
+
+
+def test_new_key_is_one_that_is_taken(capfd: pytest.CaptureFixture[str]) -> None:
+    assert keys("generate") in (0, None)
+    ring = read_key_ring(capfd.readouterr().out)
+    assert ring.active.made_on == TODAY
+    assert ring.older == ()
+
+
+def test_new_key_comes_before_the_configured_ones(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGIN_MASKING_KEY", MASKING_KEY)
+    assert keys("generate", "--add") in (0, None)
+    ring = read_key_ring(capfd.readouterr().out)
+    assert [key.secret.hex() for key in ring.older] == [MASKING_KEY]
+
+
+def test_key_file_is_for_this_user_only_and_is_never_lost(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "keys"
+    assert keys("generate", "--output", str(file)) in (0, None)
+    assert file.stat().st_mode & 0o777 == 0o600
+    first = read_key_ring(file.read_text())
+    assert keys("generate", "--output", str(file)) == 2
+    assert "is there already" in capfd.readouterr().err
+    monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", str(file))
+    assert keys("generate", "--add", "--output", str(file)) in (0, None)
+    assert read_key_ring(file.read_text()).older == (first.active,)
+    assert [each.name for each in tmp_path.iterdir()] == ["keys"]
+
+
+def test_status_tells_ids_and_ages_and_never_a_key(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGIN_MASKING_KEY", f"2026-01-01:{MASKING_KEY},{MASKING_KEY[::-1]}")
+    ring = read_key_ring(f"2026-01-01:{MASKING_KEY},{MASKING_KEY[::-1]}")
+    assert keys("status", "--json") in (0, None)
+    out = capfd.readouterr().out
+    first, second = json.loads(out)["keys"]
+    age = (TODAY - ring.active.made_on).days if ring.active.made_on else None
+    assert first == {"id": ring.active.id, "state": "active", "made_on": "2026-01-01", "age_days": age, "rows": None}
+    assert (second["id"], second["state"], second["age_days"]) == (ring.older[0].id, "older", None)
+    assert keys("status") in (0, None)
+    assert MASKING_KEY not in out + "".join(capfd.readouterr())
+
+
+def test_status_counts_the_rows_under_each_key(pipeline: Pipeline, capfd: pytest.CaptureFixture[str]) -> None:
+    pipeline.queue.send(valid())
+    pipeline.run()
+    stranger = hmac_sha256_masks(read_key_ring(MASKING_KEY[::-1]).active)
+    pipeline.database.query("INSERT INTO user_logins (masked_ip) VALUES (%s)", stranger.ip("192.0.2.1"))
+    capfd.readouterr()
+    assert keys("status", "--rows", "--json") in (0, None)
+    states = {each["state"]: each["rows"] for each in json.loads(capfd.readouterr().out)["keys"]}
+    assert states == {"active": 1, "not configured": 1}
