@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test chaos test-localstack lint format lock clean
+.PHONY: help install demo dev test chaos test-localstack lint format lock audit sbom clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -51,8 +51,24 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 lock: $(INSTALLED) ## resolve the dependencies anew, for every platform and Python from 3.11 on
 	@$(UV_COMPILE) --all-extras pyproject.toml requirements-build.in -o requirements.lock
 	@$(UV_COMPILE) --extra ui pyproject.toml requirements-build.in -o requirements-production.lock
+	@$(UV_COMPILE) requirements-audit.in -o requirements-audit.lock
 	@$(UV_COMPILE) --exclude-newer 2025-05-20 deploy/localstack/requirements.in -o deploy/localstack/requirements.lock
+
+AUDIT := .venv-audit
+
+$(AUDIT)/.installed: requirements-audit.lock
+	@test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-audit.lock
+	@touch $@
+
+audit: $(AUDIT)/.installed ## ask PyPI for known vulnerabilities of every locked dependency
+	@$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements-production.lock
+	@$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
+
+sbom: $(AUDIT)/.installed ## write what the image is made of to sbom.cdx.json, in CycloneDX
+	@$(AUDIT)/bin/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible \
+	  --output-file sbom.cdx.json requirements-production.lock
 
 clean: ## remove the virtual environments and the local services' data
 	@test ! -L .login-pipeline/postgresql || rm -rf "$$(readlink .login-pipeline/postgresql)"
-	rm -rf $(VENV) .venv-localstack .login-pipeline
+	rm -rf $(VENV) .venv-localstack .venv-audit .login-pipeline sbom.cdx.json
