@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -11,10 +12,12 @@ from botocore.exceptions import (
     NoCredentialsError,
     NoRegionError,
     ProfileNotFound,
+    SSLError,
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
 
 from login_pipeline.errors import ConfigurationError, LoginPipelineError, QueueError
+from login_pipeline.loopback import is_loopback
 from login_pipeline.settings import MAX_IN_FLIGHT
 
 _NO_SUCH_QUEUE = {"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", "InvalidAddress"}
@@ -44,6 +47,8 @@ def explain_sqs_errors(operation: str, *, setting: str, queue_url: str) -> Itera
         yield
     except ClientError as error:
         raise _refused(error_code(error), operation, setting, queue_url) from None
+    except SSLError as error:
+        raise _not_trusted(error) from None
     except (NoConnectionError, HTTPClientError) as error:
         raise ConfigurationError(
             f"SQS does not answer at {error.kwargs.get('endpoint_url')} ({type(error).__name__}); check the network, "
@@ -61,6 +66,32 @@ def explain_sqs_errors(operation: str, *, setting: str, queue_url: str) -> Itera
 def error_code(error: ClientError) -> str:
     """The error's code as AWS documents it. The message is left out: it can quote what was sent."""
     return str(error.response.get("Error", {}).get("Code", "Unknown"))
+
+
+def endpoint_in_clear(endpoint: str) -> str | None:
+    """What to say of an endpoint to which messages would go in clear; None where they do not."""
+    parts = urlsplit(endpoint)
+    if parts.scheme != "http" or is_loopback(parts.hostname or ""):
+        return None
+    return (
+        f"Messages, which hold personal data, come in clear over the network from {endpoint}; "
+        "name an endpoint with https:// in AWS_ENDPOINT_URL_SQS"
+    )
+
+
+def _not_trusted(error: SSLError) -> ConfigurationError:
+    """What the SDK found wrong with TLS, of which only the kind is told."""
+    says, endpoint = str(error), error.kwargs.get("endpoint_url")
+    if "mismatch" in says or "not valid for" in says or "doesn't match" in says:
+        return ConfigurationError(
+            f"The certificate of {endpoint} is for another host; correct AWS_ENDPOINT_URL_SQS, and let AWS_CA_BUNDLE be"
+        )
+    if "CERTIFICATE_VERIFY_FAILED" in says:
+        return ConfigurationError(
+            f"No authority that is trusted here signed the certificate of {endpoint}; name the file of the one that "
+            "did in AWS_CA_BUNDLE, or correct AWS_ENDPOINT_URL_SQS"
+        )
+    return ConfigurationError(f"{endpoint} does not speak TLS as the AWS SDK does; correct AWS_ENDPOINT_URL_SQS")
 
 
 def _refused(code: str, operation: str, setting: str, queue_url: str) -> LoginPipelineError:
