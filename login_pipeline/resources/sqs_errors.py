@@ -32,6 +32,16 @@ _NOT_KNOWN = {
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 }
+_NO_BUNDLE = "AWS_CA_BUNDLE names a file of certificates that cannot be read; name one in PEM"
+_TLS = {
+    "mismatch": "The certificate of {endpoint} is for another host; correct AWS_ENDPOINT_URL_SQS, and leave "
+    "AWS_CA_BUNDLE as it is",
+    "CERTIFICATE_VERIFY_FAILED": "No authority that is trusted here signed the certificate of {endpoint}; name the file "
+    "of the one that did in AWS_CA_BUNDLE, or correct AWS_ENDPOINT_URL_SQS",
+    "[Errno": _NO_BUNDLE,
+    "[X509": _NO_BUNDLE,
+}
+"""By what OpenSSL says: what is wrong, and what to do."""
 _AT_THE_LIMIT = {"OverLimit", "AWS.SimpleQueueService.OverLimit"}
 
 
@@ -80,17 +90,11 @@ def endpoint_in_clear(endpoint: str) -> str | None:
 
 
 def _not_trusted(error: SSLError) -> ConfigurationError:
-    """What the SDK found wrong with TLS, of which only the kind is told."""
-    says, endpoint = str(error), error.kwargs.get("endpoint_url")
-    if "mismatch" in says or "not valid for" in says or "doesn't match" in says:
-        return ConfigurationError(
-            f"The certificate of {endpoint} is for another host; correct AWS_ENDPOINT_URL_SQS, and let AWS_CA_BUNDLE be"
-        )
-    if "CERTIFICATE_VERIFY_FAILED" in says:
-        return ConfigurationError(
-            f"No authority that is trusted here signed the certificate of {endpoint}; name the file of the one that "
-            "did in AWS_CA_BUNDLE, or correct AWS_ENDPOINT_URL_SQS"
-        )
+    """What is wrong with TLS, by what the SDK says of it."""
+    endpoint = str(error.kwargs.get("endpoint_url")).rstrip("/")
+    for words, sentence in _TLS.items():
+        if words in str(error):
+            return ConfigurationError(sentence.format(endpoint=endpoint))
     return ConfigurationError(f"{endpoint} does not speak TLS as the AWS SDK does; correct AWS_ENDPOINT_URL_SQS")
 
 
