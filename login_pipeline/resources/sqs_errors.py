@@ -32,16 +32,19 @@ _NOT_KNOWN = {
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 }
+_OTHER_HOST = (
+    "The certificate of {endpoint} is for another host; correct AWS_ENDPOINT_URL_SQS, and leave AWS_CA_BUNDLE as it is"
+)
 _NO_BUNDLE = "AWS_CA_BUNDLE names a file of certificates that cannot be read; name one in PEM"
 _TLS = {
-    "mismatch": "The certificate of {endpoint} is for another host; correct AWS_ENDPOINT_URL_SQS, and leave "
-    "AWS_CA_BUNDLE as it is",
-    "CERTIFICATE_VERIFY_FAILED": "No authority that is trusted here signed the certificate of {endpoint}; name the file "
-    "of the one that did in AWS_CA_BUNDLE, or correct AWS_ENDPOINT_URL_SQS",
+    "doesn't match": _OTHER_HOST,
+    "mismatch": _OTHER_HOST,
+    "CERTIFICATE_VERIFY_FAILED": "No authority that is trusted here signed the certificate of {endpoint}; name the "
+    "file of the one that did in AWS_CA_BUNDLE, or correct AWS_ENDPOINT_URL_SQS",
     "[Errno": _NO_BUNDLE,
     "[X509": _NO_BUNDLE,
 }
-"""By what OpenSSL says: what is wrong, and what to do."""
+"""By what OpenSSL or urllib3 says: what is wrong, and what to do."""
 _AT_THE_LIMIT = {"OverLimit", "AWS.SimpleQueueService.OverLimit"}
 
 

@@ -16,7 +16,8 @@ from login_pipeline.resources.postgres_protection import protection
 from login_pipeline.resources.sqs_errors import endpoint_in_clear
 from login_pipeline_tests.conftest import Pipeline, Servers
 from login_pipeline_tests.faults.account import Account, one_sentence
-from login_pipeline_tests.faults.tls_proxy import TlsProxy
+from login_pipeline_tests.faults.sqs_proxy import SqsProxy
+from login_pipeline_tests.faults.tls_proxy import TlsProxy, server_context
 
 ELSEWHERE = "elsewhere.example.com"
 
@@ -61,7 +62,7 @@ class TestDatabase:
     @contextmanager
     def behind_tls(self, pipeline: Pipeline, authority: trustme.CA, host: str, options: str) -> Iterator[None]:
         parts = urlsplit(pipeline.database.url)
-        with TlsProxy(parts.port or 5432, authority.issue_cert(host), postgres=True) as proxy:
+        with TlsProxy(pipeline.database.url, authority.issue_cert(host)) as proxy:
             credentials = parts.netloc.rpartition("@")[0]
             pipeline.set(LOGIN_DATABASE_URL=f"postgresql://{credentials}@{HOST}:{proxy.port}{parts.path}?{options}")
             yield
@@ -168,10 +169,9 @@ class TestQueue:
 
     @contextmanager
     def behind_tls(self, pipeline: Pipeline, servers: Servers, authority: trustme.CA, host: str) -> Iterator[str]:
-        with TlsProxy(urlsplit(servers.sqs_endpoint).port or 80, authority.issue_cert(host)) as proxy:
-            endpoint = f"https://{HOST}:{proxy.port}"
-            pipeline.set(AWS_ENDPOINT_URL_SQS=endpoint)
-            yield endpoint
+        with SqsProxy(servers.sqs_endpoint, server_context(authority.issue_cert(host))) as proxy:
+            pipeline.set(AWS_ENDPOINT_URL_SQS=proxy.endpoint)
+            yield proxy.endpoint
 
     def test_queue_is_drained_by_way_of_a_verified_connection(
         self, pipeline: Pipeline, servers: Servers, authorities: Authorities, sent: Account
