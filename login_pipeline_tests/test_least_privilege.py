@@ -13,8 +13,10 @@ from psycopg2 import errors
 from login_pipeline.cli import main
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.jobs import inbox_pruning_schedule
+from login_pipeline.local.services import local_services, pipeline_environment, temporary_folder
 from login_pipeline.redrive import redrive
 from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_access import Access
 from login_pipeline.resources.postgres_forget import Forgotten
 from login_pipeline.resources.postgres_prepare import TABLES
 from login_pipeline_tests.conftest import Database, Pipeline
@@ -266,6 +268,14 @@ def test_sentences_name_the_setting_that_was_used(pipeline: Pipeline) -> None:
     with pytest.raises(ConfigurationError, match="The database in LOGIN_MAINTENANCE_DATABASE_URL cannot be used: "):
         LoginDatabaseResource(maintenance=True).prepare()
     LoginDatabaseResource().prepare()
+
+
+def test_embedded_services_are_maintained_and_no_other_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGIN_MAINTENANCE_DATABASE_URL", "postgresql://owner:password@db.example.com/production")
+    with temporary_folder() as folder, local_services(folder) as settings:
+        for name, value in pipeline_environment(settings).items():
+            monkeypatch.setenv(name, value)
+    assert Access.from_settings(maintenance=True).variable == "LOGIN_DATABASE_URL"
 
 
 def _as(roles: Roles, name: str) -> Database:

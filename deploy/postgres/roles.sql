@@ -50,7 +50,8 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO login_pipeline_loader, login_pipeline_reader', schema_name);
     EXECUTE format('GRANT USAGE, CREATE ON SCHEMA %I TO login_pipeline_owner', schema_name);
 
-    -- Tables that an earlier version of the pipeline created as another role.
+    -- Tables that were created as another role. A superuser may give them away; others must own them, and be allowed
+    -- to become the new owner: GRANT login_pipeline_owner TO CURRENT_USER first.
     FOR table_name IN
         SELECT tablename FROM pg_tables
         WHERE schemaname = schema_name AND tableowner <> 'login_pipeline_owner'

@@ -1,7 +1,7 @@
 """The ways to the database and to SQS are encrypted, and only the server that is meant is spoken with."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,11 +14,13 @@ from login_pipeline.doctor import Finding, examine
 from login_pipeline.local.ports import HOST
 from login_pipeline.resources.postgres_protection import protection
 from login_pipeline.resources.sqs_errors import endpoint_in_clear
-from login_pipeline_tests.conftest import Pipeline, Servers
+from login_pipeline_tests.conftest import Database, Pipeline, Servers
 from login_pipeline_tests.faults.account import Account, one_sentence
 from login_pipeline_tests.faults.sqs_proxy import SqsProxy
+from login_pipeline_tests.faults.tls_postgres import BINARIES, postgres_with_tls
 from login_pipeline_tests.faults.tls_proxy import TlsProxy, server_context
 
+BehindTls = Callable[[trustme.LeafCert, str], AbstractContextManager[None]]
 ELSEWHERE = "elsewhere.example.com"
 
 
@@ -59,23 +61,35 @@ def finding(subject: str) -> Finding:
 class TestDatabase:
     """By libpq, which verifies certificates itself."""
 
-    @contextmanager
-    def behind_tls(self, pipeline: Pipeline, authority: trustme.CA, host: str, options: str) -> Iterator[None]:
-        parts = urlsplit(pipeline.database.url)
-        with TlsProxy(pipeline.database.url, authority.issue_cert(host)) as proxy:
-            credentials = parts.netloc.rpartition("@")[0]
-            pipeline.set(LOGIN_DATABASE_URL=f"postgresql://{credentials}@{HOST}:{proxy.port}{parts.path}?{options}")
-            yield
+    @pytest.fixture(params=[None, *BINARIES], ids=lambda binaries: binaries.parts[-3] if binaries else "proxy")
+    def behind_tls(self, request: pytest.FixtureRequest, pipeline: Pipeline) -> BehindTls:
+        """Puts TLS in front of the database; the system's PostgreSQL, where there is one, has its own."""
+
+        @contextmanager
+        def start(certificate: trustme.LeafCert, options: str) -> Iterator[None]:
+            with ExitStack() as stack:
+                if request.param:
+                    url = stack.enter_context(postgres_with_tls(request.param.parent, certificate))
+                    pipeline.database = Database(url)
+                else:
+                    proxy = stack.enter_context(TlsProxy(pipeline.database.url, certificate))
+                    parts = urlsplit(pipeline.database.url)
+                    credentials = parts.netloc.rpartition("@")[0]
+                    url = f"postgresql://{credentials}@{HOST}:{proxy.port}{parts.path}"
+                pipeline.set(LOGIN_DATABASE_URL=f"{url}?{options}")
+                yield
+
+        return start
 
     def test_batch_is_loaded_by_way_of_a_verified_connection(
-        self, pipeline: Pipeline, authorities: Authorities, sent: Account
+        self, authorities: Authorities, behind_tls: BehindTls, sent: Account
     ) -> None:
         options = f"sslmode=verify-full&sslrootcert={authorities.right_file}"
-        with self.behind_tls(pipeline, authorities.right, HOST, options):
+        with behind_tls(authorities.right.issue_cert(HOST), options):
             sent.drain()
             assert finding("database").well
             assert "(TLS 1.3, certificate verified)" in finding("database").says
-        sent.assert_settled()
+            sent.assert_settled()
 
     @pytest.mark.parametrize(
         ("certificate_for", "file", "says"),
@@ -89,6 +103,7 @@ class TestDatabase:
         self,
         pipeline: Pipeline,
         authorities: Authorities,
+        behind_tls: BehindTls,
         sent: Account,
         certificate_for: str,
         file: str,
@@ -96,7 +111,7 @@ class TestDatabase:
     ) -> None:
         root = authorities.right_file.replace("right", file)
         options = f"sslmode=verify-full&sslrootcert={root}"
-        with self.behind_tls(pipeline, authorities.right, certificate_for, options):
+        with behind_tls(authorities.right.issue_cert(certificate_for), options):
             sentence = one_sentence(pipeline.run())
             assert not finding("database").well
         assert sentence.startswith(f"The database in LOGIN_DATABASE_URL cannot be used: {says}")
@@ -121,10 +136,10 @@ class TestDatabase:
         ],
     )
     def test_doctor_tells_what_is_not_verified(
-        self, pipeline: Pipeline, authorities: Authorities, mode: str, says: str
+        self, authorities: Authorities, behind_tls: BehindTls, mode: str, says: str
     ) -> None:
         trusted = f"&sslrootcert={authorities.right_file}" if mode == "verify-ca" else ""
-        with self.behind_tls(pipeline, authorities.right, ELSEWHERE, f"sslmode={mode}{trusted}"):
+        with behind_tls(authorities.right.issue_cert(ELSEWHERE), f"sslmode={mode}{trusted}"):
             assert finding("database").well
             assert says in finding("database").says
 
