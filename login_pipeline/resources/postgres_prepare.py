@@ -15,7 +15,7 @@ TABLES = {
 }
 """Each table, and the file of sql/ whose `exists` and `create` are its own, in the order in which they are created.
 
-A further table is named here, and in grants.sql with what each role may do with it.
+A further table is named here, in grants.sql with what each role may do with it, and in deploy/postgres/roles.sql.
 """
 PREPARE_SECONDS = 30
 """It takes no time, unless another run is stuck in it."""
