@@ -166,7 +166,8 @@ def test_run_without_tables_says_to_prepare_them_as_the_owner(
     code, _, err = command("drain")
     assert code == 2
     assert err == (
-        f"The database in LOGIN_DATABASE_URL has no {' and no '.join(TABLES)}, which its role may not create; run `login-pipeline prepare` as the tables' owner, "
+        f"The database in LOGIN_DATABASE_URL has no {' and no '.join(TABLES)}, which its role may not create; "
+        "run `login-pipeline prepare` as the tables' owner, "
         "whom LOGIN_MAINTENANCE_DATABASE_URL names\n"
     )
     (message,) = pipeline.queue.take_all()
