@@ -198,9 +198,8 @@ def restore(dry_run: bool, replace: bool, forget_lost: bool, as_json: bool) -> N
     from login_pipeline.runs import dagster_instance, run
     from login_pipeline.terminal import show_checks, show_restore
 
-    restored = restore_from(
-        LoginDatabaseResource(), backup_store(), dry_run=dry_run, replace=replace, forget_lost=forget_lost
-    )
+    database = LoginDatabaseResource(maintenance=True)
+    restored = restore_from(database, backup_store(), dry_run=dry_run, replace=replace, forget_lost=forget_lost)
     with dagster_instance() as instance:
         checked = None if dry_run else run("user_logins_checks_job", instance)
     checks, failures = (checked.checks, checked.failures) if checked else ([], [])
@@ -212,6 +211,31 @@ def restore(dry_run: bool, replace: bool, forget_lost: bool, as_json: bool) -> N
     for sentence in [*restored.advice(), *failures]:
         logs.tell(sentence, "command_failed", exit_code=FAILED)
     sys.exit(FAILED if checked and not (checked.passed and restored.complete) else DONE)
+
+
+@cli.command()
+def prepare() -> None:
+    """Create the tables, and give the roles of deploy/postgres/roles.sql their rights; again after an upgrade."""
+    from login_pipeline.resources.postgres import LoginDatabaseResource
+
+    database = LoginDatabaseResource(maintenance=True)
+    database.prepare()
+    click.echo(f"The tables are ready in {database.where()}")
+
+
+@cli.command()
+@as_json
+def prune(as_json: bool) -> None:
+    """Forget the keys of messages that cannot come back any more, as inbox_pruning_job does."""
+    from login_pipeline.pruning import prune as forget
+    from login_pipeline.resources.postgres import LoginDatabaseResource
+    from login_pipeline.terminal import show_figures
+
+    forgotten = forget(LoginDatabaseResource(maintenance=True))._asdict()
+    if as_json:
+        click.echo(json.dumps(forgotten))
+    else:
+        show_figures(forgotten)
 
 
 @cli.command()

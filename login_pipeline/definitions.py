@@ -39,6 +39,7 @@ defs = dg.Definitions(
     resources={
         "queue": LoginQueueResource(),
         "database": LoginDatabaseResource(),
+        "maintenance_database": LoginDatabaseResource(maintenance=True),
         "masking": MaskingResource(),
         "io_manager": RunMemory(),
     },

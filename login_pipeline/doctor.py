@@ -10,6 +10,7 @@ from login_pipeline.resources.masking import NOT_KEYED, MaskingResource
 from login_pipeline.resources.masking_keys import masking_keys
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource, few_deliveries
+from login_pipeline.resources.sqs_errors import endpoint_in_clear
 from login_pipeline.resources.sqs_queue import QueueDepth
 from login_pipeline.settings import Settings, read_settings
 
@@ -36,8 +37,16 @@ def examine() -> list[Finding]:
             lambda: f"{read_settings().require('dead_letter_queue_url')}: {_count(queue.dead_letter_queue.depth())}",
         ),
         _examined("database", _database),
+        *_maintenance(read_settings()),
         _examined("masking", _masking),
     ]
+
+
+def _maintenance(settings: Settings) -> list[Finding]:
+    """A host that only runs the pipeline has no such role, and should not."""
+    if settings.maintenance_database_url is None:
+        return []
+    return [_examined("maintenance role", lambda: _protected(LoginDatabaseResource(maintenance=True)))]
 
 
 def _examined(subject: str, examination: Callable[[], str]) -> Finding:
@@ -60,6 +69,8 @@ def _count(depth: QueueDepth) -> str:
 
 def _login_queue(queue: LoginQueueResource) -> str:
     says = f"{queue.login_queue.url}: {_count(queue.depth())}"
+    if in_clear := endpoint_in_clear(queue.endpoint):
+        raise LoginPipelineError(f"{says}. {in_clear}")
     deliveries = queue.login_queue.max_receive_count
     if warning := few_deliveries(deliveries):
         raise LoginPipelineError(f"{says}. {warning}")
@@ -68,14 +79,23 @@ def _login_queue(queue: LoginQueueResource) -> str:
 
 def _database() -> str:
     database = LoginDatabaseResource()
-    where = database.where()
+    where = _protected(database)
     columns = database.columns()
     if not columns:
-        return f"{where}: no table user_logins yet; `login-pipeline drain` creates it"
+        return f"{where}: no table user_logins yet; `login-pipeline prepare` or the first run creates it"
     problems = column_problems(columns)
     if problems:
         raise LoginPipelineError(f"{where}: table user_logins is not the destination: {'; '.join(problems)}")
     return f"{where}: table user_logins is as it should be"
+
+
+def _protected(database: LoginDatabaseResource) -> str:
+    """Where the database is, and how the way there is protected."""
+    protection = database.protection()
+    says = f"{database.where()} ({protection.says})"
+    if not protection.enough:
+        raise LoginPipelineError(f"{says}: add sslmode=verify-full to {database.access.variable}")
+    return says
 
 
 def _masking() -> str:

@@ -4,7 +4,10 @@ import dagster as dg
 
 from login_pipeline.assets import masked_logins, quarantined_logins, raw_sqs_messages, user_logins_table
 from login_pipeline.checks import masked_logins_checks, user_logins_table_checks
+from login_pipeline.errors import LoginPipelineError
 from login_pipeline.pruning import prune_inbox
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_forget import require_rights
 from login_pipeline.settings import read_load_settings
 
 login_job = dg.define_asset_job(
@@ -40,9 +43,12 @@ user_logins_checks_schedule = dg.ScheduleDefinition(
     description="Checks the table every hour.",
 )
 
-inbox_pruning_schedule = dg.ScheduleDefinition(
-    job=inbox_pruning_job,
-    cron_schedule="43 3 * * *",
-    default_status=_WITH_THE_SENSOR,
-    description="Prunes the inbox every night.",
-)
+
+@dg.schedule(job=inbox_pruning_job, cron_schedule="43 3 * * *", default_status=_WITH_THE_SENSOR)
+def inbox_pruning_schedule(maintenance_database: LoginDatabaseResource) -> dg.RunRequest | dg.SkipReason:
+    """Prunes the inbox every night, where the role may; elsewhere `login-pipeline prune` has to."""
+    try:
+        require_rights(maintenance_database)
+    except LoginPipelineError as error:
+        return dg.SkipReason(error.sentence)
+    return dg.RunRequest()

@@ -83,6 +83,12 @@ class Settings(LoadSettings):
         description="Where table user_logins is: a libpq URL.",
         examples=["postgresql://loader:password@db.example.com:5432/analytics"],
     )
+    maintenance_database_url: SecretStr | None = Field(
+        None,
+        description="The role that may also create, update and delete, for prepare, prune and restore; "
+        "LOGIN_DATABASE_URL without it.",
+        examples=["postgresql://maintenance:password@db.example.com:5432/analytics"],
+    )
     masking_method: MaskingMethod = Field(
         MaskingMethod.HMAC_SHA256,
         description="hmac-sha256 (keyed), aes-siv (keyed, reversible), or sha256 (an ip is found again in minutes).",
@@ -182,7 +188,7 @@ class Settings(LoadSettings):
             raise ValueError("is neither an absolute path nor secretsmanager:NAME nor ssm:NAME")
         return source
 
-    @field_validator("database_url")
+    @field_validator("database_url", "maintenance_database_url")
     @classmethod
     def _is_a_libpq_url(cls, url: SecretStr | None) -> SecretStr | None:
         """Refused here where libpq would take a part of the password for the host, and quote it."""

@@ -34,6 +34,7 @@ def test_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) 
         ("LOGIN_QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/1/logins.fifo"),
         ("LOGIN_DEAD_LETTER_QUEUE_URL", "arn:aws:sqs:eu-west-1:1:logins"),
         ("LOGIN_DATABASE_URL", "mysql://u:p@h/d"),
+        ("LOGIN_MAINTENANCE_DATABASE_URL", "mysql://u:p@h/d"),
         ("LOGIN_LONG_POLL", "21"),
         ("LOGIN_SENSOR_ENABLED", "perhaps"),
     ],
@@ -49,16 +50,20 @@ def test_wrong_value_is_told_with_its_variable_and_an_example(
 
 def test_secret_is_never_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     secret = "hunter2"  # noqa: S105 - the test's own
-    assert secret not in problem(monkeypatch, LOGIN_DATABASE_URL=f"mysql://u:{secret}@h/d")
-    monkeypatch.setenv("LOGIN_DATABASE_URL", f"postgresql://u:{secret}@h/d")
-    assert secret not in repr(read_settings())
+    for name in ("LOGIN_DATABASE_URL", "LOGIN_MAINTENANCE_DATABASE_URL"):
+        assert secret not in problem(monkeypatch, **{name: f"mysql://u:{secret}@h/d"})
+        monkeypatch.setenv(name, f"postgresql://u:{secret}@h/d")
+        assert secret not in repr(read_settings())
 
 
 @pytest.mark.parametrize("password", ["se@cret", "se/cret@", "se?cret@", "se#cret@"])
 def test_password_that_libpq_would_quote_as_a_host_is_refused(monkeypatch: pytest.MonkeyPatch, password: str) -> None:
-    sentence = problem(monkeypatch, LOGIN_DATABASE_URL=f"postgresql://u:{password}x@h/d")
-    assert "must be percent-encoded" in sentence
-    assert "cret" not in sentence
+    for name in ("LOGIN_DATABASE_URL", "LOGIN_MAINTENANCE_DATABASE_URL"):
+        sentence = problem(monkeypatch, **{name: f"postgresql://u:{password}x@h/d"})
+        assert f"{name}: " in sentence
+        assert "must be percent-encoded" in sentence
+        assert "cret" not in sentence
+        monkeypatch.delenv(name)
 
 
 def test_receive_deadline_that_is_too_short_to_find_the_queue_empty_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,7 @@ def main(command: list[str]) -> int:
         settings = {
             **sqs,
             "LOGIN_DATABASE_URL": postgres.create_database("logins"),
+            "LOGIN_MAINTENANCE_DATABASE_URL": "",
             "LOGIN_TEST_DATABASE_URL": postgres.url("postgres"),
             "LOGIN_MASKING_KEY": secrets.token_hex(32),
         }

@@ -19,6 +19,7 @@ from login_pipeline.backup.store import BackupStore
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_load import copy_lines
+from login_pipeline.resources.postgres_prepare import require
 from login_pipeline.sql import statements
 
 
@@ -124,13 +125,7 @@ def _verified(store: BackupStore) -> Manifest:
 
 def _check_rights(database: LoginDatabaseResource) -> None:
     with database.transaction() as cursor:
-        cursor.execute(statements("restore")["lacking"])
-        lacking = [what for (what,) in cursor.fetchall()]
-    if lacking:
-        raise ConfigurationError(
-            f"The role in LOGIN_DATABASE_URL lacks {', '.join(lacking)}, which a restore needs; grant it, or restore "
-            "as the owner of the tables"
-        )
+        require(cursor, database.access, "restore")
 
 
 @contextmanager
@@ -157,7 +152,6 @@ def _create_lost_tables(cursor: extensions.cursor) -> None:
         cursor.execute(statements("user_logins")["create"])
     if inbox_is_lost:
         cursor.execute(statements("inbox")["create"])
-        cursor.execute(statements("inbox")["count_rows_before_the_inbox"])
 
 
 def _differing(manifest: Manifest, states: dict[Day, DateState]) -> Iterator[tuple[Day, BackupDate | None]]:

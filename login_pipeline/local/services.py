@@ -55,6 +55,7 @@ def local_services(folder: Path | None = None) -> Iterator[dict[str, str]]:
             "LOGIN_QUEUE_URL": queue_server.create_queue(QUEUE),
             "LOGIN_DEAD_LETTER_QUEUE_URL": queue_server.create_queue(DEAD_LETTER_QUEUE),
             "LOGIN_DATABASE_URL": database_server.create_database("logins"),
+            "LOGIN_MAINTENANCE_DATABASE_URL": "",  # or pruning would reach the database of whoever has one set
             "LOGIN_MASKING_KEY": _masking_key(folder / "masking_key"),
             "LOGIN_BACKUP_URL": str(folder / "backup"),
             "LOGIN_LONG_POLL": "1",  # one server, on this machine, has every message

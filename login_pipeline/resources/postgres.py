@@ -10,18 +10,16 @@ import psycopg2
 from psycopg2 import extensions
 from pydantic import Field
 
-from login_pipeline.columns import column_problems
 from login_pipeline.errors import ConfigurationError, LoginPipelineError
+from login_pipeline.resources.postgres_access import Access
 from login_pipeline.resources.postgres_call import call, cancelled_by_signals
 from login_pipeline.resources.postgres_errors import not_connected, statement_refused
 from login_pipeline.resources.postgres_load import Loaded, Row, limit_time, load_rows
-from login_pipeline.settings import read_settings
+from login_pipeline.resources.postgres_prepare import LOCK_SECONDS, PREPARE_SECONDS, TABLES, columns, is_there, prepare
+from login_pipeline.resources.postgres_protection import Protection, protection
+from login_pipeline.settings import example
 from login_pipeline.sql import statements
 
-PREPARE_SECONDS = 30
-"""It takes no time, unless another run is stuck in it."""
-LOCK_SECONDS = 5.0
-"""How long to wait before a run for a table that another session has locked."""
 DEAD_LETTER_SECONDS = 10.0
 """How long reading or recording dead letters may take: signals wait for it, and it takes no time by itself."""
 PAUSES: Sequence[float] = (1, 2, 4, 8)
@@ -31,18 +29,30 @@ Answer = TypeVar("Answer")
 
 
 class LoginDatabaseResource(dg.ConfigurableResource[object]):
-    """The database that LOGIN_DATABASE_URL names. The URL is read when a run connects and never shown."""
+    """The database that LOGIN_DATABASE_URL names. The URL is read when a run connects and never shown.
+
+    With `maintenance` it connects as the role in LOGIN_MAINTENANCE_DATABASE_URL, where that is set: the one that may
+    create, update and delete.
+    """
 
     connect_timeout: int = Field(default=10, ge=2, le=300, description="Seconds to wait for a connection.")
+    maintenance: bool = Field(default=False, description="Whether for what a run may not do.")
+
+    @property
+    def access(self) -> Access:
+        """Whose rights it has; what its errors say."""
+        return Access.from_settings(maintenance=self.maintenance)
 
     def prepare(self) -> None:
         """Creates the tables where they do not exist, and checks that a load could write to them.
+
+        With `maintenance` it also gives the roles of deploy/postgres/roles.sql their rights.
 
         Raises:
             ConfigurationError: no database, no permission, or user_logins has other columns.
             DatabaseError: the database refused for another reason.
         """
-        self._call(_prepare, seconds=PREPARE_SECONDS)
+        self._call(lambda cursor: prepare(cursor, self.access), seconds=PREPARE_SECONDS)
 
     def load(self, rows: Iterable[Row], *, seconds: float) -> Loaded:
         """Inserts the rows whose message the inbox does not have yet, and all their keys, in one transaction.
@@ -101,21 +111,21 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
     def columns(self) -> list[tuple[str, str]]:
         """Names and types of user_logins as they are; empty where there is no such table yet."""
         with self.transaction() as cursor:
-            return _columns(cursor)
+            return columns(cursor)
 
     def require_table(self) -> None:
-        """Returns when user_logins and the inbox are there.
+        """Returns when user_logins and the tables beside it are there.
 
         Raises:
             ConfigurationError: there is none yet, or no database.
         """
         with self.transaction() as cursor:
-            there = _is_there(cursor, "inbox") and _is_there(cursor, "dead_letters") and bool(_columns(cursor))
-        _require(
-            there,
-            "LOGIN_DATABASE_URL has no user_logins with its inbox and dead letters yet; `login-pipeline drain` "
-            "creates them, and `login-pipeline restore` has them back from a backup",
-        )
+            there = all(is_there(cursor, file) for file in TABLES.values())
+        if not there:
+            raise ConfigurationError(
+                f"{self.access.variable} has no user_logins with its inbox and dead letters yet; `login-pipeline "
+                "prepare` creates them, and `login-pipeline restore` has them back from a backup"
+            )
 
     def count_rows(self) -> int:
         """How many rows user_logins has; reads the whole table."""
@@ -126,6 +136,11 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
         with self.transaction() as cursor:
             parameters = cursor.connection.get_dsn_parameters()
         return f"{parameters.get('host', 'local')}:{parameters.get('port')}/{parameters.get('dbname')}"
+
+    def protection(self) -> Protection:
+        """How the connection is protected; raises as `transaction` does."""
+        with self.transaction() as cursor:
+            return protection(cursor.connection.info)
 
     def newest_rows(self, limit: int) -> list[tuple[Any, ...]]:
         """Some of the rows that were inserted last, in the table's columns."""
@@ -147,22 +162,22 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
                 cursor.execute(statements("load")["limit_locks"], {"milliseconds": int(LOCK_SECONDS * 2000)})
                 yield cursor
         except psycopg2.Error as error:
-            raise statement_refused(error) from None
+            raise statement_refused(error, self.access) from None
         finally:
             connection.close()
 
     def _call(self, work: Callable[[extensions.cursor], Answer], seconds: float) -> Answer:
         """Does `work` in a transaction that a signal, or the time limit, cuts off; raises as `transaction` does."""
         try:
-            return call(self._connect, work, seconds=seconds)
+            return call(self._connect, work, seconds=seconds, setting=self.access.variable)
         except psycopg2.Error as error:
-            raise statement_refused(error) from None
+            raise statement_refused(error, self.access) from None
 
     def _connect(self) -> extensions.connection:
-        url = read_settings().require("database_url")
+        access = self.access
         try:
             connection = psycopg2.connect(
-                url,
+                access.require_url(),
                 connect_timeout=self.connect_timeout,
                 application_name="login-pipeline",
                 client_encoding="UTF8",
@@ -172,59 +187,16 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
             )
         except psycopg2.ProgrammingError:
             raise ConfigurationError(
-                "LOGIN_DATABASE_URL is not a URL that libpq reads; for example LOGIN_DATABASE_URL="
-                "postgresql://loader:password@db.example.com:5432/analytics"
+                f"{access.variable} is not a URL that libpq reads; for example "
+                f"{access.variable}={example(access.setting)}"
             ) from None
         except psycopg2.OperationalError as error:
-            raise not_connected(error) from None
+            raise not_connected(error, access) from None
         connection.set_isolation_level(extensions.ISOLATION_LEVEL_READ_COMMITTED)  # whatever the database's default is
         return connection
-
-
-def _prepare(cursor: extensions.cursor) -> None:
-    limit_time(cursor, PREPARE_SECONDS)
-    cursor.execute(statements("inbox")["lock"])
-    cursor.execute(statements("user_logins")["takes_writes"])
-    _require(
-        cursor.fetchone() == (True,), "The database in LOGIN_DATABASE_URL takes no writes; name the primary server"
-    )
-    cursor.execute(statements("user_logins")["encoding"])
-    _require(cursor.fetchone() == ("UTF8",), "The database is not encoded in UTF8; make one that is")
-    if not _columns(cursor):
-        cursor.execute(statements("user_logins")["create"])
-    problems = column_problems(_columns(cursor))
-    _require(
-        not problems,
-        f"Table user_logins in LOGIN_DATABASE_URL is not the destination: {'; '.join(problems)}; name another database "
-        "or schema, or rename that table",
-    )
-    if not _is_there(cursor, "inbox"):
-        cursor.execute(statements("inbox")["create"])
-        cursor.execute(statements("inbox")["count_rows_before_the_inbox"])
-    if not _is_there(cursor, "dead_letters"):
-        cursor.execute(statements("dead_letters")["create"])
-    cursor.execute(statements("inbox")["lacking"])
-    lacking = [what for (what,) in cursor.fetchall()]
-    _require(not lacking, f"The role in LOGIN_DATABASE_URL lacks {', '.join(lacking)}; grant it")
-    cursor.execute(statements("user_logins")["could_be_written"], {"milliseconds": int(LOCK_SECONDS * 1000)})
 
 
 def _dead_letters(cursor: extensions.cursor, name: str, columns: Mapping[str, list[str]]) -> list[tuple[Any, ...]]:
     limit_time(cursor, DEAD_LETTER_SECONDS)
     cursor.execute(statements("dead_letters")[name], columns)
     return cursor.fetchall() if cursor.description else []
-
-
-def _is_there(cursor: extensions.cursor, file: str) -> bool:
-    cursor.execute(statements(file)["exists"])
-    return bool(cursor.fetchone() == (True,))
-
-
-def _columns(cursor: extensions.cursor) -> list[tuple[str, str]]:
-    cursor.execute(statements("user_logins")["columns"])
-    return [(name, type_) for name, type_ in cursor.fetchall()]
-
-
-def _require(condition: bool, sentence: str) -> None:
-    if not condition:
-        raise ConfigurationError(sentence)

@@ -29,13 +29,14 @@ Answer = TypeVar("Answer")
 Connect = Callable[[], extensions.connection]
 
 
-def call(connect: Connect, work: Callable[[extensions.cursor], Answer], *, seconds: float) -> Answer:
+def call(connect: Connect, work: Callable[[extensions.cursor], Answer], *, seconds: float, setting: str) -> Answer:
     """Does `work` in a transaction of its own: committed at the end, rolled back on any error.
 
     Args:
         connect: Makes a connection.
         work: What to do with a cursor; it has PostgreSQL limit its statements' time itself.
         seconds: What `work` has; a server that is silent for longer is given up.
+        setting: The variable that names the database.
 
     Raises:
         DatabaseError: the server is silent; whether the transaction was committed is not known.
@@ -50,7 +51,7 @@ def call(connect: Connect, work: Callable[[extensions.cursor], Answer], *, secon
         except TimeoutError:
             _cut(connection)
             raise DatabaseError(
-                f"The database in LOGIN_DATABASE_URL has been silent for {seconds + ANSWER_SECONDS:.0f} s; a load may "
+                f"The database in {setting} has been silent for {seconds + ANSWER_SECONDS:.0f} s; a load may "
                 "be committed or not, and the inbox knows which when the messages are delivered again"
             ) from None
         except BaseException:

@@ -8,6 +8,7 @@ import psycopg2
 from psycopg2 import errorcodes
 
 from login_pipeline.errors import ConfigurationError, DatabaseError
+from login_pipeline.resources.postgres_access import Access
 
 _NOT_OF_A_ROW = {
     errorcodes.CLASS_CONNECTION_EXCEPTION,
@@ -33,7 +34,7 @@ _PASSING = {
 }
 _ADVICE = {
     errorcodes.DISK_FULL: "its disk is full; free some space, the messages stay on the queue meanwhile",
-    errorcodes.READ_ONLY_SQL_TRANSACTION: "it takes no writes; name the primary server in LOGIN_DATABASE_URL",
+    errorcodes.READ_ONLY_SQL_TRANSACTION: "it takes no writes; name the primary server",
     errorcodes.LOCK_NOT_AVAILABLE: "a table is locked by another session; pg_locks says which",
     errorcodes.QUERY_CANCELED: "it took too long; pg_stat_activity says what it waits for",
 }
@@ -50,7 +51,7 @@ def refused_row(error: psycopg2.Error) -> str | None:
     return _condition(code)
 
 
-def statement_refused(error: psycopg2.Error) -> DatabaseError | ConfigurationError:
+def statement_refused(error: psycopg2.Error, access: Access) -> DatabaseError | ConfigurationError:
     """What to tell a person about a statement that failed."""
     code = error.pgcode
     if code is None:
@@ -60,10 +61,7 @@ def statement_refused(error: psycopg2.Error) -> DatabaseError | ConfigurationErr
             passing=True,
         )
     if code == errorcodes.INSUFFICIENT_PRIVILEGE:
-        return ConfigurationError(
-            "The role in LOGIN_DATABASE_URL lacks a permission; README.md says under Settings what each command "
-            "and job needs on user_logins, user_logins_inbox and user_logins_dead_letters"
-        )
+        return access.lacks("a permission")
     name = _condition(code)
     constraint = f", constraint {error.diag.constraint_name}" if error.diag.constraint_name else ""
     advice = f": {_ADVICE[code]}" if code in _ADVICE else ""
@@ -81,14 +79,28 @@ def _condition(code: str) -> str:
         return code
 
 
-def not_connected(error: psycopg2.OperationalError) -> ConfigurationError:
-    """What to tell a person about a connection that was not made, in the words of libpq.
+_TLS = {
+    "certificate verify failed": "no authority that is trusted here signed the server's certificate; name the file of "
+    "the one that did with sslrootcert",
+    "does not match host name": "the server's certificate is for another host; write the host name that is in it",
+    "does not support SSL": "the server does not offer TLS, which sslmode asks for; turn ssl on in its configuration",
+    "root certificate": "sslmode asks for a certificate authority, and its file cannot be read; name it with "
+    "sslrootcert, or write sslrootcert=system for those of this machine",
+}
+"""By what libpq says: what is wrong with TLS, and what to do. Source: PostgreSQL documentation, "SSL Support"."""
+
+
+def not_connected(error: psycopg2.OperationalError, access: Access) -> ConfigurationError:
+    """What to tell a person about a connection that was not made, in the words of libpq where they are not about TLS.
 
     They name host, port, user and database, never the password.
     """
+    for words, sentence in _TLS.items():
+        if words in str(error):
+            return ConfigurationError(f"The database in {access.variable} cannot be used: {sentence}")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return ConfigurationError(
-        f"The database in LOGIN_DATABASE_URL cannot be used: {lines[0] if lines else 'no reason given'}; check the "
+        f"The database in {access.variable} cannot be used: {lines[0] if lines else 'no reason given'}; check the "
         "URL, the password and that the server runs",
         passing=True,
     )

@@ -4,6 +4,7 @@ from datetime import date
 from typing import NamedTuple
 
 from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_prepare import require
 from login_pipeline.sql import statements
 
 KEYS_AT_ONCE = 50_000
@@ -29,6 +30,7 @@ def forget_old_keys(database: LoginDatabaseResource, *, days: int) -> Forgotten:
         DatabaseError: PostgreSQL refused; what was forgotten before is forgotten.
     """
     with database.transaction() as cursor:
+        require(cursor, database.access, "forget")
         cursor.execute(statements("forget")["dates"], {"days": days})
         dates = [day for (day,) in cursor.fetchall()]
     keys = sum(_forget_date(database, day) for day in dates)
@@ -36,6 +38,17 @@ def forget_old_keys(database: LoginDatabaseResource, *, days: int) -> Forgotten:
         cursor.execute(statements("forget")["forget_dead_letters"], {"days": days})
         dead_letters = cursor.rowcount
     return Forgotten(len(dates), keys, dead_letters)
+
+
+def require_rights(database: LoginDatabaseResource) -> None:
+    """Returns when the role may forget keys.
+
+    Raises:
+        ConfigurationError: it may not, or there is no database or no table.
+    """
+    database.require_table()
+    with database.transaction() as cursor:
+        require(cursor, database.access, "forget")
 
 
 def _forget_date(database: LoginDatabaseResource, day: date) -> int:

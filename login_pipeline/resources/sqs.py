@@ -90,6 +90,12 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
         """How many messages are on the login queue; raises as `check` does."""
         return self.login_queue.depth()
 
+    @property
+    def endpoint(self) -> str:
+        """The URL at which SQS is called; raises as `login_queue` does."""
+        with explain_sqs_errors("GetQueueAttributes", setting=variable("queue_url"), queue_url=""):
+            return self._client.meta.endpoint_url
+
     def receive(self) -> Batch:
         """Receives one batch of LOGIN_BATCH_SIZE messages at most; raises as `check` does."""
         self._stale_at = time.monotonic() + STALE * self._settings.visibility_timeout

@@ -2,16 +2,31 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, SSLError
 from botocore.exceptions import ConnectionError as NoConnectionError
 
 from login_pipeline.errors import ConfigurationError, LoginPipelineError, QueueError
+from login_pipeline.loopback import is_loopback
 from login_pipeline.resources.aws_errors import error_code, not_accepted, sdk_problem
 from login_pipeline.settings import MAX_IN_FLIGHT
 
 _NO_SUCH_QUEUE = {"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", "InvalidAddress"}
 _NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "KmsAccessDenied"}
+_OTHER_HOST = (
+    "The certificate of {endpoint} is for another host; correct AWS_ENDPOINT_URL_SQS, and leave AWS_CA_BUNDLE as it is"
+)
+_NO_BUNDLE = "AWS_CA_BUNDLE names a file of certificates that cannot be read; name one in PEM"
+_TLS = {
+    "doesn't match": _OTHER_HOST,
+    "mismatch": _OTHER_HOST,
+    "CERTIFICATE_VERIFY_FAILED": "No authority that is trusted here signed the certificate of {endpoint}; name the "
+    "file of the one that did in AWS_CA_BUNDLE, or correct AWS_ENDPOINT_URL_SQS",
+    "[Errno": _NO_BUNDLE,
+    "[X509": _NO_BUNDLE,
+}
+"""By what OpenSSL or urllib3 says: what is wrong, and what to do."""
 _AT_THE_LIMIT = {"OverLimit", "AWS.SimpleQueueService.OverLimit"}
 
 
@@ -27,6 +42,8 @@ def explain_sqs_errors(operation: str, *, setting: str, queue_url: str) -> Itera
         yield
     except ClientError as error:
         raise _refused(error_code(error), operation, setting, queue_url) from None
+    except SSLError as error:
+        raise _not_trusted(error) from None
     except (NoConnectionError, HTTPClientError) as error:
         raise ConfigurationError(
             f"SQS does not answer at {error.kwargs.get('endpoint_url')} ({type(error).__name__}); check the network, "
@@ -39,6 +56,26 @@ def explain_sqs_errors(operation: str, *, setting: str, queue_url: str) -> Itera
             "AWS_ENDPOINT_URL_SQS is not the URL of an SQS endpoint; for example "
             "AWS_ENDPOINT_URL_SQS=http://127.0.0.1:4566"
         ) from None
+
+
+def endpoint_in_clear(endpoint: str) -> str | None:
+    """What to say of an endpoint to which messages would go in clear; None where they do not."""
+    parts = urlsplit(endpoint)
+    if parts.scheme != "http" or is_loopback(parts.hostname or ""):
+        return None
+    return (
+        f"Messages, which hold personal data, come in clear over the network from {endpoint}; "
+        "name an endpoint with https:// in AWS_ENDPOINT_URL_SQS"
+    )
+
+
+def _not_trusted(error: SSLError) -> ConfigurationError:
+    """What is wrong with TLS, by what the SDK says of it."""
+    endpoint = str(error.kwargs.get("endpoint_url")).rstrip("/")
+    for words, sentence in _TLS.items():
+        if words in str(error):
+            return ConfigurationError(sentence.format(endpoint=endpoint))
+    return ConfigurationError(f"{endpoint} does not speak TLS as the AWS SDK does; correct AWS_ENDPOINT_URL_SQS")
 
 
 def _refused(code: str, operation: str, setting: str, queue_url: str) -> LoginPipelineError:

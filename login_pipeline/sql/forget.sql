@@ -12,6 +12,17 @@ HAVING create_date < (now() AT TIME ZONE 'UTC')::date - %(days)s
    AND max(loaded_at) < now() - make_interval(days => %(days)s)
 ORDER BY create_date;
 
+-- name: lacking
+-- What it needs and this role does not have, in words.
+SELECT lacking
+FROM (
+    VALUES
+        ('UPDATE on user_logins_inbox', has_table_privilege('user_logins_inbox', 'UPDATE')),
+        ('DELETE on user_logins_inbox', has_table_privilege('user_logins_inbox', 'DELETE')),
+        ('DELETE on user_logins_dead_letters', has_table_privilege('user_logins_dead_letters', 'DELETE'))
+) AS needed (lacking, given)
+WHERE NOT given;
+
 -- name: lock
 -- Waits for the loads under way, which may be inserting keys of the date.
 SELECT pg_advisory_xact_lock(hashtext('user_logins_inbox, forget'));

@@ -11,12 +11,17 @@ SELECT pg_advisory_xact_lock(hashtext('user_logins_inbox'));
 SELECT to_regclass('user_logins_inbox') IS NOT NULL;
 
 -- name: create
+-- And counts the rows that were there before it.
 CREATE TABLE user_logins_inbox (
     message_id  text PRIMARY KEY,
     create_date date,
     row_count   bigint NOT NULL DEFAULT 1,
     loaded_at   timestamptz NOT NULL DEFAULT now()
 );
+INSERT INTO user_logins_inbox (message_id, create_date, row_count)
+SELECT 'rows before the inbox, ' || coalesce(create_date::text, 'no date'), create_date, count(*)
+FROM user_logins
+GROUP BY create_date;
 
 -- name: known
 SELECT message_id FROM user_logins_inbox WHERE message_id = ANY (%(message_ids)s);
@@ -41,9 +46,3 @@ FROM (
              WHERE attrelid = to_regclass('user_logins_inbox') AND attnum > 0 AND NOT attisdropped))
 ) AS needed (lacking, given)
 WHERE NOT given;
-
--- name: count_rows_before_the_inbox
-INSERT INTO user_logins_inbox (message_id, create_date, row_count)
-SELECT 'rows before the inbox, ' || coalesce(create_date::text, 'no date'), create_date, count(*)
-FROM user_logins
-GROUP BY create_date;

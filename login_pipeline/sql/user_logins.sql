@@ -11,6 +11,13 @@ CREATE TABLE user_logins (
     create_date      date
 );
 
+-- name: exists
+SELECT to_regclass('user_logins') IS NOT NULL;
+
+-- name: may_create
+-- Tables are created in the first schema of the search_path that exists and that the role may use.
+SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false);
+
 -- name: encoding
 -- Any other could not hold every text that a message can.
 SHOW server_encoding;

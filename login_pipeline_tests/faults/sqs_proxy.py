@@ -1,6 +1,7 @@
 """An HTTP proxy in front of an SQS-speaking server that breaks chosen actions. It speaks AWS JSON 1.0."""
 
 import json
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -54,6 +55,8 @@ class SqsProxy:
     """Passes every call on to the server at `upstream`, except where a rule for its action says otherwise."""
 
     upstream: str
+    tls: ssl.SSLContext | None = None
+    """With which it speaks to its clients; without it in clear."""
     calls: Counter[str] = field(default_factory=Counter)
     """How often each action was called, the calls that broke included."""
     _rules: list[_Rule] = field(default_factory=list)
@@ -61,7 +64,9 @@ class SqsProxy:
 
     def __post_init__(self) -> None:
         self._server = _Server((HOST, 0), _handler(self))
-        self.endpoint = f"http://{HOST}:{self._server.server_address[1]}"
+        self.endpoint = f"{'https' if self.tls else 'http'}://{HOST}:{self._server.server_address[1]}"
+        if self.tls:
+            self._server.socket = self.tls.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def __enter__(self) -> Self:

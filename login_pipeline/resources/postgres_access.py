@@ -1,0 +1,50 @@
+"""Whose rights a connection to the database has, which setting names that role, and what to do where it may not."""
+
+from typing import NamedTuple
+
+from login_pipeline.errors import ConfigurationError
+from login_pipeline.settings import read_settings, variable
+
+_RUN, _MAINTENANCE = "database_url", "maintenance_database_url"
+
+
+class Access(NamedTuple):
+    """As a run connects, or, with `maintenance`, as what a run may not do: create, update and delete."""
+
+    setting: str
+    maintenance: bool
+
+    @classmethod
+    def from_settings(cls, *, maintenance: bool) -> "Access":
+        """By LOGIN_MAINTENANCE_DATABASE_URL for maintenance, where it is set; else by LOGIN_DATABASE_URL."""
+        apart = maintenance and read_settings().maintenance_database_url is not None
+        return cls(_MAINTENANCE if apart else _RUN, maintenance)
+
+    @property
+    def variable(self) -> str:
+        """The environment variable whose URL is used: what a sentence about the database names."""
+        return variable(self.setting)
+
+    def require_url(self) -> str:
+        """The URL to connect with.
+
+        Raises:
+            ConfigurationError: it is not set.
+        """
+        return str(read_settings().require(self.setting))
+
+    def lacks(self, rights: str) -> ConfigurationError:
+        """What to tell a person where the role lacks `rights`."""
+        return ConfigurationError(f"The role in {self.variable} lacks {rights}; {self._remedy()}")
+
+    def may_not_create(self, tables: str) -> ConfigurationError:
+        """What to tell a person where `tables` are not there and the role may not create them."""
+        return ConfigurationError(
+            f"The database in {self.variable} has no {tables}, which its role may not create; {self._remedy()}"
+        )
+
+    def _remedy(self) -> str:
+        owner = variable(_MAINTENANCE)
+        if self.maintenance:
+            return f"name the tables' owner in {owner}; deploy/postgres/roles.sql makes one"
+        return f"run `login-pipeline prepare` as the tables' owner, whom {owner} names"

@@ -1,0 +1,94 @@
+"""Creates the tables, gives the roles of deploy/postgres/roles.sql their rights, and asks if a load could write."""
+
+from psycopg2 import extensions
+
+from login_pipeline.columns import column_problems
+from login_pipeline.errors import ConfigurationError
+from login_pipeline.resources.postgres_access import Access
+from login_pipeline.resources.postgres_load import limit_time
+from login_pipeline.sql import statements
+
+TABLES = {
+    "user_logins": "user_logins",
+    "user_logins_inbox": "inbox",
+    "user_logins_dead_letters": "dead_letters",
+}
+"""Each table, and the file of sql/ whose `exists` and `create` are its own, in the order in which they are created.
+
+A further table is named here, in grants.sql with what each role may do with it, and in deploy/postgres/roles.sql.
+"""
+PREPARE_SECONDS = 30
+"""It takes no time, unless another run is stuck in it."""
+LOCK_SECONDS = 5.0
+"""How long to wait before a run for a table that another session has locked."""
+
+
+def prepare(cursor: extensions.cursor, access: Access) -> None:
+    """Creates what tables do not exist; with access for maintenance also gives the roles that exist their rights.
+
+    Raises:
+        ConfigurationError: the server takes no writes, a right is lacking, or user_logins has other columns.
+        psycopg2.Error: the database refused for another reason.
+    """
+    limit_time(cursor, PREPARE_SECONDS)
+    cursor.execute(statements("inbox")["lock"])
+    _check_server(cursor, access)
+    _create_tables(cursor, access)
+    if access.maintenance:
+        _grant(cursor)
+    require(cursor, access, "inbox")
+    cursor.execute(statements("user_logins")["could_be_written"], {"milliseconds": int(LOCK_SECONDS * 1000)})
+
+
+def require(cursor: extensions.cursor, access: Access, file: str) -> None:
+    """Returns when the role has every right that the statements of `file`.sql need.
+
+    Raises:
+        ConfigurationError: it lacks some; the sentence names them.
+    """
+    cursor.execute(statements(file)["lacking"])
+    if lacking := [what for (what,) in cursor.fetchall()]:
+        raise access.lacks(", ".join(lacking))
+
+
+def is_there(cursor: extensions.cursor, file: str) -> bool:
+    """Whether the table of `file`.sql exists."""
+    cursor.execute(statements(file)["exists"])
+    return bool(cursor.fetchone() == (True,))
+
+
+def columns(cursor: extensions.cursor) -> list[tuple[str, str]]:
+    """Names and types of user_logins as they are; empty where there is no such table yet."""
+    cursor.execute(statements("user_logins")["columns"])
+    return [(name, type_) for name, type_ in cursor.fetchall()]
+
+
+def _check_server(cursor: extensions.cursor, access: Access) -> None:
+    cursor.execute(statements("user_logins")["takes_writes"])
+    if cursor.fetchone() != (True,):
+        raise ConfigurationError(f"The database in {access.variable} takes no writes; name the primary server")
+    cursor.execute(statements("user_logins")["encoding"])
+    if cursor.fetchone() != ("UTF8",):
+        raise ConfigurationError("The database is not encoded in UTF8; make one that is")
+
+
+def _create_tables(cursor: extensions.cursor, access: Access) -> None:
+    missing = [table for table, file in TABLES.items() if not is_there(cursor, file)]
+    if "user_logins" not in missing and (problems := column_problems(columns(cursor))):
+        raise ConfigurationError(
+            f"Table user_logins in {access.variable} is not the destination: {'; '.join(problems)}; name another "
+            "database or schema, or rename that table"
+        )
+    cursor.execute(statements("user_logins")["may_create"])
+    if missing and cursor.fetchone() != (True,):
+        raise access.may_not_create(" and no ".join(missing))
+    for table in missing:
+        cursor.execute(statements(TABLES[table])["create"])
+
+
+def _grant(cursor: extensions.cursor) -> None:
+    """To those roles that exist: a database of one role only has none of them."""
+    for role, grants in statements("grants").items():
+        cursor.execute("SELECT to_regrole(%s) IS NOT NULL", [role])
+        if cursor.fetchone() == (True,):
+            cursor.execute(grants)

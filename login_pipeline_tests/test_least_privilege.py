@@ -1,0 +1,281 @@
+"""Each role of deploy/postgres/roles.sql may do what its work needs, and nothing else."""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from psycopg2 import errors
+
+from login_pipeline.cli import main
+from login_pipeline.errors import ConfigurationError
+from login_pipeline.jobs import inbox_pruning_schedule
+from login_pipeline.local.services import local_services, pipeline_environment, temporary_folder
+from login_pipeline.redrive import redrive
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_access import Access
+from login_pipeline.resources.postgres_forget import Forgotten
+from login_pipeline.resources.postgres_prepare import TABLES
+from login_pipeline.sql import statements
+from login_pipeline_tests.conftest import Database, Pipeline
+from login_pipeline_tests.roles import ROLES_SQL, Roles, make_roles, roles_of, with_role
+
+Body = Callable[..., str]
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def roles(pipeline: Pipeline, tmp_path: Path) -> Iterator[Roles]:
+    """The pipeline runs as the loader; nothing is prepared yet."""
+    with roles_of(pipeline.database) as roles:
+        pipeline.set(LOGIN_DATABASE_URL=roles.loader.url, LOGIN_BACKUP_URL=str(tmp_path / "backup"))
+        yield roles
+
+
+@pytest.fixture
+def prepared(pipeline: Pipeline, roles: Roles) -> Roles:
+    """The owner has created the tables, and its credential is gone again."""
+    pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL=roles.owner.url)
+    LoginDatabaseResource(maintenance=True).prepare()
+    pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL=None)
+    return roles
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs the command; its exit code, stdout and stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["login-pipeline", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        return int(end.value.code or 0), out, err
+
+    return run
+
+
+def test_the_whole_pipeline_runs_as_the_loader(
+    pipeline: Pipeline, prepared: Roles, body: Body, command: Command
+) -> None:
+    prepared.owner.query("ALTER TABLE user_logins ADD CONSTRAINT wrong CHECK (locale <> 'refused')")
+    pipeline.queue.send(body(user_id="good"), body(user_id="mended", locale="refused"), "not a login")
+    code, out, err = command("drain", "--json")
+    assert (code, err) == (0, "")
+    figures = json.loads(out)
+    assert (figures["loaded"], figures["quarantined"], figures["deleted"]) == (1, 2, 3)
+
+    prepared.owner.query("ALTER TABLE user_logins DROP CONSTRAINT wrong")
+    assert redrive("refused.check_violation", dry_run=False).sent_back == 1
+    assert pipeline.run().failures == []
+    assert sorted(prepared.reader.query("SELECT user_id FROM user_logins")) == [("good",), ("mended",)]
+    assert command("check")[0] == 0
+    assert command("backup")[0] == 0
+    assert command("doctor")[0] == 0
+
+
+FORBIDDEN = [
+    "UPDATE {table} SET {column} = {column}",
+    "DELETE FROM {table}",
+    "TRUNCATE {table}",
+    "ALTER TABLE {table} ADD COLUMN more integer",
+    "ALTER TABLE {table} OWNER TO CURRENT_USER",
+    "DROP TABLE {table}",
+    "CREATE INDEX ON {table} ({column})",
+    "CREATE TRIGGER mine BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    "LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE",
+]
+FORBIDDEN_ANYWHERE = [
+    "CREATE TABLE mine (number integer)",
+    "CREATE TABLE public.mine AS SELECT * FROM user_logins",
+    "CREATE FUNCTION mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+    "CREATE SCHEMA mine",
+    "CREATE ROLE mine",
+    "ALTER ROLE CURRENT_USER SUPERUSER",
+    "GRANT login_pipeline_owner TO CURRENT_USER",
+    "SET ROLE login_pipeline_owner",
+    "SELECT rolpassword FROM pg_authid",
+    "COPY user_logins TO '/tmp/logins'",
+    "COPY user_logins TO PROGRAM 'cat'",
+    "SELECT pg_read_file('/etc/passwd')",
+    "SET log_statement = 'none'",
+]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_loader_and_reader_can_change_no_table(prepared: Roles, table: str) -> None:
+    first = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum = 1"
+    ((column,),) = prepared.superuser.query(first, table)
+    for role in (prepared.loader, prepared.reader):
+        for statement in FORBIDDEN:
+            with pytest.raises(errors.InsufficientPrivilege):
+                role.query(statement.format(table=table, column=column))
+
+
+def test_loader_and_reader_can_make_nothing_and_become_nobody(prepared: Roles) -> None:
+    for role in (prepared.loader, prepared.reader):
+        for statement in FORBIDDEN_ANYWHERE:
+            with pytest.raises(errors.InsufficientPrivilege):
+                role.query(statement)
+
+
+@pytest.mark.parametrize("statement", ["SELECT * FROM {}", "SELECT count(*) FROM {}", "INSERT INTO {} DEFAULT VALUES"])
+def test_reader_reads_the_logins_and_nothing_beside_them(prepared: Roles, statement: str) -> None:
+    for table in TABLES.keys() - {"user_logins"}:
+        with pytest.raises(errors.InsufficientPrivilege):
+            prepared.reader.query(statement.format(table))
+    with pytest.raises(errors.InsufficientPrivilege):
+        prepared.reader.query("INSERT INTO user_logins DEFAULT VALUES")
+    with pytest.raises(errors.InsufficientPrivilege):
+        prepared.reader.query("CREATE TEMPORARY TABLE mine (number integer)")
+    assert prepared.reader.query("SELECT * FROM user_logins") == []
+
+
+def test_who_is_in_none_of_the_roles_cannot_connect(prepared: Roles) -> None:
+    stranger = "stranger_of_this_test"
+    prepared.superuser.query(f"CREATE ROLE {stranger} LOGIN PASSWORD 'of-this-test'")
+    try:
+        with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
+            _as(prepared, stranger).query("SELECT 1")
+    finally:
+        prepared.superuser.query(f"DROP ROLE {stranger}")
+
+
+def test_tables_belong_to_the_owner_s_role_and_not_to_who_logged_in(prepared: Roles) -> None:
+    owners = prepared.superuser.query("SELECT DISTINCT tableowner FROM pg_tables WHERE tablename = ANY(%s)", [*TABLES])
+    assert owners == [("login_pipeline_owner",)]
+
+
+def test_every_table_is_in_the_grants_and_has_an_owner(prepared: Roles) -> None:
+    """One that somebody adds has to be named wherever rights are taken away before they are given."""
+    there = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename"
+    assert [table for (table,) in prepared.superuser.query(there)] == sorted(TABLES)
+    for role, grants in statements("grants").items():
+        assert re.findall(r"REVOKE ALL ON (.+) FROM PUBLIC, (\w+);", grants) == [(", ".join(TABLES), role)]
+    assert f"tablename IN ({', '.join(map(repr, TABLES))})" in ROLES_SQL.read_text(encoding="utf-8")
+
+
+def test_run_without_tables_says_to_prepare_them_as_the_owner(
+    pipeline: Pipeline, roles: Roles, body: Body, command: Command
+) -> None:
+    pipeline.queue.send(body())
+    code, _, err = command("drain")
+    assert code == 2
+    assert err == (
+        f"The database in LOGIN_DATABASE_URL has no {' and no '.join(TABLES)}, which its role may not create; "
+        "run `login-pipeline prepare` as the tables' owner, "
+        "whom LOGIN_MAINTENANCE_DATABASE_URL names\n"
+    )
+    (message,) = pipeline.queue.take_all()
+    assert message["Attributes"]["ApproximateReceiveCount"] == "1"
+    assert roles.superuser.query("SELECT to_regclass('user_logins')") == [(None,)]
+
+
+def test_prepare_makes_what_an_upgrade_adds(pipeline: Pipeline, prepared: Roles, command: Command) -> None:
+    prepared.superuser.query("DROP TABLE user_logins_dead_letters")
+    assert "has no user_logins_dead_letters, which its role may not create" in pipeline.run().failures[0]
+    pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL=prepared.owner.url)
+    code, out, _ = command("prepare")
+    assert (code, out.split(" in ")[0]) == (0, "The tables are ready")
+    assert "of-this-test" not in out
+    pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL=None)
+    assert pipeline.run().failures == []
+
+
+def test_tables_that_were_there_before_the_roles_become_the_owner_s(
+    pipeline: Pipeline, roles: Roles, body: Body, command: Command
+) -> None:
+    pipeline.set(LOGIN_DATABASE_URL=roles.superuser.url)
+    pipeline.queue.send(body())
+    assert pipeline.run().failures == []
+    pipeline.set(LOGIN_DATABASE_URL=roles.loader.url, LOGIN_MAINTENANCE_DATABASE_URL=roles.owner.url)
+    make_roles(roles.superuser)
+    assert command("prepare")[0] == 0
+    pipeline.queue.send(body())
+    assert pipeline.run().failures == []
+    assert len(roles.reader.query("SELECT * FROM user_logins")) == 2
+
+
+def test_right_that_somebody_gave_beside_the_script_is_taken_back(
+    pipeline: Pipeline, prepared: Roles, command: Command
+) -> None:
+    prepared.owner.query("GRANT ALL ON user_logins TO login_pipeline_loader, login_pipeline_reader, PUBLIC")
+    pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL=prepared.owner.url)
+    assert command("prepare")[0] == 0
+    with pytest.raises(errors.InsufficientPrivilege):
+        prepared.loader.query("DELETE FROM user_logins")
+
+
+def test_pruning_and_restoring_as_the_loader_name_the_setting_for_it(
+    pipeline: Pipeline, prepared: Roles, body: Body, command: Command
+) -> None:
+    pipeline.queue.send(body())
+    assert pipeline.run().failures == []
+    assert command("backup")[0] == 0
+    owner = "name the tables' owner in LOGIN_MAINTENANCE_DATABASE_URL; deploy/postgres/roles.sql makes one\n"
+    code, _, err = command("prune")
+    assert (code, err) == (
+        2,
+        "The role in LOGIN_DATABASE_URL lacks UPDATE on user_logins_inbox, DELETE on user_logins_inbox, DELETE on "
+        f"user_logins_dead_letters; {owner}",
+    )
+    code, _, err = command("restore")
+    assert (code, err) == (
+        2,
+        "The role in LOGIN_DATABASE_URL lacks UPDATE on user_logins_inbox, DELETE on user_logins_inbox, DELETE on "
+        f"user_logins; {owner}",
+    )
+    assert len(prepared.reader.query("SELECT * FROM user_logins")) == 1
+
+
+def test_pruning_and_restoring_work_as_the_owner_and_leave_the_loader_its_rights(
+    pipeline: Pipeline, prepared: Roles, body: Body, command: Command
+) -> None:
+    pipeline.queue.send(body())
+    assert pipeline.run().failures == []
+    assert command("backup")[0] == 0
+    prepared.owner.query("DROP TABLE user_logins")
+    pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL=prepared.owner.url)
+    code, _, err = command("restore")
+    assert (code, err) == (0, "")
+    prepared.owner.query(
+        "UPDATE user_logins_inbox SET create_date = create_date - 60, loaded_at = now() - interval '60 days'"
+    )
+    code, out, _ = command("prune", "--json")
+    assert (code, json.loads(out)) == (0, Forgotten(dates=1, keys=1, dead_letters=0)._asdict())
+    pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL=None)
+    pipeline.queue.send(body())
+    assert pipeline.run().failures == []
+    assert len(prepared.reader.query("SELECT * FROM user_logins")) == 2
+
+
+def test_schedule_leaves_pruning_to_a_host_that_may(pipeline: Pipeline, prepared: Roles) -> None:
+    def asked() -> Any:
+        return inbox_pruning_schedule(maintenance_database=LoginDatabaseResource(maintenance=True))
+
+    assert "LOGIN_MAINTENANCE_DATABASE_URL" in asked().skip_message
+    pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL=prepared.owner.url)
+    assert type(asked()).__name__ == "RunRequest"
+
+
+def test_sentences_name_the_setting_that_was_used(pipeline: Pipeline) -> None:
+    pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL="postgresql://a:b@127.0.0.1:9/c")
+    with pytest.raises(ConfigurationError, match="The database in LOGIN_MAINTENANCE_DATABASE_URL cannot be used: "):
+        LoginDatabaseResource(maintenance=True).prepare()
+    LoginDatabaseResource().prepare()
+
+
+def test_embedded_services_are_maintained_and_no_other_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGIN_MAINTENANCE_DATABASE_URL", "postgresql://owner:password@db.example.com/production")
+    with temporary_folder() as folder, local_services(folder) as settings:
+        for name, value in pipeline_environment(settings).items():
+            monkeypatch.setenv(name, value)
+    assert Access.from_settings(maintenance=True).variable == "LOGIN_DATABASE_URL"
+
+
+def _as(roles: Roles, name: str) -> Database:
+    return Database(with_role(roles.superuser.url, name))
