@@ -125,9 +125,14 @@ def show_rows(rows: Sequence[Sequence[Any]]) -> None:
 def _short(name: str, value: Any) -> str:
     if value is None:
         return "NULL"
-    text = str(value)
+    text = _printable(str(value))
     limit = {"masked_ip": MASK_SHOWN, "masked_device_id": MASK_SHOWN, "user_id": 8}.get(name, len(text))
     return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def _printable(text: str) -> str:
+    """What a sender wrote must not steer the terminal: control and bidi characters are shown as Python escapes them."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _console() -> Console:
