@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _PACKED = re.compile(rb"\x1f\x8b\x08|PK\x03\x04|\x78[\x01\x5e\x9c\xda]")
 """How gzip, a file in a zip archive and zlib begin. Source: RFC 1952, RFC 1950, PKWARE's APPNOTE."""
@@ -15,16 +15,21 @@ Needles = Mapping[bytes, str]
 
 
 class Search:
-    """A search for texts in any case, which `needles` has in lower case, and for `exact` bytes."""
+    """A search for texts in any case, which `needles` has in lower case, and for `exact` bytes.
 
-    def __init__(self, needles: Needles, exact: Needles) -> None:
-        self._needles, self._exact = needles, exact
+    One of `first` is in each of either.
+    """
+
+    def __init__(self, needles: Needles, exact: Needles, first: Sequence[bytes] = (b"",)) -> None:
+        self._needles, self._exact, self._first = needles, exact, first
 
     def names_in(self, content: bytes) -> set[str]:
         """The names of what is in the bytes, or packed in them."""
         found = set()
         for each in unpacked(content):
             lower = each.lower()
+            if not any(needle in lower or needle in each for needle in self._first):
+                continue
             found |= {name for needle, name in self._needles.items() if needle in lower}
             found |= {name for needle, name in self._exact.items() if needle in each}
         return found

@@ -6,8 +6,12 @@ import json
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
+from login_pipeline_tests.at_rest.search import Search
 from login_pipeline_tests.poison import valid
+
+IPV4 = "198.18."
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Sentinel:
     @property
     def ip(self) -> str:
         """As it is sent: not canonical."""
-        return f"2001:0DB8:{self.mark.upper()}:0:0:0:5E17:{self.number:04X}"
+        return f"2001:0DB8:{self.mark.upper()}:{self.number:04X}:0:0:0:5E17"
 
     @property
     def canonical_ip(self) -> str:
@@ -32,8 +36,8 @@ class Sentinel:
 
     @property
     def ipv4(self) -> str:
-        """In a block for documentation (RFC 5737); others may use it, too, so a leak of it is told by its neighbours."""
-        return f"203.0.113.{self.number}"
+        """In a block for benchmarks (RFC 2544)."""
+        return f"{IPV4}{self.number}.77"
 
     @property
     def device_id(self) -> str:
@@ -62,6 +66,27 @@ class Sentinels:
         """The path's own, the same each time."""
         return self.by_path.setdefault(path, Sentinel(path, len(self.by_path) + 1, self.mark))
 
+    def search(self) -> Search:
+        """For every spelling of all that were made; a hit is named by its path, and by the spelling."""
+        texts: dict[bytes, str] = {}
+        exact: dict[bytes, str] = {}
+        for sentinel in self.by_path.values():
+            for value in sentinel.values():
+                texts |= {needle: f"{sentinel.path}, {name}" for name, needle in spellings(value)}
+                exact |= {needle: f"{sentinel.path}, {name}" for name, needle in exact_spellings(value)}
+        return Search(texts, exact, self._what_all_begin_with())
+
+    def _what_all_begin_with(self) -> list[bytes]:
+        """What each spelling of each sentinel begins with, to be looked for first: it is much quicker."""
+        begins = [packed_hex for each in self.by_path.values() for _, packed_hex in _packed_hex(each.ipv4)]
+        begins += [ipaddress.ip_address(f"2001:db8:{self.mark}::").packed[:6], b"\x02\x20\xc6\x12", b"33230"]
+        for prefix in (f"2001:0DB8:{self.mark.upper()}:", f"2001:db8:{self.mark}:", IPV4, f"Device-{self.mark}"):
+            begins += [needle for _, needle in spellings(prefix)]
+            begins += [needle[:-1] for _, needle in exact_spellings(prefix)]
+        for _, of_one in _packed_hex(f"2001:db8:{self.mark}::"):
+            begins.append(of_one[:11])
+        return begins
+
 
 def spellings(value: str) -> Iterator[tuple[str, bytes]]:
     """Every spelling that we know a leak to have; texts in lower case, to be looked for in text in lower case."""
@@ -72,27 +97,30 @@ def spellings(value: str) -> Iterator[tuple[str, bytes]]:
     yield "as Python shows it", repr(value)[1:-1].encode().lower()
     yield "UTF-16, little-endian", value.lower().encode("utf-16-le")
     yield "UTF-16, big-endian", value.lower().encode("utf-16-be")
-    yield "percent-encoded", _percent(raw).lower()
+    yield "as a URL has it", quote(value).encode().lower()
+    yield "as a URL has it", quote(value, safe="").encode().lower()
     yield "hexadecimal", raw.hex().encode()
     yield "hexadecimal", raw.lower().hex().encode()
     yield "hexadecimal", raw.upper().hex().encode()
-    if packed := _packed(value):
-        yield "packed, hexadecimal", packed.hex().encode()
-        yield "packed, hexadecimal", packed.hex(":").encode()
+    yield from _packed_hex(value)
 
 
 def exact_spellings(value: str) -> Iterator[tuple[str, bytes]]:
     """Those that are looked for in bytes as they are."""
-    for alphabet in (base64.b64encode, base64.urlsafe_b64encode):
-        for before in range(3):  # where it stands in what was encoded
-            text = alphabet(b"\x00" * before + value.encode())
-            yield "base64", text[(4 if before else 0) : len(text) // 4 * 4 - 4]
+    for raw in {each.encode() for text in (value, value.lower(), value.upper()) for each in _in_json(text)}:
+        for alphabet in (base64.b64encode, base64.urlsafe_b64encode):
+            for before, unsure in ((0, 0), (1, 2), (2, 3)):  # where it stands in what was encoded
+                yield "base64", alphabet(b"\x00" * before + raw)[unsure : (before + len(raw)) * 8 // 6]
     packed = _packed(value)
     if len(packed) == 16:
         yield "packed", packed
     elif packed:
         yield "as PostgreSQL packs it", b"\x02\x20" + packed
         yield "as an integer", str(int.from_bytes(packed, "big")).encode()
+
+
+def _in_json(value: str) -> tuple[str, ...]:
+    return value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]
 
 
 def _packed(value: str) -> bytes:
@@ -102,5 +130,7 @@ def _packed(value: str) -> bytes:
         return b""
 
 
-def _percent(raw: bytes) -> bytes:
-    return b"".join(bytes([each]) if chr(each).isalnum() and each < 128 else b"%%%02X" % each for each in raw)
+def _packed_hex(value: str) -> Iterator[tuple[str, bytes]]:
+    if packed := _packed(value):
+        yield "packed, hexadecimal", packed.hex().encode()
+        yield "packed, hexadecimal", packed.hex(":").encode()
