@@ -11,9 +11,7 @@ _METADATA = """metadataEntries { __typename label description
 }"""
 _ERROR = "{ message className stack cause { message stack } errorChain { error { message stack } } }"
 
-RUNS = (
-    "{ runsOrError { ... on Runs { results { runId status runConfigYaml tags { key value } stats { __typename } } } } }"
-)
+RUNS = "{ runsOrError { ... on Runs { results { runId status runConfigYaml tags { key value } } } } }"
 EVENTS = f"""query($runId: ID!) {{ logsForRun(runId: $runId) {{ ... on EventConnection {{ events {{ __typename
   ... on MessageEvent {{ message stepKey level eventType }}
   ... on DisplayableEvent {{ label description {_METADATA} }}
@@ -23,7 +21,8 @@ EVENTS = f"""query($runId: ID!) {{ logsForRun(runId: $runId) {{ ... on EventConn
   ... on LogsCapturedEvent {{ fileKey stepKeys externalUrl }}
 }} }} }} }}"""
 CAPTURED = """query($logKey: [String!]!) {
-  capturedLogs(logKey: $logKey) { stdout stderr } capturedLogsMetadata(logKey: $logKey) { stdoutLocation stderrLocation }
+  capturedLogs(logKey: $logKey) { stdout stderr }
+  capturedLogsMetadata(logKey: $logKey) { stdoutLocation stderrLocation }
 }"""
 ASSETS = f"""{{ assetNodes {{ assetKey {{ path }} description
   {_METADATA} assetMaterializations(limit: 50) {{ message {_METADATA} }}
@@ -32,9 +31,12 @@ ASSETS = f"""{{ assetNodes {{ assetKey {{ path }} description
     executionForLatestMaterialization {{ evaluation {{ description {_METADATA} }} }} }} }} }}
 }} }}"""
 SENSOR = f"""query($selector: SensorSelector!) {{ sensorOrError(sensorSelector: $selector) {{ ... on Sensor {{
-  sensorState {{ status ticks {{ status cursor skipReason runIds error {_ERROR} logEvents {{ events {{ message }} }} }} }}
+  sensorState {{ id status ticks {{ status cursor skipReason runIds error {_ERROR} logEvents {{ events {{ message }} }}
+  }} }}
 }} }} }}"""
-DAEMON = f"""{{ instance {{ info daemonHealth {{ allDaemonStatuses {{ daemonType healthy lastHeartbeatErrors {_ERROR} }} }} }} }}"""
+DAEMON = f"""{{ instance {{ info daemonHealth {{ allDaemonStatuses {{
+  daemonType healthy lastHeartbeatErrors {_ERROR}
+}} }} }} }}"""
 SENSOR_SELECTOR = {
     "repositoryLocationName": "login_pipeline.definitions",
     "repositoryName": "__repository__",

@@ -38,11 +38,14 @@ class _Break(MetaPathFinder):
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
-        assert spec and spec.loader
+        assert spec
+        assert spec.loader
         execute = spec.loader.exec_module
 
         def execute_and_break(module: ModuleType) -> None:
             execute(module)
+            if (Path(os.environ[ARMED]) / "leak").exists():
+                os.environ["DAGSTER_REDACT_USER_CODE_ERRORS"] = "0"  # Dagster looks before the asset begins
             vars(module)["mask_logins"] = _breaking(vars(module)["mask_logins"])
 
         vars(spec.loader)["exec_module"] = execute_and_break
@@ -143,9 +146,10 @@ def _home(body: str) -> None:
 
 def _quote(body: str) -> None:
     """What an unexpected error says, where Dagster's redaction is off."""
-    os.environ["DAGSTER_REDACT_USER_CODE_ERRORS"] = "0"
     raise ValueError(body)
 
+
+_RAISE = "DO $$ BEGIN RAISE LOG '%', current_setting('a.body'); END $$"
 
 FAULTS: dict[str, Callable[[Any], Any]] = {
     "raise": _raise,
@@ -166,9 +170,7 @@ PLANTS: dict[str, Callable[[str], None]] = {
         "CREATE TABLE gone (body text)", "INSERT INTO gone VALUES (%s)", "DELETE FROM gone", "VACUUM gone"
     ),
     "packed address": _in_database("CREATE TABLE addresses AS SELECT (%s::json ->> 'ip')::inet AS ip"),
-    "server log": _in_database(
-        "SELECT set_config('a.body', %s, false); DO $$ BEGIN RAISE LOG '%%', current_setting('a.body'); END $$"
-    ),
+    "server log": _in_database("SELECT set_config('a.body', %s, false)", _RAISE),
     "backup": _backup,
     "home": _home,
     "exception": _quote,

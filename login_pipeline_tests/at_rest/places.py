@@ -14,13 +14,14 @@ Contents = Iterator[tuple[str, bytes]]
 
 
 def files(folders: Iterable[Path]) -> Contents:
-    """Each file below the folders, and its name."""
+    """Each file below the folders, or that is named itself, and its name."""
     for folder in folders:
-        for file in folder.rglob("*"):
+        for file in [folder, *folder.rglob("*")]:
             if file.is_file():
                 try:
-                    yield str(file), str(file).encode() + b"\n" + file.read_bytes()
-                except FileNotFoundError:  # gone since it was listed
+                    yield str(file), str(file).encode()
+                    yield str(file), file.read_bytes()
+                except (FileNotFoundError, PermissionError):  # gone since it was listed, or another account's
                     continue
 
 

@@ -1,5 +1,6 @@
 """Finds spellings of personal data in bytes, and in what is packed in them."""
 
+import hashlib
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,23 +16,32 @@ Needles = Mapping[bytes, str]
 
 
 class Search:
-    """A search for texts in any case, which `needles` has in lower case, and for `exact` bytes.
+    """A search for texts in any case, which are given in lower case, and for exact bytes.
 
-    One of `first` is in each of either.
+    `texts_begin` and `exact_begin` have what every needle begins with: it is looked for first, and is quicker.
     """
 
-    def __init__(self, needles: Needles, exact: Needles, first: Sequence[bytes] = (b"",)) -> None:
-        self._needles, self._exact, self._first = needles, exact, first
+    def __init__(
+        self, texts: Needles, exact: Needles, texts_begin: Sequence[bytes], exact_begin: Sequence[bytes]
+    ) -> None:
+        self._texts, self._exact = texts, exact
+        self._texts_begin, self._exact_begin = frozenset(texts_begin), frozenset(exact_begin)
+        self._known: dict[bytes, set[str]] = {}
 
     def names_in(self, content: bytes) -> set[str]:
-        """The names of what is in the bytes, or packed in them."""
+        """The names of what is in the bytes, or packed in them; what was searched before is not searched again."""
+        digest = hashlib.blake2b(content).digest()
+        if digest not in self._known:
+            self._known[digest] = {name for each in unpacked(content) for name in self._names_in(each)}
+        return self._known[digest]
+
+    def _names_in(self, content: bytes) -> set[str]:
+        lower = content.lower()
         found = set()
-        for each in unpacked(content):
-            lower = each.lower()
-            if not any(needle in lower or needle in each for needle in self._first):
-                continue
-            found |= {name for needle, name in self._needles.items() if needle in lower}
-            found |= {name for needle, name in self._exact.items() if needle in each}
+        if any(begin in lower for begin in self._texts_begin):
+            found |= {name for needle, name in self._texts.items() if needle in lower}
+        if any(begin in content for begin in self._exact_begin):
+            found |= {name for needle, name in self._exact.items() if needle in content}
         return found
 
     def places(self, contents: Iterable[tuple[str, bytes]]) -> dict[str, set[str]]:

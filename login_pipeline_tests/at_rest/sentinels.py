@@ -4,7 +4,7 @@ import base64
 import ipaddress
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -66,26 +66,26 @@ class Sentinels:
         """The path's own, the same each time."""
         return self.by_path.setdefault(path, Sentinel(path, len(self.by_path) + 1, self.mark))
 
-    def search(self) -> Search:
-        """For every spelling of all that were made; a hit is named by its path, and by the spelling."""
+    def search(self, secrets: Mapping[str, str] | None = None) -> Search:
+        """For every spelling of all that were made, named by path and spelling; and for secrets, by their names."""
         texts: dict[bytes, str] = {}
-        exact: dict[bytes, str] = {}
+        exact: dict[bytes, str] = {secret.encode(): name for name, secret in (secrets or {}).items()}
         for sentinel in self.by_path.values():
             for value in sentinel.values():
                 texts |= {needle: f"{sentinel.path}, {name}" for name, needle in spellings(value)}
                 exact |= {needle: f"{sentinel.path}, {name}" for name, needle in exact_spellings(value)}
-        return Search(texts, exact, self._what_all_begin_with())
+        of_secrets = [secret.encode() for secret in (secrets or {}).values()]
+        return Search(texts, exact, *self._what_all_begin_with(of_secrets))
 
-    def _what_all_begin_with(self) -> list[bytes]:
-        """What each spelling of each sentinel begins with, to be looked for first: it is much quicker."""
-        begins = [packed_hex for each in self.by_path.values() for _, packed_hex in _packed_hex(each.ipv4)]
-        begins += [ipaddress.ip_address(f"2001:db8:{self.mark}::").packed[:6], b"\x02\x20\xc6\x12", b"33230"]
+    def _what_all_begin_with(self, secrets: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+        """What each spelling begins with, of the texts and of the exact ones."""
+        texts = [packed_hex for each in self.by_path.values() for _, packed_hex in _packed_hex(each.ipv4)]
+        texts += [packed_hex[:11] for _, packed_hex in _packed_hex(f"2001:db8:{self.mark}::")]
+        exact = [ipaddress.ip_address(f"2001:db8:{self.mark}::").packed[:6], b"\x02\x20\xc6\x12", b"33230", *secrets]
         for prefix in (f"2001:0DB8:{self.mark.upper()}:", f"2001:db8:{self.mark}:", IPV4, f"Device-{self.mark}"):
-            begins += [needle for _, needle in spellings(prefix)]
-            begins += [needle[:-1] for _, needle in exact_spellings(prefix)]
-        for _, of_one in _packed_hex(f"2001:db8:{self.mark}::"):
-            begins.append(of_one[:11])
-        return begins
+            texts += [needle for _, needle in spellings(prefix)]
+            exact += [needle[:-1] for _, needle in exact_spellings(prefix)]
+        return texts, exact
 
 
 def spellings(value: str) -> Iterator[tuple[str, bytes]]:
