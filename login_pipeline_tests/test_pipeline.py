@@ -126,6 +126,8 @@ def test_failed_check_loads_nothing_and_hands_the_messages_back(
     failed = "Asset checks failed: masked_values_hold_no_clear_value; nothing was changed after them"
     assert run.failures == [failed]
     assert [check.name for check in run.checks if not check.passed] == ["masked_values_hold_no_clear_value"]
+    assert "not a mask" in stored(pipeline)
+    assert [clear for clear in ("199.172.111.135", "593-47-5928") if clear in stored(pipeline)] == []
     assert pipeline.database.logins() == []
     assert len(pipeline.queue.take_all()) == 2
     assert pipeline.dead_letter_queue.count() == 0
