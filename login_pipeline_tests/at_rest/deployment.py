@@ -4,12 +4,12 @@ import os
 import signal
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import boto3
 import psycopg2
 
-from login_pipeline.local.ports import wait_until
 from login_pipeline_tests.at_rest import faults, places
 from login_pipeline_tests.at_rest.answers import SENSOR, SENSOR_SELECTOR, answers
 from login_pipeline_tests.conftest import Database, Queue
@@ -17,6 +17,7 @@ from login_pipeline_tests.test_dev import ENDED, LAUNCH, Dev
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 120.0
+POLL_SECONDS = 0.5
 _STOP_SENSOR = "mutation($id: String!) { stopSensor(id: $id) { __typename } }"
 _TERMINATE = "mutation($runId: String!) { terminateRun(runId: $runId) { __typename } }"
 _OTHERS = ("login-pipeline-", "pytest-", "pip-", "uv-", "bash_", "pymp-")
@@ -73,8 +74,7 @@ class Deployment:
 
     def drained_by_the_sensor(self) -> bool:
         """Waits until a run of the sensor's has loaded what is on the queue."""
-        done = lambda: "SUCCESS" in self.dev.login_job_runs() and self.queue.count() == 0  # noqa: E731
-        return wait_until(done, seconds=SECONDS, still_possible=lambda: self.dev.shell.poll() is None)
+        return _waited(lambda: "SUCCESS" in self.dev.login_job_runs() and self.queue.count() == 0)
 
     def launch(self) -> str:
         """Starts login_job; returns the run's id."""
@@ -89,7 +89,7 @@ class Deployment:
 
     def ended(self, run_id: str) -> str:
         """Waits for the end of a run; returns its status."""
-        assert wait_until(lambda: self.dev.status(run_id) in ENDED, seconds=SECONDS, still_possible=lambda: True)
+        assert _waited(lambda: self.dev.status(run_id) in ENDED)
         return self.dev.status(run_id)
 
     def run_with(self, fault: str) -> str:
@@ -97,7 +97,7 @@ class Deployment:
         (self._armed / fault).touch()
         run_id = self.launch()
         reached = self._armed / f"{fault}.reached"
-        assert wait_until(reached.exists, seconds=SECONDS, still_possible=lambda: self.dev.status(run_id) not in ENDED)
+        assert _waited(reached.exists)
         reached.unlink()
         return run_id
 
@@ -108,7 +108,7 @@ class Deployment:
     def end_waiting_run(self) -> None:
         """Sends SIGTERM to the process of a run that waits."""
         pid = self._armed / "pid"
-        assert wait_until(pid.exists, seconds=SECONDS, still_possible=lambda: True)
+        assert _waited(pid.exists)
         os.kill(int(pid.read_text()), signal.SIGTERM)
 
     def kill_daemon(self) -> None:
@@ -153,3 +153,11 @@ class Deployment:
         entries = [entry for folder in folders if folder.is_dir() for entry in folder.iterdir()]
         ours = [entry for entry in entries if not entry.name.startswith(_OTHERS)]
         return [entry for entry in ours if not entry.is_symlink() and entry.stat().st_mtime >= self._started]
+
+
+def _waited(happened: Callable[[], bool]) -> bool:
+    """Waits for it, and asks seldom: each answer of the UI's costs as much as a search of a megabyte."""
+    until = time.monotonic() + SECONDS
+    while not (there := happened()) and time.monotonic() < until:
+        time.sleep(POLL_SECONDS)
+    return there
