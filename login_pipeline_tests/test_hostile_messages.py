@@ -160,6 +160,18 @@ LONGEST = 256 * 1024
 """What the embedded server takes; SQS takes 1 MiB, for which test_hostile_bodies.py has the parser alone."""
 
 
+def test_batch_of_long_messages_is_bounded_in_memory_and_not_taken_for_the_last(
+    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("login_pipeline.resources.sqs_receive.MOST_CHARACTERS", 5 * LONGEST)
+    pipeline.queue.send(*(body(extra="x" * (LONGEST - 300)) for _ in range(25)))
+    run = pipeline.run()
+    assert run.metadata["raw_sqs_messages"]["dagster/row_count"] == 10  # one call
+    assert run.metadata["raw_sqs_messages"]["queue_ran_dry"] is False
+    assert len(pipeline.database.logins()) == 10
+    assert pipeline.queue.depth() == (15, 0)
+
+
 def test_the_longest_messages_are_loaded_or_rejected(pipeline: Pipeline, body: Body) -> None:
     room = LONGEST - len(body()) - 20
     tiny = ",".join(f'"{number}":1' for number in range(20_000))
