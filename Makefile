@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test chaos test-localstack lint format lock audit sbom clean
+.PHONY: help install demo dev test chaos fuzz test-localstack lint format lock audit sbom clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -32,6 +32,9 @@ test: $(INSTALLED) ## run the tests against a real PostgreSQL and a real SQS-spe
 
 chaos: $(INSTALLED) ## kill over 1,000 runs, break what they lean on, and account for every message (half an hour)
 	@$(BIN)/python -m login_pipeline_tests.chaos
+
+fuzz: $(INSTALLED) ## run 1,000,000 hostile bodies through the parser and the masks (two minutes)
+	@$(BIN)/python -m login_pipeline_tests.fuzz
 
 test-localstack: $(INSTALLED) ## the same tests against LocalStack 4.4.0 and the system's PostgreSQL
 	@$(BIN)/python deploy/localstack/run_with_localstack.py $(BIN)/python -m pytest

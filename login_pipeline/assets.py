@@ -14,6 +14,7 @@ from login_pipeline.errors import LoginPipelineError, QueueError, RunError
 from login_pipeline.loading import LoadFigures, load_logins
 from login_pipeline.login_batch import mask_logins, raw_messages, rejected_messages
 from login_pipeline.logs import run_log
+from login_pipeline.masking import TOKEN
 from login_pipeline.preflight import check_surroundings
 from login_pipeline.quarantine import quarantine, require_all_sent
 from login_pipeline.resources.masking import MaskingResource
@@ -190,10 +191,15 @@ def _refuse_a_part_of_the_job(context: dg.AssetExecutionContext) -> None:
 
 
 def _preview(logins: pd.DataFrame) -> str:
-    """The first rows as a Markdown table. Dagster keeps it, so it has none of the text that a sender wrote."""
+    """The first rows as a Markdown table. Dagster keeps it, so it has none of the text that a sender wrote.
+
+    What is not a mask is left out here, too: the check that stops such a batch comes later.
+    """
     names = ["masked_ip", "masked_device_id", "app_version", "create_date"]
     lines = [" | ".join(names), " | ".join("---" for _ in names)]
-    lines += [" | ".join(map(str, row)) for row in logins[names].head(PREVIEW_ROWS).to_numpy()]
+    for ip, device_id, version, day in logins[names].head(PREVIEW_ROWS).itertuples(index=False):
+        masks = (mask if TOKEN.fullmatch(mask) else "not a mask" for mask in (str(ip), str(device_id)))
+        lines.append(" | ".join((*masks, str(version), str(day))))
     return "\n".join(f"| {line} |" for line in lines)
 
 

@@ -21,7 +21,8 @@ INT4_MAX = 2**31 - 1
 STORED_IN_CLEAR = frozenset({"user_id", "device_type", "locale"})
 """What a sender writes into the table as it is: it must not be an ip."""
 
-_TAGS = r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*"
+_TAGS = r"[0-9A-Za-z-]++(?:\.[0-9A-Za-z-]++)*+"
+"""Never tried again with less, so that a long one costs no memory."""
 _APP_VERSION = re.compile(rf"(0|[1-9][0-9]*)(?:\.[0-9]+){{0,3}}(?:-{_TAGS})?(?:\+{_TAGS})?")
 """Semantic Versioning 2.0.0, looser where real apps are: 1 to 4 parts, and leading zeros after the major."""
 

@@ -4,13 +4,13 @@ Their first id and time go with them, so the inbox knows them, and their date do
 a message is on one queue or on both, and is one login all the same; run it again.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from login_pipeline.interrupts import deferred_interrupts
+from login_pipeline.reasons import is_reason
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_messages import Message, sent_again
@@ -18,7 +18,6 @@ from login_pipeline.settings import IN_FLIGHT_BUDGET, read_settings
 
 MOVED_BY_SQS = "max_receive_count"
 """The reason of messages that the queue's own redrive policy moved: they have none."""
-_CODE = re.compile(r"[A-Za-z0-9_.]{1,100}")
 
 AT_ONCE = 1_000
 """Messages that are received before they are sent back."""
@@ -124,4 +123,4 @@ def _reason(message: Message) -> str:
     """A code that can be printed, whoever wrote the attribute."""
     if not message.reason:
         return MOVED_BY_SQS
-    return message.reason if _CODE.fullmatch(message.reason) else "not_a_code"
+    return message.reason if is_reason(message.reason) else "not_a_code"

@@ -91,10 +91,6 @@ def show_records(records: Sequence[Mapping[str, Any]]) -> None:
     _console().print(table, soft_wrap=True)
 
 
-def _printable(text: str) -> str:
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-
-
 def show_restore(restored: Restored) -> None:
     """The dates on which there was something to do or to say, and what was done."""
     words = "would be restored" if restored.dry_run else "restored"
@@ -139,9 +135,14 @@ def show_rows(rows: Sequence[Sequence[Any]]) -> None:
 def _short(name: str, value: Any) -> str:
     if value is None:
         return "NULL"
-    text = str(value)
+    text = _printable(str(value))
     limit = {"masked_ip": MASK_SHOWN, "masked_device_id": MASK_SHOWN, "user_id": 8}.get(name, len(text))
     return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def _printable(text: str) -> str:
+    """What a sender wrote must not steer the terminal: control and bidi characters are shown as Python escapes them."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _console() -> Console:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
 from typing import Any
+from uuid import UUID
 
 from botocore.exceptions import ReadTimeoutError
 
@@ -47,7 +48,7 @@ class Stored:
 
     @property
     def message_id(self) -> str:
-        return f"message-{self.number}"
+        return str(UUID(int=self.number))
 
     @property
     def handle(self) -> str:

@@ -25,24 +25,24 @@ pytestmark = pytest.mark.timeout(400)
 class Dev:
     """A running `login-pipeline dev`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
         self.port = free_port()
         self.output = folder / "output"
-        with self.output.open("wb") as output:
+        with self.output.open("ab") as output:
             # A shell between us, so that its end can be told from the end of the command.
             self.shell = subprocess.Popen(
                 ["/bin/sh", "-c", f"{COMMAND} dev --port {self.port}; true"],
                 stdout=output,
                 stderr=output,
-                env={**os.environ, "LOGIN_LOCAL_DIR": str(folder)},
+                env={**os.environ, "LOGIN_LOCAL_DIR": str(folder), **environment},
                 start_new_session=True,
             )
         started = wait_until(self.is_up, seconds=SECONDS, still_possible=lambda: self.shell.poll() is None)
         assert started, self.output.read_text()
 
     def is_up(self) -> bool:
-        return "Dagster UI" in self.output.read_text()
+        return f"http://127.0.0.1:{self.port} " in self.output.read_text()
 
     def processes(self) -> dict[int, str]:
         """Command lines of all that belongs to it, by process: what names its folder or port, and its children."""

@@ -73,7 +73,7 @@ def test_twin_that_the_batch_left_out_comes_again_soon_however_often_it_came(
 ) -> None:
     monkeypatch.setattr("login_pipeline.resources.sqs.hand_back_delay", lambda receive_count: receive_count - 1)
     twin = {
-        "original_message_id": {"DataType": "String", "StringValue": "the-first-id"},
+        "original_message_id": {"DataType": "String", "StringValue": "a4e1c2f0-93b7-4d52-8c1e-5f60718293a4"},
         "original_sent_timestamp": {"DataType": "Number", "StringValue": "1767225599999"},
     }
     pipeline.queue.send(body(), body(), **twin)

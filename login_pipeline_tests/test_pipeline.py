@@ -14,6 +14,7 @@ from login_pipeline.runs import run
 from login_pipeline_tests.conftest import MASKING_KEY, Pipeline
 
 Body = Callable[..., str]
+FIRST_ID = "a4e1c2f0-93b7-4d52-8c1e-5f60718293a4"
 
 
 def test_message_becomes_a_row_with_exactly_the_destination_s_columns(pipeline: Pipeline, body: Body) -> None:
@@ -69,7 +70,7 @@ def test_message_that_was_in_the_dead_letter_queue_keeps_its_id_and_its_date(pip
     string, number = "String", "Number"
     attributes = {
         "reason": {"DataType": string, "StringValue": "malformed.ip"},
-        "original_message_id": {"DataType": string, "StringValue": "the-first-id"},
+        "original_message_id": {"DataType": string, "StringValue": FIRST_ID},
         "original_sent_timestamp": {"DataType": number, "StringValue": "1767225599999"},
     }
     pipeline.queue.send(body(), body(), **attributes)
@@ -77,14 +78,14 @@ def test_message_that_was_in_the_dead_letter_queue_keeps_its_id_and_its_date(pip
     assert run.failures == []
     assert [str(row[-1]) for row in pipeline.database.logins()] == ["2025-12-31"]
     assert pipeline.queue.count() == 1  # its twin, on its way back
-    assert pipeline.database.query("SELECT message_id FROM user_logins_inbox") == [("the-first-id",)]
+    assert pipeline.database.query("SELECT message_id FROM user_logins_inbox") == [(FIRST_ID,)]
 
 
 @pytest.mark.parametrize("timestamp", ["tomorrow", "-1", "99999999999999999999999"])
 def test_timestamp_that_somebody_else_wrote_is_not_believed(pipeline: Pipeline, body: Body, timestamp: str) -> None:
     pipeline.queue.send(
         body(),
-        original_message_id={"DataType": "String", "StringValue": "x"},
+        original_message_id={"DataType": "String", "StringValue": FIRST_ID},
         original_sent_timestamp={"DataType": "String", "StringValue": timestamp},
     )
     assert pipeline.run().failures == []
@@ -126,6 +127,8 @@ def test_failed_check_loads_nothing_and_hands_the_messages_back(
     failed = "Asset checks failed: masked_values_hold_no_clear_value; nothing was changed after them"
     assert run.failures == [failed]
     assert [check.name for check in run.checks if not check.passed] == ["masked_values_hold_no_clear_value"]
+    assert "not a mask" in stored(pipeline)
+    assert [clear for clear in ("199.172.111.135", "593-47-5928") if clear in stored(pipeline)] == []
     assert pipeline.database.logins() == []
     assert len(pipeline.queue.take_all()) == 2
     assert pipeline.dead_letter_queue.count() == 0

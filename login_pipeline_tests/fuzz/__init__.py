@@ -1,0 +1,1 @@
+"""Hostile bodies at random, and what must hold for each of them."""

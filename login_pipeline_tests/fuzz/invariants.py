@@ -1,0 +1,60 @@
+"""What must hold for every body, and for every batch of them."""
+
+import ipaddress
+
+from login_pipeline.login_batch import RAW_COLUMNS, mask_logins, raw_messages, rejected_messages
+from login_pipeline.login_event import DEVICE_ID_MAX_LENGTH, INT4_MAX, LoginEvent, Rejection, parse_login
+from login_pipeline.masked_schema import count_misfits
+from login_pipeline.masking import TOKEN, hmac_sha256_masks
+from login_pipeline.reasons import is_rejection
+from login_pipeline.resources.postgres_load import copy_lines
+
+_MASKS = hmac_sha256_masks(bytes(range(32)))
+_LOADED_BY_NAME = {"user_id": 128, "device_type": 32}
+
+
+def require_body(body: str) -> str:
+    """The reason code of a body that is rejected, or `login`; raises AssertionError where an invariant is broken."""
+    parsed = parse_login(body)
+    if isinstance(parsed, Rejection):
+        assert is_rejection(parsed.reason), "a reason that nobody knows, and that may quote the body"
+        return parsed.reason
+    _require_login(parsed)
+    return "login"
+
+
+def _require_login(login: LoginEvent) -> None:
+    for name, most in {**_LOADED_BY_NAME, "device_id": DEVICE_ID_MAX_LENGTH}.items():
+        _require_text(getattr(login, name), most)
+    if login.locale is not None:
+        _require_text(login.locale, 32)
+    assert str(ipaddress.ip_address(login.ip)) == login.ip, "an ip that is not canonical"
+    assert type(login.app_version) is int
+    assert 0 <= login.app_version <= INT4_MAX
+    assert login.unknown_keys >= 0
+
+
+def _require_text(value: object, most: int) -> None:
+    assert type(value) is str
+    assert value.strip(), "blank"
+    assert len(value) <= most
+    assert "\x00" not in value
+    value.encode()
+
+
+def require_batch(bodies: list[str]) -> int:
+    """How many of the bodies are logins; raises AssertionError where an invariant of the batch is broken."""
+    messages = [(f"id-{n}", f"id-{n}", f"receipt-{n}", 1767225600000, 1, body) for n, body in enumerate(bodies)]
+    raw = raw_messages(messages)
+    assert list(raw.columns) == RAW_COLUMNS
+    masked, _ = mask_logins(raw, _MASKS)
+    rejected = rejected_messages(raw, masked)
+    assert len(masked) + len(rejected) == len(bodies), "a message is lost or doubled"
+    assert count_misfits(masked) == {}, "a row that the table does not take"
+    masks = [*masked["masked_ip"], *masked["masked_device_id"]]
+    assert all(TOKEN.fullmatch(mask) for mask in masks)
+    lines = copy_lines(masked.astype(object).itertuples(index=False, name=None)).getvalue()
+    assert lines.count("\n") == len(masked), "a value that COPY takes for a row's end"
+    assert all(line.count("\t") == len(masked.columns) - 1 for line in lines.split("\n")[:-1]), "or for a column's"
+    lines.encode()
+    return len(masked)

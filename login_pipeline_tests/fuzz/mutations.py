@@ -1,0 +1,101 @@
+"""Bodies that are nearly logins: some bytes of a good or a bad one changed, at random from a seed."""
+
+import json
+from collections.abc import Callable, Iterator
+from random import Random
+
+from login_pipeline_tests.poison import FIELDS, POISON, valid
+
+LONGEST_SEED = 4_096
+"""Bytes. Longer bodies only slow the search; tests of their own have those."""
+
+TOKENS = [
+    *(b"\x00", b"\r\n", b"\t", b"\x1b[2J", b"\x7f", b"\xff\xfe", b"\xef\xbb\xbf", b"\xc0\x80", b"\xed\xa0\x80"),
+    *(b"\\u0000", b"\\ud800", b"\\udc00", b"\\ud83d\\ude00", b"\\u202e", b"\\u2028", b"\\\\", b'\\"', b"\\x", b"\\"),
+    *("\u202e\u2066".encode(), "\u2028\u2029\x85".encode(), "\uff11\uff19".encode(), "😀".encode(), "e\u0301".encode()),
+    *(b'"', b"'", b"{", b"}", b"[", b"]", b":", b",", b"[[[[[[[[", b'{"a":', b"}}}}", b"]]]]", b" " * 40, b"//", b"/*"),
+    *(
+        b"NaN",
+        b"-Infinity",
+        b"1e999",
+        b"-0",
+        b"0x1F",
+        b"1_0",
+        b"9" * 20,
+        b"9" * 4301,
+        b"1.7976931348623157e309",
+        b"true",
+    ),
+    *(b"null", b"\\N", b"\\.", b"';DROP TABLE user_logins;--", b"E'\\\\'", b"$$", b"%s", b"{0}", b"=1+1", b"<script>"),
+    *(b"::", b"::ffff:1.2.3.4", b"fe80::1%eth0", b"1.2.3.4/8", b"0.0.0.0", b"255.255.255.255", b"2001:db8::1", b"%"),
+    *(b"2147483647", b"2147483648", b"1.2.3.4.5", b"-rc.1", b"+build", b"v", b"0", b"x" * 33, b"x" * 129),
+    *(f'"{field}"'.encode() for field in FIELDS),
+]
+"""What a parser, a database, a shell, a spreadsheet or a terminal gives a meaning."""
+
+_SEEDS = [body.encode("utf-8", "surrogatepass") for body in (*[valid()] * 400, *(poison.body for poison in POISON))]
+SEEDS = [seed for seed in _SEEDS if len(seed) <= LONGEST_SEED]
+
+Mutation = Callable[[Random, bytes], bytes]
+
+
+def bodies(source: Random) -> Iterator[str]:
+    """Bodies without an end. Bytes that are no UTF-8 become lone surrogates, as JSON can spell them."""
+    while True:
+        body = source.choice(SEEDS)
+        for _ in range(source.choice((1, 1, 1, 2, 3, 8))):
+            body = source.choice(MUTATIONS)(source, body)
+        yield body.decode("utf-8", "surrogateescape")
+
+
+def _flip(source: Random, body: bytes) -> bytes:
+    at = _place(source, body)
+    return body[:at] + bytes([source.randrange(256)]) + body[at + 1 :]
+
+
+def _insert(source: Random, body: bytes) -> bytes:
+    at = _place(source, body)
+    return body[:at] + source.choice(TOKENS) + body[at:]
+
+
+def _overwrite(source: Random, body: bytes) -> bytes:
+    at, token = _place(source, body), source.choice(TOKENS)
+    return body[:at] + token + body[at + len(token) :]
+
+
+def _cut(source: Random, body: bytes) -> bytes:
+    first, end = sorted((_place(source, body), _place(source, body)))
+    return body[:first] + body[min(end, first + 16) :]
+
+
+def _repeat(source: Random, body: bytes) -> bytes:
+    first, end = sorted((_place(source, body), _place(source, body)))
+    return body[:end] + body[first : first + 64] * source.randrange(1, 4) + body[end:]
+
+
+def _splice(source: Random, body: bytes) -> bytes:
+    other = source.choice(SEEDS)
+    return body[: _place(source, body)] + other[_place(source, other) :]
+
+
+def _other_value(source: Random, body: bytes) -> bytes:
+    """Another value in a field of a body that is JSON; most other mutations end as not_json."""
+    try:
+        login = json.loads(body)
+        login[source.choice(FIELDS)] = _value(source)
+        return json.dumps(login, ensure_ascii=source.random() < 0.5).encode("utf-8", "surrogatepass")
+    except (ValueError, TypeError, RecursionError):
+        return body
+
+
+def _value(source: Random) -> object:
+    text = "".join(source.choice(TOKENS).decode("utf-8", "surrogateescape") for _ in range(source.randrange(4)))
+    other: list[object] = [text, text, text, text.encode("utf-8", "replace").hex(), chr(source.randrange(0x110000)) * 2]
+    return source.choice([*other, None, True, source.randrange(10**9), 2.5, [text], {text: text}])
+
+
+def _place(source: Random, body: bytes) -> int:
+    return source.randrange(len(body) + 1)
+
+
+MUTATIONS: list[Mutation] = [_flip, _insert, _overwrite, _cut, _repeat, _splice, *[_other_value] * 6]
