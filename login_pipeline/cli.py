@@ -12,14 +12,12 @@ from typing import IO, NoReturn
 import click
 
 from login_pipeline import logs
+from login_pipeline.cli_options import DONE, FAILED, INTERRUPTED, MISCONFIGURED, as_json
+from login_pipeline.cli_privacy import forget
 from login_pipeline.errors import ConfigurationError, LoginPipelineError
 from login_pipeline.settings import LogFormat, variable
 
-DONE, FAILED, MISCONFIGURED, INTERRUPTED = 0, 1, 2, 130
-
 # Each command imports what it needs when it runs: Dagster and pandas take seconds, and --help needs neither.
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout.")
 
 
 def _choose_log_format(_context: click.Context, _option: click.Parameter, chosen: str | None) -> None:
@@ -219,6 +217,9 @@ def doctor() -> None:
     findings = examine()
     show_findings(findings)
     sys.exit(DONE if all(finding.well for finding in findings) else MISCONFIGURED)
+
+
+cli.add_command(forget)
 
 
 def main() -> None:

@@ -1,0 +1,125 @@
+"""The commands that a privacy request calls for."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from login_pipeline import logs
+from login_pipeline.cli_options import DONE, FAILED, as_json
+from login_pipeline.errors import LoginPipelineError
+from login_pipeline.settings import read_settings
+
+if TYPE_CHECKING:
+    from login_pipeline.resources.postgres import LoginDatabaseResource
+
+QUEUES_UNTOUCHED = (
+    "Messages of this user that wait on the queue or the dead-letter queue are still there; a login that comes later "
+    "loads as any other"
+)
+
+
+# What is unknown counts as an argument: click's own sentence about it would quote a user_id that begins with "-".
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("user_id", nargs=-1, type=click.UNPROCESSED, metavar="USER_ID")
+@click.option("--reason", help="Why, for the record: the request's number, and nothing about the person.")
+@click.option("--dry-run", is_flag=True, help="Only count the user's rows.")
+@click.option("--proof", is_flag=True, help="Only show when the user was erased, by whom, and how many rows.")
+@as_json
+def forget(user_id: tuple[str, ...], reason: str | None, dry_run: bool, proof: bool, as_json: bool) -> None:
+    """Erase a user: every row in user_logins, and in the backup. USER_ID is read from stdin for -."""
+    if len(user_id) != 1:
+        raise click.UsageError("name one USER_ID, or - to read it from stdin, where no shell's history keeps it")
+    who = _first_line_of_stdin() if user_id[0] == "-" else user_id[0]
+    if proof:
+        _show_proofs(who, as_json)
+    elif dry_run:
+        _show_count(who, as_json)
+    elif reason is None:
+        raise click.UsageError("say why with --reason, such as the request's number; it stands in the proof")
+    else:
+        _erase(who, reason, as_json)
+
+
+def _first_line_of_stdin() -> str:
+    return sys.stdin.buffer.readline().decode(errors="surrogateescape").rstrip("\r\n")
+
+
+def _database() -> "LoginDatabaseResource":
+    from login_pipeline.resources.postgres import LoginDatabaseResource
+
+    return LoginDatabaseResource()
+
+
+def _erase(user_id: str, reason: str, as_json: bool) -> None:
+    """The rows first: where the backup fails, running it again does that part again."""
+    from login_pipeline.erasure import erase
+
+    done = erase(_database(), user_id, reason).figures()
+    logs.process_log().info("erased", rows=done["rows"], dates=done["dates"], subject=done["subject"])
+    problem = None
+    backed_up = read_settings().backup_url is not None
+    try:
+        if backed_up:
+            _back_up()
+    except LoginPipelineError as error:
+        problem = _still_in_the_backup(error.sentence)
+    except KeyboardInterrupt:
+        logs.tell(_still_in_the_backup("the backup was interrupted"), "interrupted")
+        raise
+    _show({**done, "backed_up": backed_up and problem is None}, as_json)
+    if problem:
+        logs.tell(problem, "command_failed", exit_code=FAILED)
+    sys.exit(FAILED if problem else DONE)
+
+
+def _back_up() -> None:
+    from login_pipeline.backup.export import back_up
+    from login_pipeline.backup.store import backup_store
+
+    back_up(_database(), backup_store())
+
+
+def _still_in_the_backup(why: str) -> str:
+    return (
+        "The user is erased from user_logins, and the backup in LOGIN_BACKUP_URL may still hold rows of theirs: "
+        f"{why}; then run the same command again"
+    )
+
+
+def _show_count(user_id: str, as_json: bool) -> None:
+    from login_pipeline.erasure import count_rows_of
+
+    rows, dates = count_rows_of(_database(), user_id)
+    _show({"dry_run": True, "rows": rows, "dates": dates}, as_json)
+
+
+def _show(figures: dict[str, Any], as_json: bool) -> None:
+    from login_pipeline.terminal import show_figures
+
+    if as_json:
+        click.echo(json.dumps({**figures, "note": QUEUES_UNTOUCHED}))
+        return
+    show_figures({name: str(value).lower() if isinstance(value, bool) else value for name, value in figures.items()})
+    click.echo(f"{QUEUES_UNTOUCHED}.")
+
+
+def _show_proofs(user_id: str, as_json: bool) -> None:
+    from login_pipeline.erasure import proofs
+    from login_pipeline.terminal import show_figures
+
+    found = [each.figures() for each in proofs(_database(), user_id)]
+    if as_json:
+        click.echo(json.dumps({"erasures": found}))
+    else:
+        for each in found:
+            show_figures(each)
+            click.echo()
+    if not found:
+        logs.tell(
+            "No erasure of this user is recorded under any of the masking keys; one under another key cannot be told",
+            "command_failed",
+            exit_code=FAILED,
+        )
+    sys.exit(DONE if found else FAILED)
