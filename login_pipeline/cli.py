@@ -68,6 +68,7 @@ def dev(port: int) -> None:
     """Run the embedded services under the Dagster UI, with the sensor on, until Ctrl-C."""
     from login_pipeline.local.dev import dev as serve
 
+    _warn_of_masks_without_a_key()
     sys.exit(serve(port))
 
 
@@ -97,6 +98,7 @@ def drain(as_json: bool) -> None:
     from login_pipeline.runs import dagster_instance
     from login_pipeline.terminal import drain_progress, show_drain
 
+    _warn_of_masks_without_a_key()
     try:
         with dagster_instance() as instance, drain_progress() as progress:
             totals = run_until_empty(instance, progress)
@@ -241,6 +243,14 @@ def main() -> None:
         from login_pipeline.redaction import code_locations
 
         _end(f"It failed unexpectedly: {type(error).__name__} at {code_locations(error)[-1]}", FAILED)
+
+
+def _warn_of_masks_without_a_key() -> None:
+    from login_pipeline.masking import MaskingMethod
+    from login_pipeline.resources.masking import NOT_KEYED, MaskingResource
+
+    if MaskingResource().method is MaskingMethod.SHA256:
+        logs.warn(NOT_KEYED, "masks_need_no_key")
 
 
 def _end(sentence: str, exit_code: int, show: Callable[[], None] | None = None) -> NoReturn:

@@ -205,7 +205,7 @@ def _restore_date(
             cursor.execute(statements("restore")["lock"])
         cursor.execute(statements("restore")["compare"], {"date": day})
         cursor.execute(statements("restore")["comparison"])
-        found = Comparison(*(cursor.fetchone() or ()), *(withheld,))
+        found = Comparison._make((*(cursor.fetchone() or ()), withheld))
         to_do = plan(found, replace=replace and backup is not None)
         return _carry_out(cursor, day, found, to_do, forget_lost=forget_lost), withheld
 
