@@ -65,8 +65,8 @@ def _erase(user_id: str, reason: str, as_json: bool) -> None:
             _back_up()
     except LoginPipelineError as error:
         problem = _still_in_the_backup(error.sentence)
-    except KeyboardInterrupt:
-        logs.tell(_still_in_the_backup("the backup was interrupted"), "interrupted")
+    except BaseException:  # a signal, or what nobody foresaw
+        logs.tell(_still_in_the_backup("it was cut off"), "not_backed_up")
         raise
     _show({**done, "backed_up": backed_up and problem is None}, as_json)
     if problem:

@@ -440,6 +440,18 @@ def test_killed_between_the_transaction_and_the_backup(known: Known, command: Co
     assert known.is_gone()
 
 
+def test_backup_that_ends_unforeseen_is_told(known: Known, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError(USER)
+
+    monkeypatch.setattr("login_pipeline.backup.export.back_up", fail)
+    code, _, err = command("forget", USER, "--reason", WHY)
+    assert (code, len(err.splitlines())) == (1, 2)
+    assert "may still hold rows of theirs: it was cut off; then run the same command again" in err
+    assert USER not in err
+    assert known.is_gone()
+
+
 def test_killed_within_the_transaction_erases_nothing_and_is_run_again(known: Known, command: Command) -> None:
     rows = known.kept.rows()
     known.kept.query(
