@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 
 from login_pipeline import cli, erasure
 from login_pipeline.backup.export import back_up
-from login_pipeline.backup.manifest import Manifest
+from login_pipeline.backup.manifest import Manifest, now
 from login_pipeline.backup.store import FolderStore
 from login_pipeline.erasure import erase, erased_since, proofs, subject
 from login_pipeline.errors import BackupError, ConfigurationError, DatabaseError
@@ -356,18 +357,16 @@ def test_loss_on_the_date_of_an_erasure_is_still_damage(known: Known) -> None:
 def test_backup_whose_snapshot_is_older_than_the_erasure_does_not_bring_them_back(
     known: Known, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its manifest is written after the erasure, and is newer than it by any clock."""
+    """Its files and its manifest are written after the erasure, by a host whose clock is ahead."""
     put = FolderStore.put
 
     def erase_and_put(self: FolderStore, name: str, content: Any) -> None:
-        with monkeypatch.context() as meanwhile:
-            meanwhile.setattr(FolderStore, "put", put)
-            if not name.startswith("manifest"):
-                return put(self, name, content)
-            erase(known.kept.resource, USER, WHY)
-        return put(self, name, content)
+        monkeypatch.setattr(FolderStore, "put", put)
+        erase(known.kept.resource, USER, WHY)
+        put(self, name, content)
 
     monkeypatch.setattr(FolderStore, "put", erase_and_put)
+    monkeypatch.setattr("login_pipeline.backup.export.now", lambda: now() + timedelta(hours=1))
     back_up(known.kept.resource, known.kept.store, every_date=True)
     assert known.in_backup() == 3
     known.kept.query("DROP TABLE user_logins, user_logins_inbox")
