@@ -14,10 +14,10 @@ from login_pipeline.errors import LoginPipelineError, QueueError, RunError
 from login_pipeline.loading import LoadFigures, load_logins
 from login_pipeline.login_batch import mask_logins, raw_messages, rejected_messages
 from login_pipeline.logs import run_log
-from login_pipeline.masking import TOKEN
+from login_pipeline.masking import TOKEN, MaskingMethod
 from login_pipeline.preflight import check_surroundings
 from login_pipeline.quarantine import quarantine, require_all_sent
-from login_pipeline.resources.masking import MaskingResource
+from login_pipeline.resources.masking import NOT_KEYED, MaskingResource
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource, few_deliveries
 
@@ -70,6 +70,8 @@ def raw_sqs_messages(
     check_surroundings(queue, database, masking)
     if warning := few_deliveries(queue.login_queue.max_receive_count):
         context.log.warning(warning)
+    if masking.method is MaskingMethod.SHA256:
+        context.log.warning(NOT_KEYED)
     started = time.monotonic()
     batch = queue.receive()
     raw = raw_messages(batch.messages)
@@ -104,6 +106,7 @@ def masked_logins(raw_sqs_messages: pd.DataFrame, masking: MaskingResource) -> d
         metadata={
             "dagster/row_count": len(logins),
             "messages_with_unknown_keys": with_unknown_keys,
+            "masking_method": str(masking.method),
             "preview": dg.MetadataValue.md(_preview(logins)),
             "seconds": _seconds_since(started),
         },

@@ -1,7 +1,8 @@
 """The asset checks, named as facts. They report counts, never a value, because Dagster keeps what they say.
 
-All block: a run whose batch fails one loads nothing, and its messages go back to the queue. Those on the
-table read all of it, so they run on their own schedule and with `login-pipeline check`, not in every run.
+Those that can fail block: a run whose batch fails one loads nothing, and its messages go back to the queue. Those
+that only warn block nothing and fail nothing. Those on the table read all of it, so they run on their own schedule and
+with `login-pipeline check`, not in every run.
 """
 
 from collections.abc import Iterator
@@ -11,18 +12,26 @@ import pandas as pd
 
 from login_pipeline.assets import masked_logins, raw_sqs_messages, user_logins_table
 from login_pipeline.columns import column_problems
+from login_pipeline.group_sizes import group_sizes
 from login_pipeline.login_event import LoginEvent, parse_login
 from login_pipeline.masked_schema import count_misfits
-from login_pipeline.masking import TOKEN
+from login_pipeline.masking import TOKEN, MaskingMethod
+from login_pipeline.resources.masking import NOT_KEYED, MaskingResource
 from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.settings import read_settings
 
 MASKED = {"masked_ip": "ip", "masked_device_id": "device_id"}
 """Each masked column, and the field of the message that it masks."""
+NOT_ASKED = "not asked, because the columns are wrong"
+
+Counted = int | str | list[str] | dict[str, int]
 
 
-def _facts(asset: dg.AssetsDefinition, *deps: dg.AssetsDefinition, **descriptions: str) -> list[dg.AssetCheckSpec]:
+def _facts(
+    asset: dg.AssetsDefinition, *deps: dg.AssetsDefinition, blocking: bool = True, **descriptions: str
+) -> list[dg.AssetCheckSpec]:
     return [
-        dg.AssetCheckSpec(name, asset=asset, additional_deps=deps, description=description, blocking=True)
+        dg.AssetCheckSpec(name, asset=asset, additional_deps=deps, description=description, blocking=blocking)
         for name, description in descriptions.items()
     ]
 
@@ -36,9 +45,17 @@ def _facts(asset: dg.AssetsDefinition, *deps: dg.AssetsDefinition, **description
         masked_values_hold_no_clear_value="Every masked value is a mask, and not the value that it masks.",
         equal_values_have_equal_masks="Equal values have equal masks, and different values different ones.",
         message_ids_are_unique="No message is in the batch twice.",
+    )
+    + _facts(
+        masked_logins,
+        raw_sqs_messages,
+        blocking=False,
+        masks_need_a_key="Only who has the key can find a value again from its mask. Warns; set LOGIN_MASKING_METHOD.",
     ),
 )
-def masked_logins_checks(raw_sqs_messages: pd.DataFrame, masked_logins: pd.DataFrame) -> Iterator[dg.AssetCheckResult]:
+def masked_logins_checks(
+    raw_sqs_messages: pd.DataFrame, masked_logins: pd.DataFrame, masking: MaskingResource
+) -> Iterator[dg.AssetCheckResult]:
     """Holds the batch's masks against the values they came from, in memory."""
     misfits = count_misfits(masked_logins)
     yield _result("columns_fit_the_table", not misfits, misfits=sum(misfits.values()), by_rule=misfits)
@@ -53,6 +70,10 @@ def masked_logins_checks(raw_sqs_messages: pd.DataFrame, masked_logins: pd.DataF
     repeated = int(masked_logins["message_id"].duplicated().sum())
     yield _result("message_ids_are_unique", repeated == 0, repeated=repeated)
 
+    keyed = masking.method is not MaskingMethod.SHA256
+    advice = {} if keyed else {"advice": NOT_KEYED}
+    yield _warning("masks_need_a_key", keyed, masking_method=str(masking.method), **advice)
+
 
 @dg.multi_asset_check(
     name="user_logins_table_checks",
@@ -62,6 +83,12 @@ def masked_logins_checks(raw_sqs_messages: pd.DataFrame, masked_logins: pd.DataF
         rows_agree_with_the_inbox="On every create_date, the table has a row for each message in the inbox.",
         rows_hold_no_ip_in_clear="No text column of any row holds an ip in clear.",
         create_dates_are_not_in_the_future="No row is dated after today, in UTC.",
+    )
+    + _facts(
+        user_logins_table,
+        blocking=False,
+        rows_share_their_group_with_others="At least LOGIN_MIN_GROUP_SIZE users share each combination of device_type, "
+        "locale, app_version and create_date, or few facts would single somebody out. Warns.",
     ),
 )
 def user_logins_table_checks(database: LoginDatabaseResource) -> Iterator[dg.AssetCheckResult]:
@@ -71,7 +98,8 @@ def user_logins_table_checks(database: LoginDatabaseResource) -> Iterator[dg.Ass
     yield _result("columns_are_those_of_the_ddl", not problems, problems=problems)
     if problems:
         for name in ("rows_agree_with_the_inbox", "rows_hold_no_ip_in_clear", "create_dates_are_not_in_the_future"):
-            yield _result(name, passed=False, problems=["not asked, because the columns are wrong"])
+            yield _result(name, passed=False, problems=[NOT_ASKED])
+        yield _warning("rows_share_their_group_with_others", passed=False, problems=[NOT_ASKED])
         return
 
     rows, without_key, without_row = database.ask("checks", "rows_that_disagree_with_the_inbox")
@@ -85,9 +113,18 @@ def user_logins_table_checks(database: LoginDatabaseResource) -> Iterator[dg.Ass
     (future,) = database.ask("checks", "rows_dated_in_the_future")
     yield _result("create_dates_are_not_in_the_future", future == 0, rows_dated_in_the_future=future)
 
+    k = read_settings().min_group_size
+    sizes = group_sizes(database, k)
+    yield _warning("rows_share_their_group_with_others", sizes.groups_below_k == 0, k=k, **sizes._asdict())
 
-def _result(name: str, passed: bool, **metadata: int | list[str] | dict[str, int]) -> dg.AssetCheckResult:
+
+def _result(name: str, passed: bool, **metadata: Counted) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(check_name=name, passed=passed, metadata=metadata)
+
+
+def _warning(name: str, passed: bool, **metadata: Counted) -> dg.AssetCheckResult:
+    """Fails no run, no command and no CI."""
+    return dg.AssetCheckResult(check_name=name, passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=metadata)
 
 
 def _clear_values(raw: pd.DataFrame, masked: pd.DataFrame) -> dict[str, list[str]]:

@@ -11,15 +11,12 @@ from typing import IO, NoReturn
 
 import click
 
-from login_pipeline import cli_privacy, logs
+from login_pipeline import cli_keys, cli_privacy, logs
+from login_pipeline.cli_options import DONE, FAILED, INTERRUPTED, MISCONFIGURED, as_json, end
 from login_pipeline.errors import ConfigurationError, LoginPipelineError
 from login_pipeline.settings import LogFormat, variable
 
-DONE, FAILED, MISCONFIGURED, INTERRUPTED = 0, 1, 2, 130
-
 # Each command imports what it needs when it runs: Dagster and pandas take seconds, and --help needs neither.
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout.")
 
 
 def _choose_log_format(_context: click.Context, _option: click.Parameter, chosen: str | None) -> None:
@@ -47,7 +44,7 @@ def cli() -> None:
     """
 
 
-for command in (cli_privacy.keys, cli_privacy.unmask):
+for command in (cli_keys.keys, cli_privacy.unmask, cli_privacy.forget):
     cli.add_command(command)
 
 
@@ -74,6 +71,7 @@ def dev(port: int) -> None:
     """Run the embedded services under the Dagster UI, with the sensor on, until Ctrl-C."""
     from login_pipeline.local.dev import dev as serve
 
+    _warn_of_masks_without_a_key()
     sys.exit(serve(port))
 
 
@@ -103,6 +101,7 @@ def drain(as_json: bool) -> None:
     from login_pipeline.runs import dagster_instance
     from login_pipeline.terminal import drain_progress, show_drain
 
+    _warn_of_masks_without_a_key()
     try:
         with dagster_instance() as instance, drain_progress() as progress:
             totals = run_until_empty(instance, progress)
@@ -112,9 +111,7 @@ def drain(as_json: bool) -> None:
         click.echo(json.dumps(totals.figures()))
     else:
         show_drain(totals)
-    for sentence in totals.failures:
-        logs.tell(sentence, "command_failed", exit_code=FAILED)
-    sys.exit(FAILED if totals.failures else DONE)
+    end(totals.failures)
 
 
 @cli.command()
@@ -152,10 +149,7 @@ def redrive(reason: str | None, dry_run: bool, as_json: bool) -> None:
         click.echo(json.dumps(done.figures()))
     else:
         show_redrive(done)
-    sentences = list(problems(done, reason))
-    for sentence in sentences:
-        logs.tell(sentence, "command_failed", exit_code=FAILED)
-    sys.exit(FAILED if sentences else DONE)
+    end(problems(done, reason))
 
 
 @cli.command()
@@ -219,7 +213,7 @@ def prepare() -> None:
     from login_pipeline.resources.postgres import LoginDatabaseResource
 
     database = LoginDatabaseResource(maintenance=True)
-    database.prepare()
+    database.prepare(as_owner=True)
     click.echo(f"The tables are ready in {database.where()}")
 
 
@@ -268,6 +262,14 @@ def main() -> None:
         from login_pipeline.redaction import code_locations
 
         _end(f"It failed unexpectedly: {type(error).__name__} at {code_locations(error)[-1]}", FAILED)
+
+
+def _warn_of_masks_without_a_key() -> None:
+    from login_pipeline.masking import MaskingMethod
+    from login_pipeline.resources.masking import NOT_KEYED, MaskingResource
+
+    if MaskingResource().method is MaskingMethod.SHA256:
+        logs.warn(NOT_KEYED, "masks_need_no_key")
 
 
 def _end(sentence: str, exit_code: int, show: Callable[[], None] | None = None) -> NoReturn:

@@ -1,91 +1,37 @@
-"""The commands for masking keys and for personal data; cli.py has the others, and the exit codes."""
+"""The commands that a privacy request calls for."""
 
 import json
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from login_pipeline import logs
+from login_pipeline.cli_options import DONE, FAILED, as_json, end
+from login_pipeline.errors import LoginPipelineError
+from login_pipeline.settings import read_settings
 
-DONE, FAILED = 0, 1
-
-
-@click.group()
-def keys() -> None:
-    """Make masking keys, say which there are, and mask again under a new one."""
-
-
-@keys.command()
-@click.option("--add", is_flag=True, help="Put the new key before the configured ones, which mask no more.")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A file for them, instead of stdout.")
-def generate(add: bool, output: Path | None) -> None:
-    """Make a random masking key, and print it with today's date."""
-    from login_pipeline.key_files import write_key_file, written
-    from login_pipeline.keys import KeyRing, new_key
-    from login_pipeline.resources.masking_keys import masking_keys
-
-    today = datetime.now(UTC).date()
-    ring = masking_keys().rotated(today) if add else KeyRing(new_key(today))
-    if output is None:
-        click.echo(written(ring), nl=False)
-    else:
-        write_key_file(output, ring, replace=add)
-        click.echo(f"{ring.active.id} is in {output}; LOGIN_MASKING_KEY_SOURCE={output.absolute()} reads it")
-
-
-@keys.command()
-@click.option("--rows", is_flag=True, help="Also count the rows under each key; reads the whole table.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout.")
-def status(rows: bool, as_json: bool) -> None:
-    """Say which masking keys are configured, and how old they are; never the keys."""
-    from login_pipeline.key_status import key_status
-    from login_pipeline.resources.masking_keys import masking_keys
+if TYPE_CHECKING:
     from login_pipeline.resources.postgres import LoginDatabaseResource
-    from login_pipeline.rotation import rows_by_key
-    from login_pipeline.terminal import show_records
 
-    by_key = rows_by_key(LoginDatabaseResource()) if rows else None
-    records = [each._asdict() for each in key_status(masking_keys(), by_key, datetime.now(UTC).date())]
-    if as_json:
-        click.echo(json.dumps({"keys": records}))
-    else:
-        show_records(records)
-
-
-@keys.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout.")
-def rotate(as_json: bool) -> None:
-    """Mask again, under the first key, what aes-siv has masked under the others."""
-    from login_pipeline.resources.masking_keys import masking_keys
-    from login_pipeline.resources.postgres import LoginDatabaseResource
-    from login_pipeline.rotation import remaining
-    from login_pipeline.rotation import rotate as mask_again
-    from login_pipeline.terminal import show_figures
-
-    ring = masking_keys()
-    rotated = mask_again(LoginDatabaseResource(), ring)
-    if as_json:
-        click.echo(json.dumps(rotated._asdict()))
-    else:
-        show_figures({"rows_masked_again": rotated.rows, **{f"rows_under_{k}": n for k, n in rotated.by_key.items()}})
-    _tell(list(remaining(rotated, ring)))
+QUEUES_UNTOUCHED = (
+    "Messages of this user that wait on the queue or the dead-letter queue are still there; a login that comes later "
+    "loads as any other"
+)
 
 
 @click.command()
 @click.argument("masks", nargs=-1)
 @click.option("--user-id", help="The masks in the rows of this user, instead of MASKS.")
 @click.option("--reason", prompt="Why does somebody need to know", help="Why; it is recorded with who, when, how many.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout.")
+@as_json
 def unmask(masks: Sequence[str], user_id: str | None, reason: str, as_json: bool) -> None:
     """Turn MASKS, or for - those on stdin, back into values; only aes-siv can be.
 
     It is recorded in user_logins_unmaskings before anything is printed.
     """
     from login_pipeline.resources.masking_keys import masking_keys
-    from login_pipeline.resources.postgres import LoginDatabaseResource
     from login_pipeline.terminal import show_records
     from login_pipeline.unmasking import masks_of_user, unmask_all
 
@@ -93,7 +39,7 @@ def unmask(masks: Sequence[str], user_id: str | None, reason: str, as_json: bool
         raise click.UsageError("name MASKS (- for stdin) or --user-id ID")
     if not reason.strip():
         raise click.UsageError("--reason is empty; say why somebody needs to know")
-    ring, database = masking_keys(), LoginDatabaseResource()
+    ring, database = masking_keys(), _database()
     if user_id is not None:
         masks = masks_of_user(database, user_id)
     elif masks == ("-",):
@@ -104,10 +50,109 @@ def unmask(masks: Sequence[str], user_id: str | None, reason: str, as_json: bool
         click.echo(json.dumps({"values": records}))
     else:
         show_records(records)
-    _tell(list(done.problems()))
+    end(done.problems())
 
 
-def _tell(sentences: Sequence[str]) -> None:
-    for sentence in sentences:
-        logs.tell(sentence, "command_failed", exit_code=FAILED)
-    sys.exit(FAILED if sentences else DONE)
+# What is unknown counts as an argument: click's own sentence about it would quote a user_id that begins with "-".
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("user_id", nargs=-1, type=click.UNPROCESSED, metavar="USER_ID")
+@click.option("--reason", help="Why, for the record: the request's number, and nothing about the person.")
+@click.option("--dry-run", is_flag=True, help="Only count the user's rows.")
+@click.option("--proof", is_flag=True, help="Only show when the user was erased, by whom, and how many rows.")
+@as_json
+def forget(user_id: tuple[str, ...], reason: str | None, dry_run: bool, proof: bool, as_json: bool) -> None:
+    """Erase a user: every row in user_logins, and in the backup. USER_ID is read from stdin for -."""
+    if len(user_id) != 1:
+        raise click.UsageError("name one USER_ID, or - to read it from stdin, where no shell's history keeps it")
+    who = _first_line_of_stdin() if user_id[0] == "-" else user_id[0]
+    if proof:
+        _show_proofs(who, as_json)
+    elif dry_run:
+        _show_count(who, as_json)
+    elif reason is None:
+        raise click.UsageError("say why with --reason, such as the request's number; it stands in the proof")
+    else:
+        _erase(who, reason, as_json)
+
+
+def _first_line_of_stdin() -> str:
+    return sys.stdin.buffer.readline().decode(errors="surrogateescape").rstrip("\r\n")
+
+
+def _database() -> "LoginDatabaseResource":
+    from login_pipeline.resources.postgres import LoginDatabaseResource
+
+    return LoginDatabaseResource(maintenance=True)
+
+
+def _erase(user_id: str, reason: str, as_json: bool) -> None:
+    """The rows first: where the backup fails, running it again does that part again."""
+    from login_pipeline.erasure import erase
+
+    done = erase(_database(), user_id, reason).figures()
+    logs.process_log().info("erased", rows=done["rows"], dates=done["dates"], subject=done["subject"])
+    problem = None
+    backed_up = read_settings().backup_url is not None
+    try:
+        if backed_up:
+            _back_up()
+    except LoginPipelineError as error:
+        problem = _still_in_the_backup(error.sentence)
+    except BaseException:  # a signal, or what nobody foresaw
+        logs.tell(_still_in_the_backup("it was cut off"), "not_backed_up")
+        raise
+    _show({**done, "backed_up": backed_up and problem is None}, as_json)
+    if problem:
+        logs.tell(problem, "command_failed", exit_code=FAILED)
+    sys.exit(FAILED if problem else DONE)
+
+
+def _back_up() -> None:
+    from login_pipeline.backup.export import back_up
+    from login_pipeline.backup.store import backup_store
+
+    back_up(_database(), backup_store())
+
+
+def _still_in_the_backup(why: str) -> str:
+    return (
+        "The user is erased from user_logins, and the backup in LOGIN_BACKUP_URL may still hold rows of theirs: "
+        f"{why}; then run the same command again"
+    )
+
+
+def _show_count(user_id: str, as_json: bool) -> None:
+    from login_pipeline.erasure import count_rows_of
+
+    rows, dates = count_rows_of(_database(), user_id)
+    _show({"dry_run": True, "rows": rows, "dates": dates}, as_json)
+
+
+def _show(figures: dict[str, Any], as_json: bool) -> None:
+    from login_pipeline.terminal import show_figures
+
+    if as_json:
+        click.echo(json.dumps({**figures, "note": QUEUES_UNTOUCHED}))
+        return
+    show_figures({name: str(value).lower() if isinstance(value, bool) else value for name, value in figures.items()})
+    click.echo(f"{QUEUES_UNTOUCHED}.")
+
+
+def _show_proofs(user_id: str, as_json: bool) -> None:
+    from login_pipeline.erasure import proofs
+    from login_pipeline.terminal import show_figures
+
+    found = [each.figures() for each in proofs(_database(), user_id)]
+    if as_json:
+        click.echo(json.dumps({"erasures": found}))
+    else:
+        for each in found:
+            show_figures(each)
+            click.echo()
+    if not found:
+        logs.tell(
+            "No erasure of this user is recorded under any of the masking keys; one under another key cannot be told",
+            "command_failed",
+            exit_code=FAILED,
+        )
+    sys.exit(DONE if found else FAILED)

@@ -96,6 +96,14 @@ def tell(sentence: str, event: str, *, show: Callable[[], None] | None = None, *
         click.echo(sentence, err=True)
 
 
+def warn(sentence: str, event: str) -> None:
+    """Tells a person on stderr what to look at; a line of JSON where that is chosen."""
+    if set_up():
+        _log().warning(event, warning=sentence)
+    else:
+        click.echo(sentence, err=True)
+
+
 class _ConsoleLogger(logging.Logger):
     """Dagster makes a logger of this class for each run and each tick, with a handler of its own for the console.
 

@@ -11,6 +11,7 @@ from psycopg2 import extensions
 from login_pipeline.keys import KeyRing
 from login_pipeline.masking import Masks, NotReversibleError, aes_siv_masks, unmask
 from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_prepare import require
 from login_pipeline.sql import statements
 
 BLOCKS_AT_ONCE = 200
@@ -34,6 +35,8 @@ def rotate(database: LoginDatabaseResource, ring: KeyRing) -> Rotated:
         DatabaseError: PostgreSQL refused; what was committed before stays.
     """
     database.require_table()
+    with database.transaction() as cursor:
+        require(cursor, database.access, "rotation")
     rows = 0
     for _ in range(PASSES):
         done = sum(_rotate_blocks(database, ring, first) for first in _first_blocks(database))

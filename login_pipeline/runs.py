@@ -19,11 +19,22 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 class CheckResult(NamedTuple):
-    """What an asset check said."""
+    """What an asset check said; `severity`, ERROR or WARN, is what it means that it did not pass."""
 
     name: str
     passed: bool
+    severity: str
     metadata: dict[str, Any]
+
+    @property
+    def failed(self) -> bool:
+        """Whether something is wrong."""
+        return not self.passed and self.severity == dg.AssetCheckSeverity.ERROR.value
+
+    @property
+    def warned(self) -> bool:
+        """Whether something is to be looked at, and nothing failed."""
+        return not self.passed and not self.failed
 
 
 class Run(NamedTuple):
@@ -35,8 +46,8 @@ class Run(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """Whether no step failed, and no check."""
-        return not self.failures and all(check.passed for check in self.checks)
+        """Whether no step failed, and no check; one that warns is no failure."""
+        return not self.failures and not any(check.failed for check in self.checks)
 
 
 @contextmanager
@@ -89,7 +100,7 @@ def _finished(result: dg.ExecuteInProcessResult) -> Run:
     if any(_error_class(event) == dg.DagsterExecutionInterruptedError.__name__ for event in failed_steps):
         raise KeyboardInterrupt
     checks = [
-        CheckResult(check.check_name, check.passed, _plain(check.metadata))
+        CheckResult(check.check_name, check.passed, check.severity.value, _plain(check.metadata))
         for check in result.get_asset_check_evaluations()
     ]
     materializations = [
@@ -105,9 +116,15 @@ def _finished(result: dg.ExecuteInProcessResult) -> Run:
 
 def _log_end(run: Run) -> None:
     figures = {asset: counts(metadata) for asset, metadata in run.metadata.items()}
-    failed_checks = [check.name for check in run.checks if not check.passed]
     tell = process_log().info if run.passed else process_log().error
-    tell("run_finished", passed=run.passed, counts=figures, failed_checks=failed_checks, failures=run.failures)
+    tell(
+        "run_finished",
+        passed=run.passed,
+        counts=figures,
+        failed_checks=[check.name for check in run.checks if check.failed],
+        warned_checks=[check.name for check in run.checks if check.warned],
+        failures=run.failures,
+    )
 
 
 def _plain(metadata: Any) -> dict[str, Any]:
@@ -120,7 +137,7 @@ def _sentence(event: dg.DagsterEvent, checks: Sequence[CheckResult]) -> str:
     if failure is not None and failure.description:
         return failure.description
     if _error_class(event) == "DagsterAssetCheckFailedError":
-        failed = ", ".join(check.name for check in checks if not check.passed)
+        failed = ", ".join(check.name for check in checks if check.failed)
         return f"Asset checks failed: {failed}; nothing was changed after them"
     return f"Step {event.step_key} failed unexpectedly; where it came from is shown above"
 

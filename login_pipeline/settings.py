@@ -146,6 +146,12 @@ class Settings(LoadSettings):
         description="Days for which the inbox remembers a loaded message; SQS keeps one for 14 at most.",
         examples=["30"],
     )
+    min_group_size: int = Field(
+        5,
+        ge=1,
+        description="Users who should share their device_type, locale, app_version and date; fewer are warned about.",
+        examples=["5"],
+    )
     backup_url: str | None = Field(
         None,
         description="Where backups are kept: the absolute path of a folder, or s3://bucket/prefix.",

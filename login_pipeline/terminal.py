@@ -101,16 +101,24 @@ def show_restore(restored: Restored) -> None:
     for each in restored.touched:
         table.add_row(date_name(each.create_date), *(str(count) for count in each[1:]))
     _console().print(table if restored.touched else "nothing; the table has all of it")
+    if restored.withheld:
+        click.echo(f"{restored.withheld} rows in the backup are of users who were erased since; they stay out")
 
 
 def show_checks(checks: Sequence[CheckResult]) -> None:
-    """A line a check, and what a failed one counted."""
+    """A line a check, and what one counted that failed or warns."""
     for check in checks:
-        line = Text("passed  " if check.passed else "FAILED  ", style="green" if check.passed else "bold red")
+        line = _verdict(check)
         line.append(check.name, style="default")
         if not check.passed:
             line.append(f"  {', '.join(f'{name}: {value}' for name, value in check.metadata.items())}")
         _console().print(line, soft_wrap=True)
+
+
+def _verdict(check: CheckResult) -> Text:
+    if check.passed:
+        return Text("passed  ", style="green")
+    return Text("warns   ", style="yellow") if check.warned else Text("FAILED  ", style="bold red")
 
 
 def show_findings(findings: Sequence[Finding]) -> None:

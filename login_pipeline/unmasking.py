@@ -10,6 +10,7 @@ from typing import NamedTuple
 from login_pipeline.keys import KeyRing
 from login_pipeline.masking import NotReversibleError, unmask
 from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_prepare import require
 from login_pipeline.sql import statements
 
 
@@ -54,6 +55,7 @@ def unmask_all(database: LoginDatabaseResource, ring: KeyRing, masks: Sequence[s
         ConfigurationError: the database cannot be reached, or its role may not add to the record.
         DatabaseError: the record was refused, so nothing may be shown.
     """
+    database.prepare()
     values, refused = [], Counter[str]()
     for mask in masks:
         try:
@@ -66,9 +68,7 @@ def unmask_all(database: LoginDatabaseResource, ring: KeyRing, masks: Sequence[s
 
 def _record(database: LoginDatabaseResource, reason: str, *, masks: int, unmasked: int) -> None:
     with database.transaction() as cursor:
-        cursor.execute(statements("unmaskings")["exists"])
-        if cursor.fetchone() != (True,):
-            cursor.execute(statements("unmaskings")["create"])
+        require(cursor, database.access, "unmaskings")
         cursor.execute(
             statements("unmaskings")["record"],
             {"operator": _operator(), "reason": reason, "masks": masks, "unmasked": unmasked},

@@ -70,7 +70,7 @@ class Kept:
         return sorted(self.query("SELECT * FROM user_logins_inbox"))
 
     def failed_checks(self) -> list[str]:
-        return [check.name for check in self.pipeline.run("user_logins_checks_job").checks if not check.passed]
+        return [check.name for check in self.pipeline.run("user_logins_checks_job").checks if check.failed]
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from login_pipeline import cli
+from login_pipeline.resources.masking import NOT_KEYED
 from login_pipeline_tests.conftest import Pipeline
 
 Body = Callable[..., str]
@@ -242,3 +243,32 @@ def test_interrupted_drain_hands_its_messages_back(pipeline: Pipeline, body: Bod
     assert err.strip() == "Interrupted; what was in hand is back on the queue."
     time.sleep(11)  # the delay after which messages that were handed back are delivered again
     assert len(pipeline.queue.take_all()) == 5
+
+
+def test_check_that_warns_is_shown_and_ends_with_exit_code_0(pipeline: Pipeline, command: Command, body: Body) -> None:
+    pipeline.queue.send(body())
+    pipeline.run()
+    code, out, err = command("check")
+    assert (code, err) == (0, "")
+    assert "warns   rows_share_their_group_with_others  k: 5, groups: 1, smallest_group: 1" in out
+    code, out, _ = command("check", "--json")
+    checked = json.loads(out)
+    assert (code, checked["passed"]) == (0, True)
+    severities = {check["name"]: check["severity"] for check in checked["checks"] if not check["passed"]}
+    assert severities == {"rows_share_their_group_with_others": "WARN"}
+
+
+def test_drain_says_at_its_start_that_masks_need_no_key(pipeline: Pipeline, command: Command) -> None:
+    assert command("drain", "--json")[2] == ""
+    pipeline.set(LOGIN_MASKING_METHOD="sha256")
+    code, _, err = command("drain", "--json")
+    assert (code, err) == (0, f"{NOT_KEYED}\n")
+
+
+def test_dev_says_at_its_start_that_masks_need_no_key(
+    pipeline: Pipeline, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("login_pipeline.local.dev.dev", lambda _port: 0)
+    assert command("dev")[2] == ""
+    pipeline.set(LOGIN_MASKING_METHOD="sha256")
+    assert command("dev") == (0, "", f"{NOT_KEYED}\n")

@@ -210,6 +210,38 @@ def test_right_that_somebody_gave_beside_the_script_is_taken_back(
         prepared.loader.query("DELETE FROM user_logins")
 
 
+def test_preparing_as_another_than_the_owner_is_refused(prepared: Roles, command: Command) -> None:
+    code, out, err = command("prepare")  # as the loader
+    assert (code, out) == (2, "")
+    assert "lacks ownership of user_logins, user_logins_dead_letters, user_logins_erasures, user_logins_inbox" in err
+    assert "name the tables' owner in LOGIN_MAINTENANCE_DATABASE_URL" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("forget", "somebody", "--reason", "17"), ("unmask", "x", "--reason", "17"), ("keys", "rotate")],
+)
+def test_what_touches_personal_data_is_not_for_the_loader(
+    prepared: Roles, command: Command, arguments: tuple[str, ...]
+) -> None:
+    code, out, err = command(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("The role in LOGIN_DATABASE_URL lacks ")
+    assert "name the tables' owner in LOGIN_MAINTENANCE_DATABASE_URL" in err
+
+
+def test_what_touches_personal_data_works_as_the_owner(
+    pipeline: Pipeline, prepared: Roles, body: Body, command: Command
+) -> None:
+    pipeline.set(LOGIN_MASKING_METHOD="aes-siv")
+    pipeline.queue.send(body(user_id="somebody"))
+    assert pipeline.run().failures == []
+    pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL=prepared.owner.url)
+    assert [command("unmask", "--user-id", "somebody", "--reason", "17")[0], command("keys", "rotate")[0]] == [0, 0]
+    assert command("forget", "somebody", "--reason", "17")[0] == 0
+    assert prepared.reader.query("SELECT * FROM user_logins") == []
+
+
 def test_pruning_and_restoring_as_the_loader_name_the_setting_for_it(
     pipeline: Pipeline, prepared: Roles, body: Body, command: Command
 ) -> None:

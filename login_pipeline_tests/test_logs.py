@@ -107,6 +107,16 @@ def told_of(text: str) -> list[str]:
     return [secret for secret in secrets if secret in text]
 
 
+def test_check_that_warns_is_told_apart_from_one_that_fails(pipeline: Pipeline) -> None:
+    pipeline.set(LOGIN_MASKING_METHOD="sha256")
+    drained = command("drain")
+    assert drained.returncode == 0
+    warning, *_, run, _ = parsed(drained.stderr)
+    assert (warning["level"], warning["event"]) == ("warning", "masks_need_no_key")
+    assert (run["event"], run["level"], run["passed"]) == ("run_finished", "info", True)
+    assert (run["failed_checks"], run["warned_checks"]) == ([], ["masks_need_a_key"])
+
+
 def test_failed_run_is_told_with_its_sentence_and_exit_code(pipeline: Pipeline, body: Body) -> None:
     pipeline.run()
     pipeline.database.fill_disk()

@@ -25,6 +25,7 @@ from login_pipeline.backup.manifest import (
     now,
 )
 from login_pipeline.backup.store import BackupStore
+from login_pipeline.erasure import last_erasure
 from login_pipeline.errors import BackupError
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.sql import statements
@@ -42,6 +43,7 @@ class DateState(NamedTuple):
     keys_content: str
     counted: int
     before: int
+    erased: int
 
 
 class BackedUp(NamedTuple):
@@ -124,16 +126,17 @@ def dates_in_database(cursor: extensions.cursor) -> dict[Day, DateState]:
 
 
 def _damaged(states: dict[Day, DateState], kept: dict[Day, BackupDate]) -> dict[str, str]:
-    """Why a date looks damaged, for those that do. A load only adds rows and keys, and adds both."""
+    """Why a date looks damaged, for those that do. A load adds rows and keys; an erasure is counted."""
     reasons = {
-        day: _damage(states.get(day, DateState(day, 0, "0", 0, "0", 0, 0)), backup) for day, backup in kept.items()
+        day: _damage(states.get(day, DateState(day, 0, "0", 0, "0", 0, 0, 0)), backup) for day, backup in kept.items()
     }
     return {date_name(day): reason for day, reason in reasons.items() if reason}
 
 
 def _damage(state: DateState, backup: BackupDate) -> str | None:
-    if state.rows < backup.rows.count:
-        return f"{backup.rows.count - state.rows} rows fewer than in the backup"
+    lost = backup.rows.count - state.rows - max(state.erased - backup.erased, 0)
+    if lost > 0:
+        return f"{lost} rows fewer than in the backup"
     if state.before > backup.before:
         return "its keys were lost"
     if state.rows != state.counted and backup.rows.count == backup.counted:
@@ -157,6 +160,7 @@ def _written(
     old = {} if every_date else kept
     rows = {s.create_date: s.rows_content for s in due if _changed(s.rows_content, old, s.create_date, "rows")}
     keys = {s.create_date: s.keys_content for s in due if _changed(s.keys_content, old, s.create_date, "keys")}
+    erased_until = last_erasure(cursor)  # what this snapshot has seen, however long the backup takes
     row_files = _export(cursor, store, "user_logins", rows)
     key_files = _export(cursor, store, "user_logins_inbox", keys)
     dates = {
@@ -166,6 +170,8 @@ def _written(
             keys=key_files.get(state.create_date) or old[state.create_date].keys,
             counted=state.counted,
             before=state.before,
+            erased=state.erased,
+            erased_until=erased_until,
         )
         for state in due
     }

@@ -31,7 +31,8 @@ class BackupFile(BaseModel):
 class BackupDate(BaseModel):
     """One create_date, or the rows that have none.
 
-    `counted` is how many rows the keys stand for, `before` those of them that were there before the inbox was.
+    `counted` is how many rows the keys stand for, `before` those of them that were there before the inbox was, `erased`
+    those taken off since. The rows of users who were erased after `erased_until` are still here; without it, of all.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,6 +42,8 @@ class BackupDate(BaseModel):
     keys: BackupFile
     counted: int
     before: int
+    erased: int = 0
+    erased_until: AwareDatetime | None = None
 
 
 class Manifest(BaseModel):

@@ -1,7 +1,7 @@
 """Rebuilds user_logins and its inbox from a backup: every file is verified first, then a date a transaction.
 
-Nothing that was loaded after the backup is removed. What a restore did is found again by the next, so one that was
-cut off is run again.
+Nothing that was loaded after the backup is removed, and nobody who was erased after it comes back. What a restore
+did is found again by the next, so one that was cut off is run again.
 """
 
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from login_pipeline.backup.files import open_verified, read_rows
 from login_pipeline.backup.manifest import BackupDate, BackupFile, Manifest, date_name
 from login_pipeline.backup.restore_plan import Comparison, DateRestored, Plan, plan
 from login_pipeline.backup.store import BackupStore
+from login_pipeline.erasure import ErasedUsers, erased_since
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_load import copy_lines
@@ -24,12 +25,16 @@ from login_pipeline.sql import statements
 
 
 class Restored(NamedTuple):
-    """What a restore did, or would do; `touched` are the dates on which there was something to do or to say."""
+    """What a restore did, or would do; `touched` are the dates on which there was something to do or to say.
+
+    `withheld` are rows in the backup of users who were erased since: they stay out.
+    """
 
     made_at: datetime
     dry_run: bool
     dates: int
     touched: list[DateRestored]
+    withheld: int = 0
 
     def total(self, name: str) -> int:
         """The sum of one figure over the dates."""
@@ -43,6 +48,7 @@ class Restored(NamedTuple):
             "dry_run": self.dry_run,
             "dates": self.dates,
             **{name: self.total(name) for name in names},
+            "rows_withheld": self.withheld,
             "by_date": [{**each._asdict(), "create_date": date_name(each.create_date)} for each in self.touched],
         }
 
@@ -102,16 +108,19 @@ def restore(
         turn.execute(statements("backup")["session"])
         take_turn(turn)
         manifest = _verified(store)
+        for moment in {each.erased_until for each in manifest.dates}:
+            erased_since(turn, moment)  # a masking key that lacks is told before anything is changed
         if not dry_run:
             database.prepare()
             _check_rights(database)
         with _transaction(database, dry_run) as cursor:
             states = dates_in_database(cursor)
-        touched = [
+        restored = [
             _restore_date(database, store, day, backup, dry_run=dry_run, replace=replace, forget_lost=forget_lost)
             for day, backup in _differing(manifest, states)
         ]
-    return Restored(manifest.made_at, dry_run, len(manifest.dates), [each for each in touched if any(each[1:])])
+    touched = [each for each, _ in restored if any(each[1:])]
+    return Restored(manifest.made_at, dry_run, len(manifest.dates), touched, sum(rows for _, rows in restored))
 
 
 def _verified(store: BackupStore) -> Manifest:
@@ -175,27 +184,43 @@ def _restore_date(
     dry_run: bool,
     replace: bool,
     forget_lost: bool,
-) -> DateRestored:
-    """One transaction. The files are staged before the tables are locked, so loads wait for the comparison only."""
+) -> tuple[DateRestored, int]:
+    """One transaction; also how many rows of erased users the backup has, which stay out.
+
+    The files are staged before the tables are locked, so loads wait for the comparison only. Erasures wait from the
+    start: one that was committed after the staging would be undone.
+    """
     with _transaction(database, dry_run) as cursor:
+        if not dry_run:  # what is only looked at keeps nobody waiting
+            cursor.execute(statements("erasures")["lock_shared"])
         cursor.execute(statements("restore")["stage"])
-        if backup is not None:
-            _copy(cursor, store, "copy_rows", backup.rows)
-            _copy(cursor, store, "copy_keys", backup.keys)
-        if not dry_run:  # what is only looked at keeps no load waiting
+        withheld = 0 if backup is None else _stage(cursor, store, backup)
+        if not dry_run:
             cursor.execute(statements("restore")["lock"])
         cursor.execute(statements("restore")["compare"], {"date": day})
         cursor.execute(statements("restore")["comparison"])
-        found = Comparison(*(cursor.fetchone() or ()))
+        found = Comparison._make((*(cursor.fetchone() or ()), withheld))
         to_do = plan(found, replace=replace and backup is not None)
-        return _carry_out(cursor, day, found, to_do, forget_lost=forget_lost)
+        return _carry_out(cursor, day, found, to_do, forget_lost=forget_lost), withheld
 
 
-def _copy(cursor: extensions.cursor, store: BackupStore, statement: str, file: BackupFile) -> None:
+def _stage(cursor: extensions.cursor, store: BackupStore, backup: BackupDate) -> int:
+    """How many rows were left out because their users were erased after this backup."""
+    staged = _copy(cursor, store, "copy_rows", backup.rows, erased_since(cursor, backup.erased_until))
+    _copy(cursor, store, "copy_keys", backup.keys)
+    return backup.rows.count - staged
+
+
+def _copy(
+    cursor: extensions.cursor, store: BackupStore, statement: str, file: BackupFile, erased: ErasedUsers | None = None
+) -> int:
+    copied = 0
     with open_verified(store.open, file) as stored:
         for rows in read_rows(stored):
-            lines = copy_lines(rows)
-            cursor.copy_expert(statements("restore")[statement], lines)
+            kept = erased.without(rows) if erased else rows
+            cursor.copy_expert(statements("restore")[statement], copy_lines(kept))
+            copied += len(kept)
+    return copied
 
 
 def _carry_out(
@@ -210,10 +235,15 @@ def _carry_out(
     ):
         if is_now != was:
             cursor.execute(statements("restore")["correct_counter"], {"counter": counter, "count": is_now})
+    if to_do.erased != found.erased:
+        cursor.execute(statements("restore")["count_erased"], {"date": day, "count": to_do.erased})
     cursor.execute(statements("restore")["date_counters"])
     unexplained = 0 if to_do.remove_extra else found.extra_rows
     forget = forget_lost and to_do.lost and not unexplained
     keys_forgotten = _count(cursor, "forget_lost") if forget else 0
+    if keys_forgotten > to_do.lost:  # some of those rows were not lost but erased, and their keys are gone now, too
+        erased = max(to_do.erased - (keys_forgotten - to_do.lost), 0)
+        cursor.execute(statements("restore")["count_erased"], {"date": day, "count": erased})
     return DateRestored(
         create_date=day,
         rows_added=rows_added,
@@ -221,7 +251,7 @@ def _carry_out(
         rows_removed=rows_removed,
         rows_that_differ=0 if to_do.add_rows else found.extra_rows,
         rows_without_key=max(to_do.before - found.backup_before, 0),
-        rows_lost=to_do.lost - keys_forgotten,
+        rows_lost=max(to_do.lost - keys_forgotten, 0),
         keys_forgotten=keys_forgotten,
     )
 

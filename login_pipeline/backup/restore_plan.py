@@ -13,7 +13,8 @@ class Comparison(NamedTuple):
     `counted` is how many rows the keys in the inbox stand for, `missing_counted` those in the backup that it lacks.
     `extra_rows` are those that neither the backup has nor a load after it. `before` are rows that a counter in the
     inbox stands for, because they were there when it was made; `forgotten` the keys that one stands for, because
-    they were pruned.
+    they were pruned; `erased` the rows that one takes off, and `withheld` those that the backup still has of users who
+    were erased since.
     """
 
     rows: int
@@ -28,6 +29,9 @@ class Comparison(NamedTuple):
     backup_before: int
     forgotten: int
     backup_forgotten: int
+    erased: int
+    backup_erased: int
+    withheld: int
 
 
 class Plan(NamedTuple):
@@ -37,6 +41,7 @@ class Plan(NamedTuple):
     remove_extra: bool
     before: int
     forgotten: int
+    erased: int
     lost: int
 
 
@@ -67,7 +72,9 @@ def plan(found: Comparison, *, replace: bool) -> Plan:
     forgotten = found.forgotten - min(max(found.forgotten - found.backup_forgotten, 0), found.missing_keys)
     all_later_rows_known = found.later_keys == found.later_rows and forgotten <= found.backup_forgotten
     remove = replace and found.extra_rows > 0 and all_later_rows_known
-    counted = found.counted + found.missing_counted - (found.forgotten - forgotten)
+    erased = max(found.erased, found.backup_erased + found.withheld)
+    counted_as_erased = found.erased or found.backup_erased  # a counter that the inbox lacks is added from the backup
+    counted = found.counted + found.missing_counted - (found.forgotten - forgotten) - (erased - counted_as_erased)
     together = found.rows + found.missing_rows - (found.extra_rows if remove else 0)
     add = not found.extra_rows or together <= counted
     rows = together if add else found.rows
@@ -75,4 +82,4 @@ def plan(found: Comparison, *, replace: bool) -> Plan:
     if before > found.backup_before:  # the inbox was lost, and all rows that were left were counted
         before = min(before, max(rows - (counted - before), found.backup_before))
     lost = counted - (found.before - before) - rows if add else 0
-    return Plan(add, remove, before, forgotten, max(lost, 0))
+    return Plan(add, remove, before, forgotten, erased, max(lost, 0))

@@ -43,16 +43,17 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
         """Whose rights it has; what its errors say."""
         return Access.from_settings(maintenance=self.maintenance)
 
-    def prepare(self) -> None:
+    def prepare(self, *, as_owner: bool = False) -> None:
         """Creates the tables where they do not exist, and checks that a load could write to them.
 
-        With `maintenance` it also gives the roles of deploy/postgres/roles.sql their rights.
+        With `maintenance` their owner also gives the roles of deploy/postgres/roles.sql their rights; with `as_owner`
+        it is an error where another role owns them.
 
         Raises:
             ConfigurationError: no database, no permission, or user_logins has other columns.
             DatabaseError: the database refused for another reason.
         """
-        self._call(lambda cursor: prepare(cursor, self.access), seconds=PREPARE_SECONDS)
+        self._call(lambda cursor: prepare(cursor, self.access, as_owner=as_owner), seconds=PREPARE_SECONDS)
 
     def load(self, rows: Iterable[Row], *, seconds: float) -> Loaded:
         """Inserts the rows whose message the inbox does not have yet, and all their keys, in one transaction.

@@ -12,6 +12,8 @@ TABLES = {
     "user_logins": "user_logins",
     "user_logins_inbox": "inbox",
     "user_logins_dead_letters": "dead_letters",
+    "user_logins_unmaskings": "unmaskings",
+    "user_logins_erasures": "erasures",
 }
 """Each table, and the file of sql/ whose `exists` and `create` are its own, in the order in which they are created.
 
@@ -23,19 +25,24 @@ LOCK_SECONDS = 5.0
 """How long to wait before a run for a table that another session has locked."""
 
 
-def prepare(cursor: extensions.cursor, access: Access) -> None:
-    """Creates what tables do not exist; with access for maintenance also gives the roles that exist their rights.
+def prepare(cursor: extensions.cursor, access: Access, *, as_owner: bool = False) -> None:
+    """Creates what tables do not exist; with access for maintenance their owner also gives the roles their rights.
 
     Raises:
-        ConfigurationError: the server takes no writes, a right is lacking, or user_logins has other columns.
+        ConfigurationError: the server takes no writes, a right is lacking, user_logins has other columns, or it was to
+            be done as the owner and the tables have another.
         psycopg2.Error: the database refused for another reason.
     """
     limit_time(cursor, PREPARE_SECONDS)
     cursor.execute(statements("inbox")["lock"])
     _check_server(cursor, access)
     _create_tables(cursor, access)
-    if access.maintenance:
+    cursor.execute(statements("user_logins")["not_owned"], {"tables": [*TABLES]})
+    not_owned = [table for (table,) in cursor.fetchall()]
+    if access.maintenance and not not_owned:
         _grant(cursor)
+    elif as_owner:
+        raise access.lacks(f"ownership of {', '.join(not_owned)}, and so cannot give others their rights")
     require(cursor, access, "inbox")
     cursor.execute(statements("user_logins")["could_be_written"], {"milliseconds": int(LOCK_SECONDS * 1000)})
 

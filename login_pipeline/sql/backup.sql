@@ -18,7 +18,7 @@ SELECT pg_try_advisory_xact_lock(hashtext('user_logins_backup'));
 -- name: by_date
 -- What each create_date holds: how many rows and keys, and a sum of 64-bit hashes that tells whether one of them
 -- is another than it was. `counted` is how many rows the keys stand for; `before` those of them that were in the
--- table before the inbox was.
+-- table before the inbox was, `erased` those that were erased since they were loaded.
 WITH rows_by_date AS (
     SELECT create_date,
            count(*) AS rows,
@@ -32,7 +32,8 @@ WITH rows_by_date AS (
            count(*) AS keys,
            sum(hashtextextended(ROW(message_id, row_count, loaded_at)::text, 0)) AS content,
            sum(row_count) AS counted,
-           sum(row_count) FILTER (WHERE starts_with(message_id, 'rows before the inbox, ')) AS before
+           sum(row_count) FILTER (WHERE starts_with(message_id, 'rows before the inbox, ')) AS before,
+           -sum(row_count) FILTER (WHERE starts_with(message_id, 'rows erased, ')) AS erased
     FROM user_logins_inbox
     GROUP BY create_date
 ), dates AS (
@@ -44,7 +45,8 @@ SELECT dates.create_date,
        coalesce(k.keys, 0),
        coalesce(k.content, 0)::text,
        coalesce(k.counted, 0)::bigint,
-       coalesce(k.before, 0)::bigint
+       coalesce(k.before, 0)::bigint,
+       coalesce(k.erased, 0)::bigint
 FROM dates
 LEFT JOIN rows_by_date AS r ON r.create_date IS NOT DISTINCT FROM dates.create_date
 LEFT JOIN keys_by_date AS k ON k.create_date IS NOT DISTINCT FROM dates.create_date

@@ -30,5 +30,19 @@ WHERE masked_ip ~ '([0-9]{1,3}\.){3}[0-9]{1,3}|:'
    OR device_type ~* pattern
    OR locale ~* pattern;
 
+-- name: group_sizes
+-- Who knows a few facts about somebody finds them in a small group. In the order of group_sizes.GroupSizes.
+WITH groups AS (
+    SELECT count(*) AS rows, count(DISTINCT user_id) AS users
+    FROM user_logins
+    GROUP BY device_type, locale, app_version, create_date
+)
+SELECT count(*),
+       coalesce(min(rows), 0),
+       coalesce(min(users), 0),
+       count(*) FILTER (WHERE users < %(k)s),
+       coalesce(sum(rows) FILTER (WHERE users < %(k)s), 0)::bigint
+FROM groups;
+
 -- name: rows_dated_in_the_future
 SELECT count(*) FROM user_logins WHERE create_date > (now() AT TIME ZONE 'UTC')::date;

@@ -1,7 +1,8 @@
 -- The transactional inbox: which messages have their row already. It holds no personal data.
 -- message_id is the idempotency key. row_count is 1 for a message; rows that were in the table before the
--- inbox was, and those whose keys are forgotten (forget.sql), are counted under keys of their own, so that inbox
--- and table can be compared for ever. A date whose masks were rotated (rotation.sql) has a key that counts nothing.
+-- inbox was, and those whose keys are forgotten (forget.sql), are counted under keys of their own, and those that were
+-- erased (erasures.sql) are taken off under another, so that inbox and table can be compared for ever. A date whose
+-- masks were rotated (rotation.sql) has a key that counts nothing.
 
 -- name: lock
 -- One run at a time creates tables: CREATE TABLE IF NOT EXISTS is not safe against itself.

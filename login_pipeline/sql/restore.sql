@@ -37,7 +37,7 @@ WHERE NOT given;
 -- A batch that has more rows than keys is not one load, as after pg_restore --single-transaction, and is left out.
 CREATE TEMPORARY TABLE present_keys ON COMMIT DROP AS
 SELECT message_id, row_count, xmin::text AS batch,
-       message_id ~ '^(rows before the inbox|keys forgotten|masks rotated), ' AS is_counter
+       message_id ~ '^(rows before the inbox|rows erased|keys forgotten|masks rotated), ' AS is_counter
 FROM user_logins_inbox
 WHERE create_date IS NOT DISTINCT FROM %(date)s;
 
@@ -82,12 +82,12 @@ SELECT of_table, place FROM earlier_rows LEFT JOIN numbered_rows USING (content,
 WHERE numbered_rows.number IS NULL;
 
 CREATE TEMPORARY TABLE missing_keys ON COMMIT DROP AS
-SELECT *, message_id ~ '^(rows before the inbox|keys forgotten|masks rotated), ' AS is_counter
+SELECT *, message_id ~ '^(rows before the inbox|rows erased|keys forgotten|masks rotated), ' AS is_counter
 FROM backup_keys
 WHERE NOT EXISTS (SELECT FROM user_logins_inbox AS inbox WHERE inbox.message_id = backup_keys.message_id);
 
 -- name: comparison
--- In the order of restore_plan.Comparison.
+-- In the order of restore_plan.Comparison, whose last field is counted while the backup is staged.
 SELECT (SELECT count(*) FROM present_rows),
        (SELECT count(*) FROM missing_rows),
        (SELECT count(*) FROM extra_rows),
@@ -99,7 +99,9 @@ SELECT (SELECT count(*) FROM present_rows),
        (SELECT coalesce(sum(row_count), 0)::bigint FROM present_keys WHERE starts_with(message_id, 'rows before')),
        (SELECT coalesce(sum(row_count), 0)::bigint FROM backup_keys WHERE starts_with(message_id, 'rows before')),
        (SELECT coalesce(sum(row_count), 0)::bigint FROM present_keys WHERE starts_with(message_id, 'keys forgotten')),
-       (SELECT coalesce(sum(row_count), 0)::bigint FROM backup_keys WHERE starts_with(message_id, 'keys forgotten'));
+       (SELECT coalesce(sum(row_count), 0)::bigint FROM backup_keys WHERE starts_with(message_id, 'keys forgotten')),
+       (SELECT coalesce(-sum(row_count), 0)::bigint FROM present_keys WHERE starts_with(message_id, 'rows erased')),
+       (SELECT coalesce(-sum(row_count), 0)::bigint FROM backup_keys WHERE starts_with(message_id, 'rows erased'));
 
 -- name: add_keys
 INSERT INTO user_logins_inbox (message_id, create_date, row_count, loaded_at)
@@ -122,6 +124,12 @@ DELETE FROM user_logins_inbox
 WHERE row_count = 0
     AND message_id IN (SELECT message_id FROM present_keys WHERE starts_with(message_id, %(counter)s))
     AND message_id NOT IN (SELECT message_id FROM backup_keys);
+
+-- name: count_erased
+-- An inbox that was lost has no such counter, and its backup an older one.
+INSERT INTO user_logins_inbox (message_id, create_date, row_count)
+VALUES ('rows erased, ' || coalesce(%(date)s::date::text, 'no date'), %(date)s, -%(count)s)
+ON CONFLICT (message_id) DO UPDATE SET row_count = excluded.row_count;
 
 -- name: date_counters
 -- One that was made anew and comes to the same count is the same.

@@ -1,5 +1,16 @@
 -- Masks again, under the active key, what aes-siv masked under an older one; and which keys the rows are masked under.
 
+-- name: lacking
+-- What a rotation needs and this role does not have, in words.
+SELECT lacking
+FROM (
+    VALUES
+        ('UPDATE on user_logins', has_table_privilege('user_logins', 'UPDATE')),
+        ('INSERT on user_logins_inbox', has_table_privilege('user_logins_inbox', 'INSERT')),
+        ('UPDATE on user_logins_inbox', has_table_privilege('user_logins_inbox', 'UPDATE'))
+) AS needed (lacking, given)
+WHERE NOT given;
+
 -- name: by_key
 -- The key of each row's masks, `.siv` behind it where they can be turned back; and how many rows there are.
 SELECT CASE

@@ -18,6 +18,13 @@ CREATE TRIGGER user_logins_unmaskings_are_final
     BEFORE UPDATE OR DELETE OR TRUNCATE ON user_logins_unmaskings
     FOR EACH STATEMENT EXECUTE FUNCTION user_logins_unmaskings_are_final();
 
+-- name: lacking
+-- What an unmasking needs and this role does not have, in words.
+SELECT lacking
+FROM (VALUES ('INSERT on user_logins_unmaskings', has_table_privilege('user_logins_unmaskings', 'INSERT')))
+    AS needed (lacking, given)
+WHERE NOT given;
+
 -- name: record
 INSERT INTO user_logins_unmaskings (operator, reason, masks, unmasked)
 VALUES (%(operator)s, %(reason)s, %(masks)s, %(unmasked)s);

@@ -18,6 +18,13 @@ SELECT to_regclass('user_logins') IS NOT NULL;
 -- Tables are created in the first schema of the search_path that exists and that the role may use.
 SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false);
 
+-- name: not_owned
+-- Only a table's owner, or a superuser, can give others rights on it.
+SELECT relname
+FROM pg_class
+WHERE oid = ANY (SELECT to_regclass(name) FROM unnest(%(tables)s::text[]) AS name) AND NOT pg_has_role(relowner, 'USAGE')
+ORDER BY relname;
+
 -- name: encoding
 -- Any other could not hold every text that a message can.
 SHOW server_encoding;

@@ -4,7 +4,7 @@ import random
 import sys
 import time
 
-from login_pipeline import cli
+from login_pipeline import cli, cli_options
 from login_pipeline.redrive import Redriven, redrive
 from login_pipeline_tests.chaos.between import sqs_proxy
 from login_pipeline_tests.chaos.changes import hide_for_a_moment
@@ -61,9 +61,9 @@ def sigterm(times: int) -> Cycle:
             process.interrupt()
             process.listen(seconds=source.uniform(0, BETWEEN_SIGNALS))
         ended = process.end(seconds=GRACE)
-        if ended.late or ended.result not in (cli.DONE, cli.INTERRUPTED, None):
+        if ended.late or ended.result not in (cli_options.DONE, cli_options.INTERRUPTED, None):
             raise AssertionError(f"a drain that was interrupted ended so: {ended}")
-        return bool(ended.result == cli.INTERRUPTED)
+        return bool(ended.result == cli_options.INTERRUPTED)
 
     return until_hit(attempt)
 

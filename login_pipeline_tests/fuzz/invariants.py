@@ -2,6 +2,7 @@
 
 import ipaddress
 
+from login_pipeline.keys import MaskingKey
 from login_pipeline.login_batch import RAW_COLUMNS, mask_logins, raw_messages, rejected_messages
 from login_pipeline.login_event import DEVICE_ID_MAX_LENGTH, INT4_MAX, LoginEvent, Rejection, parse_login
 from login_pipeline.masked_schema import count_misfits
@@ -9,7 +10,7 @@ from login_pipeline.masking import TOKEN, hmac_sha256_masks
 from login_pipeline.reasons import is_rejection
 from login_pipeline.resources.postgres_load import copy_lines
 
-_MASKS = hmac_sha256_masks(bytes(range(32)))
+_MASKS = hmac_sha256_masks(MaskingKey(bytes(range(32))))
 _LOADED_BY_NAME = {"user_id": 128, "device_type": 32}
 
 

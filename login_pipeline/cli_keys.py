@@ -1,0 +1,70 @@
+"""The commands for masking keys."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from login_pipeline.cli_options import as_json, end
+
+
+@click.group()
+def keys() -> None:
+    """Make masking keys, say which there are, and mask again under a new one."""
+
+
+@keys.command()
+@click.option("--add", is_flag=True, help="Put the new key before the configured ones, which mask no more.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A file for them, instead of stdout.")
+def generate(add: bool, output: Path | None) -> None:
+    """Make a random masking key, and print it with today's date."""
+    from login_pipeline.key_files import write_key_file, written
+    from login_pipeline.keys import KeyRing, new_key
+    from login_pipeline.resources.masking_keys import masking_keys
+
+    today = datetime.now(UTC).date()
+    ring = masking_keys().rotated(today) if add else KeyRing(new_key(today))
+    if output is None:
+        click.echo(written(ring), nl=False)
+    else:
+        write_key_file(output, ring, replace=add)
+        click.echo(f"{ring.active.id} is in {output}; LOGIN_MASKING_KEY_SOURCE={output.absolute()} reads it")
+
+
+@keys.command()
+@click.option("--rows", is_flag=True, help="Also count the rows under each key; reads the whole table.")
+@as_json
+def status(rows: bool, as_json: bool) -> None:
+    """Say which masking keys are configured, and how old they are; never the keys."""
+    from login_pipeline.key_status import key_status
+    from login_pipeline.resources.masking_keys import masking_keys
+    from login_pipeline.resources.postgres import LoginDatabaseResource
+    from login_pipeline.rotation import rows_by_key
+    from login_pipeline.terminal import show_records
+
+    by_key = rows_by_key(LoginDatabaseResource()) if rows else None
+    records = [each._asdict() for each in key_status(masking_keys(), by_key, datetime.now(UTC).date())]
+    if as_json:
+        click.echo(json.dumps({"keys": records}))
+    else:
+        show_records(records)
+
+
+@keys.command()
+@as_json
+def rotate(as_json: bool) -> None:
+    """Mask again, under the first key, what aes-siv has masked under the others."""
+    from login_pipeline.resources.masking_keys import masking_keys
+    from login_pipeline.resources.postgres import LoginDatabaseResource
+    from login_pipeline.rotation import remaining
+    from login_pipeline.rotation import rotate as mask_again
+    from login_pipeline.terminal import show_figures
+
+    ring = masking_keys()
+    rotated = mask_again(LoginDatabaseResource(maintenance=True), ring)
+    if as_json:
+        click.echo(json.dumps(rotated._asdict()))
+    else:
+        show_figures({"rows_masked_again": rotated.rows, **{f"rows_under_{k}": n for k, n in rotated.by_key.items()}})
+    end(remaining(rotated, ring))

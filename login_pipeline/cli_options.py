@@ -1,0 +1,21 @@
+"""What the commands share: their exit codes, the option --json, and how one ends that could not do all of it."""
+
+import sys
+from collections.abc import Iterable
+from typing import NoReturn
+
+import click
+
+from login_pipeline import logs
+
+DONE, FAILED, MISCONFIGURED, INTERRUPTED = 0, 1, 2, 130
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout.")
+
+
+def end(problems: Iterable[str]) -> NoReturn:
+    """Tells the problems, a sentence each, on stderr; the exit code says whether there were any."""
+    sentences = list(problems)
+    for sentence in sentences:
+        logs.tell(sentence, "command_failed", exit_code=FAILED)
+    sys.exit(FAILED if sentences else DONE)

@@ -1,0 +1,200 @@
+"""Erases a user from user_logins, and keeps proof of it that only the holder of the masking keys can read.
+
+A subject is `<key id>.<HMAC-SHA-256 of the user_id>`: whoever holds the key can show that a user was erased, and
+nobody else can tell who it was. The user_id itself is stored nowhere, and is in no statement that a server could log.
+"""
+
+import hmac
+import os
+import pwd
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from psycopg2 import extensions
+
+from login_pipeline.columns import MAX_LENGTH
+from login_pipeline.errors import ConfigurationError
+from login_pipeline.keys import KeyRing, MaskingKey
+from login_pipeline.resources.masking_keys import masking_keys
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_load import copy_lines
+from login_pipeline.resources.postgres_prepare import is_there, require
+from login_pipeline.sql import statements
+
+
+class Erasure(NamedTuple):
+    """The proof of one erasure; in the order of sql/erasures.sql."""
+
+    erased_at: datetime
+    erased_by: str
+    subject: str
+    rows: int
+    dates: int
+    reason: str
+
+    def figures(self) -> dict[str, Any]:
+        """By name, for JSON and for people."""
+        return {**self._asdict(), "erased_at": self.erased_at.isoformat()}
+
+
+class ErasedUsers:
+    """Tells the rows of users who were erased since some moment."""
+
+    def __init__(self, subjects: frozenset[str], keys: Sequence[MaskingKey]) -> None:
+        self._subjects = subjects
+        self._keys = [(key.id, _sub_key(key)) for key in keys]
+
+    def without(self, rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """The rows, whose first column is the user_id, of everybody else."""
+        return [row for row in rows if row[0] is None or not self._has(row[0])]
+
+    def _has(self, user_id: str) -> bool:
+        return any(_token(key_id, sub_key, user_id) in self._subjects for key_id, sub_key in self._keys)
+
+
+def erase(database: LoginDatabaseResource, user_id: str, reason: str) -> Erasure:
+    """Deletes every row of the user, and records it, in one transaction; a user without any row is recorded, too.
+
+    Memory does not grow with the rows. A row that is loaded meanwhile stays, as any later login does.
+
+    Raises:
+        ConfigurationError: no database or no masking key, the role lacks a right, or what was given cannot be.
+        DatabaseError: PostgreSQL refused; nothing was erased.
+    """
+    _check(user_id, reason)
+    active = proof_keys().active
+    database.prepare()
+    with database.transaction() as cursor:
+        cursor.execute(statements("erasures")["lock"])
+        require(cursor, database.access, "erasures")
+        cursor.execute(statements("erasures")["lock_tables"])
+        _name(cursor, user_id)
+        cursor.execute(statements("erasures")["erase"])
+        rows, dates = cursor.fetchone() or (0, 0)
+        proof = {"subject": subject(active, user_id), "rows": rows, "dates": dates, "reason": reason}
+        cursor.execute(statements("erasures")["record"], {**proof, "person": _person()})
+        return Erasure(*(cursor.fetchone() or ()))
+
+
+def count_rows_of(database: LoginDatabaseResource, user_id: str) -> tuple[int, int]:
+    """How many rows the user has, of how many dates; raises as `erase`."""
+    _check(user_id)
+    proof_keys()
+    database.require_table()
+    with database.transaction() as cursor:
+        _name(cursor, user_id)
+        cursor.execute(statements("erasures")["count"])
+        rows, dates = cursor.fetchone() or (0, 0)
+    return rows, dates
+
+
+def proofs(database: LoginDatabaseResource, user_id: str) -> list[Erasure]:
+    """The recorded erasures of the user, under any of the masking keys; raises as `erase`."""
+    _check(user_id)
+    subjects = [subject(key, user_id) for key in proof_keys()]
+    with database.transaction() as cursor:
+        if not _is_there(cursor):
+            return []
+        cursor.execute(statements("erasures")["proofs"], {"subjects": subjects})
+        return [Erasure(*row) for row in cursor.fetchall()]
+
+
+def last_erasure(cursor: extensions.cursor) -> datetime | None:
+    """When the last erasure that this transaction can see was made; None where there is none."""
+    if not _is_there(cursor):
+        return None
+    cursor.execute(statements("erasures")["last"])
+    moment: datetime | None = (cursor.fetchone() or (None,))[0]
+    return moment
+
+
+def erased_since(cursor: extensions.cursor, moment: datetime | None) -> ErasedUsers | None:
+    """The users erased after `moment`, or ever; None where there are none, and no key is needed.
+
+    Raises:
+        ConfigurationError: the key of one of them is not among the masking keys, or there are none.
+    """
+    if not _is_there(cursor):
+        return None
+    cursor.execute(statements("erasures")["subjects_since"], {"moment": moment})
+    subjects = frozenset(token for (token,) in cursor.fetchall())
+    if not subjects:
+        return None
+    ring = proof_keys()
+    ids = {token.partition(".")[0] for token in subjects}
+    if unknown := sorted(key_id for key_id in ids if ring.find(key_id) is None):
+        raise ConfigurationError(
+            f"Users were erased since this backup under the masking key {', '.join(unknown)}, without which their rows "
+            "cannot be told from the others; add it behind the active masking key"
+        )
+    return ErasedUsers(subjects, [key for key in ring if key.id in ids])
+
+
+def subject(key: MaskingKey, user_id: str) -> str:
+    """The token that stands for the user in the proof."""
+    return _token(key.id, _sub_key(key), user_id)
+
+
+def proof_keys() -> KeyRing:
+    """The masking keys, the first of which makes proofs.
+
+    Raises:
+        ConfigurationError: there is none that can be used.
+    """
+    try:
+        return masking_keys()
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"{error.sentence}; the proof of an erasure is keyed, whatever LOGIN_MASKING_METHOD is"
+        ) from None
+
+
+def _sub_key(key: MaskingKey) -> bytes:
+    return key.sub_key("login-pipeline erasure")
+
+
+def _token(key_id: str, sub_key: bytes, user_id: str) -> str:
+    return f"{key_id}.{hmac.digest(sub_key, user_id.encode(), 'sha256').hex()}"
+
+
+def _check(user_id: str, reason: str | None = None) -> None:
+    """What cannot be in the table is refused here, where nothing quotes it."""
+    if not user_id.strip() or len(user_id) > MAX_LENGTH["user_id"] or not _is_text(user_id):
+        raise ConfigurationError(
+            f"The USER_ID is not one: give 1 to {MAX_LENGTH['user_id']} characters in UTF-8, as the table has them"
+        )
+    if reason is not None and (not reason.strip() or not _is_text(reason)):
+        raise ConfigurationError("The reason is blank or not UTF-8; name the request, such as --reason 'ticket 4711'")
+    if reason is not None and re.search(rf"(?<!\w){re.escape(user_id)}(?!\w)", reason, re.IGNORECASE):
+        raise ConfigurationError("The reason names the user, and is kept in clear; name the request instead")
+
+
+def _is_text(text: str) -> bool:
+    """Bytes of an argument that are not UTF-8 arrive as lone surrogates."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _name(cursor: extensions.cursor, user_id: str) -> None:
+    cursor.execute(statements("erasures")["stage"])
+    cursor.copy_expert(statements("erasures")["name_user"], copy_lines([(user_id,)]))
+
+
+def _is_there(cursor: extensions.cursor) -> bool:
+    if not is_there(cursor, "erasures"):
+        return False
+    cursor.execute(statements("erasures")["may_read"])
+    if cursor.fetchone() != (True,):
+        raise ConfigurationError(
+            "The database's role lacks SELECT on user_logins_erasures; run `login-pipeline prepare` as its owner"
+        )
+    return True
+
+
+def _person() -> str:
+    """The operating system's user, as the system and not the environment has it."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user need have no name
+        return str(os.getuid())

@@ -1,0 +1,102 @@
+-- Erases a user's rows from user_logins, and keeps proof of it without the user's id: `subject` is a keyed token.
+-- The id comes by COPY and is in no statement, so that neither PostgreSQL's log nor pg_stat_activity shows it.
+
+-- name: exists
+SELECT to_regclass('user_logins_erasures') IS NOT NULL;
+
+-- name: lock
+-- One erasure at a time, so that a snapshot which sees one sees all before it; and none while a restore stages rows.
+SELECT pg_advisory_xact_lock(hashtext('user_logins_erasures'));
+
+-- name: lock_shared
+SELECT pg_advisory_xact_lock_shared(hashtext('user_logins_erasures'));
+
+-- name: create
+CREATE TABLE user_logins_erasures (
+    erased_at timestamptz NOT NULL,
+    erased_by text        NOT NULL,
+    subject   text        NOT NULL,
+    rows      bigint      NOT NULL,
+    dates     bigint      NOT NULL,
+    reason    text        NOT NULL
+);
+CREATE OR REPLACE FUNCTION user_logins_erasures_stay() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'user_logins_erasures is only added to' USING ERRCODE = 'restrict_violation';
+END
+$$;
+CREATE TRIGGER user_logins_erasures_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON user_logins_erasures
+FOR EACH STATEMENT EXECUTE FUNCTION user_logins_erasures_stay();
+
+-- name: lacking
+-- What an erasure needs and this role does not have, in words.
+SELECT lacking
+FROM (
+    VALUES
+        ('SELECT on user_logins', has_table_privilege('user_logins', 'SELECT')),
+        ('DELETE on user_logins', has_table_privilege('user_logins', 'DELETE')),
+        ('SELECT on user_logins_inbox', has_table_privilege('user_logins_inbox', 'SELECT')),
+        ('INSERT on user_logins_inbox', has_table_privilege('user_logins_inbox', 'INSERT')),
+        ('UPDATE on user_logins_inbox', has_table_privilege('user_logins_inbox', 'UPDATE')),
+        ('SELECT on user_logins_erasures', has_table_privilege('user_logins_erasures', 'SELECT')),
+        ('INSERT on user_logins_erasures', has_table_privilege('user_logins_erasures', 'INSERT')),
+        ('TEMPORARY on the database', has_database_privilege(current_database(), 'TEMPORARY'))
+) AS needed (lacking, given)
+WHERE NOT given;
+
+-- name: may_read
+SELECT has_table_privilege('user_logins_erasures', 'SELECT');
+
+-- name: stage
+-- Dates have one text whatever the role's own settings: it is a part of the inbox's key.
+SET LOCAL datestyle = 'ISO, YMD';
+CREATE TEMPORARY TABLE user_to_erase (user_id text) ON COMMIT DROP;
+
+-- name: name_user
+COPY user_to_erase (user_id) FROM STDIN;
+
+-- name: count
+SELECT count(*), count(DISTINCT coalesce(create_date::text, 'no date'))
+FROM user_logins
+WHERE user_id = (SELECT user_id FROM user_to_erase);
+
+-- name: lock_tables
+-- The inbox first, as a load and a restore lock it. Neither readers nor loads wait for this.
+LOCK TABLE user_logins_inbox, user_logins IN ROW EXCLUSIVE MODE;
+
+-- name: erase
+-- How many rows went, of how many dates. The inbox is a ledger of rows by date, so what went is counted there under a
+-- key of its own, less than 0; the keys of the messages stay, or SQS's delivering one again would load it again.
+WITH gone AS (
+    DELETE FROM user_logins
+    WHERE user_id = (SELECT user_id FROM user_to_erase)
+    RETURNING create_date
+), by_date AS (
+    SELECT create_date, count(*) AS rows FROM gone GROUP BY create_date
+), counted AS (
+    INSERT INTO user_logins_inbox AS inbox (message_id, create_date, row_count)
+    SELECT 'rows erased, ' || coalesce(create_date::text, 'no date'), create_date, -rows
+    FROM by_date
+    ON CONFLICT (message_id) DO UPDATE SET row_count = inbox.row_count + excluded.row_count, loaded_at = now()
+)
+SELECT coalesce(sum(rows), 0)::bigint, count(*) FROM by_date;
+
+-- name: record
+-- Each is later than the one before, whatever the server's clock does: a backup tells by it which ones it has seen.
+INSERT INTO user_logins_erasures (erased_at, erased_by, subject, rows, dates, reason)
+SELECT greatest(clock_timestamp(), max(erased_at) + interval '1 microsecond'),
+       session_user || ', ' || %(person)s, %(subject)s, %(rows)s, %(dates)s, %(reason)s
+FROM user_logins_erasures
+RETURNING erased_at, erased_by, subject, rows, dates, reason;
+
+-- name: proofs
+SELECT erased_at, erased_by, subject, rows, dates, reason
+FROM user_logins_erasures
+WHERE subject = ANY (%(subjects)s)
+ORDER BY erased_at;
+
+-- name: last
+SELECT max(erased_at) FROM user_logins_erasures;
+
+-- name: subjects_since
+SELECT DISTINCT subject FROM user_logins_erasures WHERE %(moment)s IS NULL OR erased_at > %(moment)s;
