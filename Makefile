@@ -61,12 +61,13 @@ AUDIT := .venv-audit
 
 $(AUDIT)/.installed: requirements-audit.lock
 	@test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
-	@$(AUDIT)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-audit.lock
+	@$(AUDIT)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-audit.lock
 	@touch $@
 
 audit: $(AUDIT)/.installed ## ask PyPI for known vulnerabilities of every locked dependency
 	@$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements-production.lock
 	@$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
+	@$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements-audit.lock
 
 sbom: $(AUDIT)/.installed ## write what the image is made of to sbom.cdx.json, in CycloneDX
 	@$(AUDIT)/bin/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible \

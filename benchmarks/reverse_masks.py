@@ -7,6 +7,7 @@ method none, because what there is to try is not 2**32 addresses but 2**256 keys
 """
 
 import argparse
+import hmac
 import json
 import os
 import random
@@ -14,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
 from ipaddress import IPv4Address
@@ -21,9 +23,9 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from login_pipeline.keys import new_key
-from login_pipeline.login_event import LoginEvent, create_date, parse_login
-from login_pipeline.masking import aes_siv_masks, hmac_sha256_masks, sha256_masks
+from login_pipeline.keys import MaskingKey, new_key
+from login_pipeline.login_event import LoginEvent, parse_login
+from login_pipeline.masking import hmac_sha256_masks, sha256_masks
 
 Space = Callable[[int], Iterator[bytes]]
 OCTETS = [str(octet).encode() for octet in range(256)]
@@ -58,21 +60,22 @@ def device_ids(part: int) -> Iterator[bytes]:
         yield b"%03d-%02d-%02d" % (part, middle, end)
 
 
-def try_part(values: Space, part: int, digests: frozenset[bytes]) -> Found:
-    """Hashes every value of the part."""
+def try_part(values: Space, part: int, digests: frozenset[bytes], key: bytes | None = None) -> Found:
+    """Hashes every value of the part, under the key where one was guessed."""
     started = time.process_time()
     endings = OCTETS if values is addresses else [b"%02d" % ending for ending in range(100)]
+
+    def digest(value: bytes) -> bytes:
+        return sha256(value).digest() if key is None else hmac.digest(key, value, "sha256")
+
     found: dict[bytes, bytes] = {}
     tried = 0
     for beginning in values(part):
         tried += len(endings)
-        if digests.isdisjoint([sha256(beginning + ending).digest() for ending in endings]):
+        if digests.isdisjoint([digest(beginning + ending) for ending in endings]):
             continue
-        for ending in endings:
-            digest = sha256(beginning + ending).digest()
-            if digest in digests:
-                found[digest] = beginning + ending
-    return Found(found, tried, time.process_time() - started)
+        found |= {digest(beginning + ending): beginning + ending for ending in endings}
+    return Found({each: found[each] for each in found.keys() & digests}, tried, time.process_time() - started)
 
 
 def run(attack: Attack, digests: frozenset[bytes]) -> Found:
@@ -105,22 +108,22 @@ def logins(file: Path | None) -> list[tuple[str, str]]:
     return [(each.ip, each.device_id) for each in parsed if isinstance(each, LoginEvent) and ":" not in each.ip]
 
 
-def attack(attacked: Attack, clear: list[str], field: str) -> dict[str, int | float]:
-    """Attacks the masks of the values by every method at once: each digest that stands in a mask is looked for."""
-    key = new_key(create_date(0))
-    methods = {"sha256": sha256_masks(), "hmac-sha256": hmac_sha256_masks(key), "aes-siv": aes_siv_masks(key)}
-    masks = {name: {getattr(each, field)(value) for value in clear} for name, each in methods.items()}
+def attack(attacked: Attack, clear: list[str], field: str, key: MaskingKey) -> dict[str, int | float]:
+    """Attacks the masks of the values: each digest that stands in a mask is looked for.
+
+    Those of aes-siv have no digest of the value in them, so there is nothing to compare with.
+    """
+    methods = {"sha256": sha256_masks(), "hmac-sha256": hmac_sha256_masks(key)}
     digests = {
-        name: {bytes.fromhex(mask.split(".")[-1]) for mask in of_method}
-        for name, of_method in masks.items()
-        if name != "aes-siv"  # its tokens have no digest of the value in them: there is nothing to compare with
+        name: {bytes.fromhex(getattr(masks, field)(value).split(".")[-1]) for value in clear}
+        for name, masks in methods.items()
     }
     started = time.monotonic()
     found = run(attacked, frozenset().union(*digests.values()))
     return {
         "values": len(set(clear)),
         "tried": found.tried,
-        **{f"found behind {name}": len(found.values.keys() & digests.get(name, set())) for name in methods},
+        **{f"found behind {name}": len(found.values.keys() & digests[name]) for name in methods},
         "seconds": round(time.monotonic() - started, 1),
         "CPU seconds": round(found.seconds, 1),
         "ns a try": round(found.seconds / max(found.tried, 1) * 1e9),
@@ -135,12 +138,12 @@ def main() -> None:
     arguments.add_argument("--device-ids", action="store_true", help="also the 10**9 device ids ddd-dd-dddd")
     given = arguments.parse_args()
     first, _, last = given.first_octets.partition("-")
-    pairs = logins(given.messages)
+    pairs, key = logins(given.messages), new_key(datetime.now(UTC).date())
     every_address = Attack("IPv4 addresses", addresses, list(range(int(first) << 8, (int(last or first) + 1) << 8)))
-    print(json.dumps({every_address.name: attack(every_address, [ip for ip, _ in pairs], "ip")}))
+    print(json.dumps({every_address.name: attack(every_address, [ip for ip, _ in pairs], "ip", key)}))
     if given.device_ids:
         every_id = Attack("device ids", device_ids, list(range(1000)))
-        print(json.dumps({every_id.name: attack(every_id, [each for _, each in pairs], "device_id")}))
+        print(json.dumps({every_id.name: attack(every_id, [each for _, each in pairs], "device_id", key)}))
 
 
 if __name__ == "__main__":

@@ -269,7 +269,7 @@ def _warn_of_masks_without_a_key() -> None:
     from login_pipeline.resources.masking import NOT_KEYED, MaskingResource
 
     if MaskingResource().method is MaskingMethod.SHA256:
-        logs.warn(NOT_KEYED, "masks_need_no_key")
+        logs.warn(NOT_KEYED, "masks_need_a_key")
 
 
 def _end(sentence: str, exit_code: int, show: Callable[[], None] | None = None) -> NoReturn:

@@ -28,7 +28,7 @@ def generate(add: bool, output: Path | None) -> None:
     if output is None:
         click.echo(written(ring), nl=False)
     else:
-        write_key_file(output, ring, replace=add)
+        write_key_file(output, ring)
         click.echo(f"{ring.active.id} is in {output}; LOGIN_MASKING_KEY_SOURCE={output.absolute()} reads it")
 
 

@@ -23,27 +23,34 @@ QUEUES_UNTOUCHED = (
 
 @click.command()
 @click.argument("masks", nargs=-1)
-@click.option("--user-id", help="The masks in the rows of this user, instead of MASKS.")
-@click.option("--reason", prompt="Why does somebody need to know", help="Why; it is recorded with who, when, how many.")
+@click.option("--user-id", help="The masks in the rows of this user, instead of MASKS; read from stdin for -.")
+@click.option("--reason", help="Why somebody needs to know; it is recorded, with who, when and how many.")
 @as_json
-def unmask(masks: Sequence[str], user_id: str | None, reason: str, as_json: bool) -> None:
+def unmask(masks: Sequence[str], user_id: str | None, reason: str | None, as_json: bool) -> None:
     """Turn MASKS, or for - those on stdin, back into values; only aes-siv can be.
 
     It is recorded in user_logins_unmaskings before anything is printed.
     """
+    from login_pipeline.people import check_reason
     from login_pipeline.resources.masking_keys import masking_keys
     from login_pipeline.terminal import show_records
     from login_pipeline.unmasking import masks_of_user, unmask_all
 
     if bool(masks) == (user_id is not None):
         raise click.UsageError("name MASKS (- for stdin) or --user-id ID")
-    if not reason.strip():
-        raise click.UsageError("--reason is empty; say why somebody needs to know")
+    if reason is None:
+        if sys.stdin is None or not sys.stdin.isatty():
+            raise click.UsageError("say with --reason why somebody needs to know, such as the request's number")
+        reason = click.prompt("Why does somebody need to know", err=True)
+    user_id = _line_of_stdin() if user_id == "-" else user_id
+    check_reason(reason, user_id)
     ring, database = masking_keys(), _database()
     if user_id is not None:
         masks = masks_of_user(database, user_id)
+        if not masks:
+            end(["No row in user_logins is of this user; check the id"])
     elif masks == ("-",):
-        masks = sys.stdin.read().split()
+        masks = _stdin().split()
     done = unmask_all(database, ring, masks, reason.strip())
     records = [value._asdict() for value in done.values]
     if as_json:
@@ -64,7 +71,7 @@ def forget(user_id: tuple[str, ...], reason: str | None, dry_run: bool, proof: b
     """Erase a user: every row in user_logins, and in the backup. USER_ID is read from stdin for -."""
     if len(user_id) != 1:
         raise click.UsageError("name one USER_ID, or - to read it from stdin, where no shell's history keeps it")
-    who = _first_line_of_stdin() if user_id[0] == "-" else user_id[0]
+    who = _line_of_stdin() if user_id[0] == "-" else user_id[0]
     if proof:
         _show_proofs(who, as_json)
     elif dry_run:
@@ -75,8 +82,18 @@ def forget(user_id: tuple[str, ...], reason: str | None, dry_run: bool, proof: b
         _erase(who, reason, as_json)
 
 
-def _first_line_of_stdin() -> str:
-    return sys.stdin.buffer.readline().decode(errors="surrogateescape").rstrip("\r\n")
+def _stdin() -> str:
+    if sys.stdin is None:
+        raise click.UsageError("stdin is closed, and - reads it")
+    return sys.stdin.buffer.read().decode("utf-8-sig", errors="surrogateescape")
+
+
+def _line_of_stdin() -> str:
+    """A user_id on a line of its own."""
+    lines = [line.rstrip("\r") for line in _stdin().split("\n")]
+    if any(line.strip() for line in lines[1:]):
+        raise click.UsageError("stdin has more than one line, and a command is about one user")
+    return lines[0]
 
 
 def _database() -> "LoginDatabaseResource":
@@ -134,7 +151,7 @@ def _show(figures: dict[str, Any], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({**figures, "note": QUEUES_UNTOUCHED}))
         return
-    show_figures({name: str(value).lower() if isinstance(value, bool) else value for name, value in figures.items()})
+    show_figures(figures)
     click.echo(f"{QUEUES_UNTOUCHED}.")
 
 

@@ -5,21 +5,17 @@ nobody else can tell who it was. The user_id itself is stored nowhere, and is in
 """
 
 import hmac
-import os
-import pwd
-import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from psycopg2 import extensions
 
-from login_pipeline.columns import MAX_LENGTH
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.keys import KeyRing, MaskingKey
+from login_pipeline.people import check_reason, check_user_id, name_user, operator
 from login_pipeline.resources.masking_keys import masking_keys
 from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.postgres_load import copy_lines
 from login_pipeline.resources.postgres_prepare import is_there, require
 from login_pipeline.sql import statements
 
@@ -63,28 +59,29 @@ def erase(database: LoginDatabaseResource, user_id: str, reason: str) -> Erasure
         ConfigurationError: no database or no masking key, the role lacks a right, or what was given cannot be.
         DatabaseError: PostgreSQL refused; nothing was erased.
     """
-    _check(user_id, reason)
+    check_user_id(user_id)
+    check_reason(reason, user_id)
     active = proof_keys().active
-    database.prepare()
+    database.require_table()
     with database.transaction() as cursor:
         cursor.execute(statements("erasures")["lock"])
         require(cursor, database.access, "erasures")
         cursor.execute(statements("erasures")["lock_tables"])
-        _name(cursor, user_id)
+        name_user(cursor, user_id)
         cursor.execute(statements("erasures")["erase"])
         rows, dates = cursor.fetchone() or (0, 0)
         proof = {"subject": subject(active, user_id), "rows": rows, "dates": dates, "reason": reason}
-        cursor.execute(statements("erasures")["record"], {**proof, "person": _person()})
+        cursor.execute(statements("erasures")["record"], {**proof, "person": operator()})
         return Erasure(*(cursor.fetchone() or ()))
 
 
 def count_rows_of(database: LoginDatabaseResource, user_id: str) -> tuple[int, int]:
     """How many rows the user has, of how many dates; raises as `erase`."""
-    _check(user_id)
+    check_user_id(user_id)
     proof_keys()
     database.require_table()
     with database.transaction() as cursor:
-        _name(cursor, user_id)
+        name_user(cursor, user_id)
         cursor.execute(statements("erasures")["count"])
         rows, dates = cursor.fetchone() or (0, 0)
     return rows, dates
@@ -92,7 +89,7 @@ def count_rows_of(database: LoginDatabaseResource, user_id: str) -> tuple[int, i
 
 def proofs(database: LoginDatabaseResource, user_id: str) -> list[Erasure]:
     """The recorded erasures of the user, under any of the masking keys; raises as `erase`."""
-    _check(user_id)
+    check_user_id(user_id)
     subjects = [subject(key, user_id) for key in proof_keys()]
     with database.transaction() as cursor:
         if not _is_there(cursor):
@@ -159,28 +156,6 @@ def _token(key_id: str, sub_key: bytes, user_id: str) -> str:
     return f"{key_id}.{hmac.digest(sub_key, user_id.encode(), 'sha256').hex()}"
 
 
-def _check(user_id: str, reason: str | None = None) -> None:
-    """What cannot be in the table is refused here, where nothing quotes it."""
-    if not user_id.strip() or len(user_id) > MAX_LENGTH["user_id"] or not _is_text(user_id):
-        raise ConfigurationError(
-            f"The USER_ID is not one: give 1 to {MAX_LENGTH['user_id']} characters in UTF-8, as the table has them"
-        )
-    if reason is not None and (not reason.strip() or not _is_text(reason)):
-        raise ConfigurationError("The reason is blank or not UTF-8; name the request, such as --reason 'ticket 4711'")
-    if reason is not None and re.search(rf"(?<!\w){re.escape(user_id)}(?!\w)", reason, re.IGNORECASE):
-        raise ConfigurationError("The reason names the user, and is kept in clear; name the request instead")
-
-
-def _is_text(text: str) -> bool:
-    """Bytes of an argument that are not UTF-8 arrive as lone surrogates."""
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _name(cursor: extensions.cursor, user_id: str) -> None:
-    cursor.execute(statements("erasures")["stage"])
-    cursor.copy_expert(statements("erasures")["name_user"], copy_lines([(user_id,)]))
-
-
 def _is_there(cursor: extensions.cursor) -> bool:
     if not is_there(cursor, "erasures"):
         return False
@@ -190,11 +165,3 @@ def _is_there(cursor: extensions.cursor) -> bool:
             "The database's role lacks SELECT on user_logins_erasures; run `login-pipeline prepare` as its owner"
         )
     return True
-
-
-def _person() -> str:
-    """The operating system's user, as the system and not the environment has it."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container's user need have no name
-        return str(os.getuid())

@@ -4,10 +4,11 @@ import hmac
 import re
 import secrets
 import string
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
-from hashlib import sha256
+from hashlib import sha256, sha384, sha512
 from itertools import pairwise
 
 MIN_KEY_BYTES = 32
@@ -18,8 +19,23 @@ ID_DIGITS = 8
 
 _BETWEEN_KEYS = re.compile(r"[\s,]+")
 _DATED = re.compile(r"(\d{4}-\d\d-\d\d):(.*)", re.ASCII)
-_WORDS = ("", "admin", "changeme", "example", "hello", "key", "masking_key", "password", "secret", "test")
-_PUBLISHED = {sha256(word.encode()).digest() for word in _WORDS} | {
+_WORDS = (
+    *("", "123456", "12345678", "123456789", "abc123", "admin", "changeme", "default", "demo", "example", "hello"),
+    *(
+        "key",
+        "letmein",
+        "login",
+        "login-pipeline",
+        "login_pipeline",
+        "logins",
+        "masking-key",
+        "masking_key",
+        "password",
+    ),
+    *("password1", "password123", "pipeline", "qwerty", "root", "salt", "secret", "test", "topsecret", "welcome"),
+)
+_HASHED = [spelled + end for word in _WORDS for spelled in (word, word.title(), word.upper()) for end in ("", "\n")]
+_PUBLISHED = {hashed(word.encode()).digest() for word in _HASHED for hashed in (sha256, sha384, sha512)} | {
     bytes.fromhex(key)
     for key in (
         "fffefdfcfbfaf9f8f7f6f5f4f3f2f1f0f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff",  # RFC 5297, A.1
@@ -120,7 +136,7 @@ def _secret(digits: str) -> bytes:
     secret = bytes.fromhex(digits)
     if len(secret) < MIN_KEY_BYTES:
         raise WeakKeyError(f"has {len(digits)} hexadecimal digits, fewer than {2 * MIN_KEY_BYTES}")
-    if len(set(secret)) < MIN_DISTINCT_BYTES or _is_counted(secret):
+    if len(set(secret)) < MIN_DISTINCT_BYTES or _is_counted(secret) or _is_repeated(secret) or _is_words(secret):
         raise WeakKeyError("is not random")
     if secret in _PUBLISHED:
         raise WeakKeyError("is one that is published")
@@ -128,6 +144,16 @@ def _secret(digits: str) -> bytes:
 
 
 def _is_counted(secret: bytes) -> bool:
-    """Whether each byte is the one before it plus the same step, as in 000102... or 112233..."""
-    steps = {(after - before) % 256 for before, after in pairwise(secret)}
-    return len(steps) == 1
+    """Whether most bytes are the one before plus the same step, as in 000102..., 112233... or many zeros."""
+    steps = Counter((after - before) % 256 for before, after in pairwise(secret))
+    return max(steps.values()) > len(secret) // 2
+
+
+def _is_repeated(secret: bytes) -> bool:
+    """Whether a part of it, over and over, is all of it."""
+    return secret in (secret + secret)[1:-1]
+
+
+def _is_words(secret: bytes) -> bool:
+    """Whether it is text in ASCII, such as a passphrase: 32 random bytes never are."""
+    return all(0x20 <= byte < 0x7F for byte in secret)

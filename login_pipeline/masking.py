@@ -68,8 +68,8 @@ def aes_siv_masks(key: MaskingKey) -> Masks:
     """Reversible masks, `<key id>.siv.<base64url>`: deterministic, authenticated encryption (RFC 5297)."""
 
     def under(cipher: AESSIV) -> Mask:
-        before = f"{key.id}.siv."
-        return lambda value: before + urlsafe_b64encode(cipher.encrypt(_padded(value), None)).rstrip(b"=").decode()
+        name = key.id
+        return lambda value: _written(name, cipher.encrypt(_padded(value), None))
 
     return Masks(ip=under(_cipher(key, "ip")), device_id=under(_cipher(key, "device_id")))
 
@@ -104,7 +104,9 @@ def unmask(token: str, ring: KeyRing) -> tuple[str, str]:
     for field in ("ip", "device_id"):
         with suppress(InvalidTag, binascii.Error):  # of the other column, or forged
             sealed = urlsafe_b64decode(encrypted[2] + "=" * (-len(encrypted[2]) % 4))
-            return field, _unpadded(_cipher(key, field).decrypt(sealed, None))
+            value = _unpadded(_cipher(key, field).decrypt(sealed, None))
+            if _written(key.id, sealed) == token:  # base64 has more than one text for some bytes
+                return field, value
     raise NotReversibleError(f"it was not made with key {encrypted[1]}, or it was altered")
 
 
@@ -119,6 +121,10 @@ def _why_not(token: str) -> str:
 def _cipher(key: MaskingKey, field: str) -> AESSIV:
     """AES-256-SIV: its key is two keys of 32 bytes."""
     return AESSIV(key.sub_key(f"login-pipeline {field} aes-siv", "sha512"))
+
+
+def _written(key_id: str, sealed: bytes) -> str:
+    return f"{key_id}.siv.{urlsafe_b64encode(sealed).rstrip(b'=').decode()}"
 
 
 def _padded(value: str) -> bytes:

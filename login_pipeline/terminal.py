@@ -77,8 +77,14 @@ def show_figures(figures: Mapping[str, Any]) -> None:
     """A line a figure."""
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in figures.items():
-        table.add_row(name, str(value or 0))
+        table.add_row(name, _figure(value))
     _console().print(table)
+
+
+def _figure(value: Any) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else _printable(str(value))
 
 
 def show_records(records: Sequence[Mapping[str, Any]]) -> None:

@@ -1,14 +1,13 @@
 """Turns masks back into values, for the holder of the key, and records that it was done before anybody sees them."""
 
-import getpass
-import os
-import socket
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from login_pipeline.errors import DatabaseError
 from login_pipeline.keys import KeyRing
 from login_pipeline.masking import NotReversibleError, unmask
+from login_pipeline.people import check_user_id, name_user, operator
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_prepare import require
 from login_pipeline.sql import statements
@@ -36,9 +35,11 @@ class Unmasking(NamedTuple):
 
 def masks_of_user(database: LoginDatabaseResource, user_id: str) -> list[str]:
     """The masks in the rows of one user; raises as `LoginDatabaseResource.transaction` does."""
+    check_user_id(user_id)
     database.require_table()
     with database.transaction() as cursor:
-        cursor.execute(statements("unmaskings")["masks_of_user"], {"user_id": user_id})
+        name_user(cursor, user_id)
+        cursor.execute(statements("unmaskings")["masks_of_user"])
         return [mask for (mask,) in cursor.fetchall()]
 
 
@@ -55,7 +56,7 @@ def unmask_all(database: LoginDatabaseResource, ring: KeyRing, masks: Sequence[s
         ConfigurationError: the database cannot be reached, or its role may not add to the record.
         DatabaseError: the record was refused, so nothing may be shown.
     """
-    database.prepare()
+    database.require_table()
     values, refused = [], Counter[str]()
     for mask in masks:
         try:
@@ -71,14 +72,10 @@ def _record(database: LoginDatabaseResource, reason: str, *, masks: int, unmaske
         require(cursor, database.access, "unmaskings")
         cursor.execute(
             statements("unmaskings")["record"],
-            {"operator": _operator(), "reason": reason, "masks": masks, "unmasked": unmasked},
+            {"operator": operator(), "reason": reason, "masks": masks, "unmasked": unmasked},
         )
-
-
-def _operator() -> str:
-    """The operating system's user on this host; the number of one that has no name here, as in a container."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = f"uid {os.getuid()}"
-    return f"{user}@{socket.gethostname()}"
+        if cursor.fetchone() is None:  # a trigger or a rule that leaves it out without a word
+            raise DatabaseError(
+                "user_logins_unmaskings took the record without an error and does not have it, so nothing is shown; "
+                "take away the trigger or the rule that somebody made on it"
+            )

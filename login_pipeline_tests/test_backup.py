@@ -185,7 +185,7 @@ def test_role_that_may_only_read_can_back_up(kept: Kept) -> None:
     role = f"reader_{os.getpid()}"
     kept.query(f"CREATE ROLE {role}")
     try:
-        kept.query(f"GRANT SELECT ON user_logins, user_logins_inbox TO {role}")
+        kept.query(f"GRANT SELECT ON user_logins, user_logins_inbox, user_logins_erasures TO {role}")
         url = kept.pipeline.database.url
         kept.pipeline.set(LOGIN_DATABASE_URL=f"{url}?options=-crole%3D{role}")
         assert kept.back_up().rows == 8

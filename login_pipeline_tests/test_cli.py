@@ -258,14 +258,14 @@ def test_check_that_warns_is_shown_and_ends_with_exit_code_0(pipeline: Pipeline,
     assert severities == {"rows_share_their_group_with_others": "WARN"}
 
 
-def test_drain_says_at_its_start_that_masks_need_no_key(pipeline: Pipeline, command: Command) -> None:
+def test_drain_says_at_its_start_that_masks_need_a_key(pipeline: Pipeline, command: Command) -> None:
     assert command("drain", "--json")[2] == ""
     pipeline.set(LOGIN_MASKING_METHOD="sha256")
     code, _, err = command("drain", "--json")
     assert (code, err) == (0, f"{NOT_KEYED}\n")
 
 
-def test_dev_says_at_its_start_that_masks_need_no_key(
+def test_dev_says_at_its_start_that_masks_need_a_key(
     pipeline: Pipeline, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("login_pipeline.local.dev.dev", lambda _port: 0)

@@ -49,11 +49,23 @@ def test_key_file_is_for_this_user_only_and_is_never_lost(
     assert file.stat().st_mode & 0o777 == 0o600
     first = read_key_ring(file.read_text())
     assert keys("generate", "--output", str(file)) == 2
-    assert "is there already" in capfd.readouterr().err
+    assert "holds keys that would be lost" in capfd.readouterr().err
     monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", str(file))
     assert keys("generate", "--add", "--output", str(file)) in (0, None)
     assert read_key_ring(file.read_text()).older == (first.active,)
     assert [each.name for each in tmp_path.iterdir()] == ["keys"]
+
+
+def test_keys_in_a_file_are_not_replaced_by_others(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "keys"
+    assert keys("generate", "--output", str(file)) in (0, None)
+    there = file.read_text()
+    monkeypatch.setenv("LOGIN_MASKING_KEY", MASKING_KEY)
+    assert keys("generate", "--add", "--output", str(file)) == 2
+    assert f"{file} holds keys that would be lost" in capfd.readouterr().err
+    assert file.read_text() == there
 
 
 def test_status_tells_ids_and_ages_and_never_a_key(

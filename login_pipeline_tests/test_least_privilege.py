@@ -200,6 +200,19 @@ def test_tables_that_were_there_before_the_roles_become_the_owner_s(
     assert len(roles.reader.query("SELECT * FROM user_logins")) == 2
 
 
+def test_who_made_the_tables_cannot_take_a_trigger_away_from_their_owner(
+    pipeline: Pipeline, roles: Roles, body: Body
+) -> None:
+    """The one role that did all before there were three, and is the loader now."""
+    roles.superuser.query("GRANT ALL ON SCHEMA public TO login_pipeline_loader")
+    pipeline.set(LOGIN_DATABASE_URL=roles.loader.url)
+    assert pipeline.run().failures == []
+    make_roles(roles.superuser)
+    for function in ("user_logins_unmaskings_are_final", "user_logins_erasures_stay"):
+        with pytest.raises(errors.InsufficientPrivilege):
+            roles.loader.query(f"DROP FUNCTION {function} CASCADE")
+
+
 def test_right_that_somebody_gave_beside_the_script_is_taken_back(
     pipeline: Pipeline, prepared: Roles, command: Command
 ) -> None:

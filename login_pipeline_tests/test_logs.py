@@ -112,7 +112,7 @@ def test_check_that_warns_is_told_apart_from_one_that_fails(pipeline: Pipeline) 
     drained = command("drain")
     assert drained.returncode == 0
     warning, *_, run, _ = parsed(drained.stderr)
-    assert (warning["level"], warning["event"]) == ("warning", "masks_need_no_key")
+    assert (warning["level"], warning["event"]) == ("warning", "masks_need_a_key")
     assert (run["event"], run["level"], run["passed"]) == ("run_finished", "info", True)
     assert (run["failed_checks"], run["warned_checks"]) == ([], ["masks_need_a_key"])
 

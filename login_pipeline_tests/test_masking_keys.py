@@ -7,6 +7,7 @@ from typing import Any
 
 import boto3
 import pytest
+import trustme
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
@@ -18,6 +19,8 @@ from login_pipeline.masking import key_id
 from login_pipeline.resources import masking_keys as source
 from login_pipeline.resources.masking import MaskingResource
 from login_pipeline.resources.masking_keys import masking_keys
+from login_pipeline_tests.faults.sqs_proxy import SqsProxy
+from login_pipeline_tests.faults.tls_proxy import server_context
 
 KEY = secrets.token_hex(32)
 RING = read_key_ring(KEY)
@@ -71,7 +74,9 @@ def test_key_that_aws_does_not_have_is_one_sentence(service: str, aws: str, monk
 def test_weak_key_in_aws_is_refused_and_not_quoted(service: str, aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store(service, aws, "deadbeef" * 8)
     monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", f"{service}:{aws}")
-    with pytest.raises(ConfigurationError, match="is not random; set it to") as refused:
+    with pytest.raises(
+        ConfigurationError, match="is not random; put into it the output of: login-pipeline keys generate"
+    ) as refused:
         masking_keys()
     assert "deadbeef" not in str(refused.value)
 
@@ -110,6 +115,23 @@ def test_refusal_of_aws_is_one_sentence(code: str, says: str) -> None:
     assert "a secret" not in str(refused.value)
 
 
+def test_certificate_that_is_not_trusted_is_told_as_one(
+    aws: str, aws_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SqsProxy(aws_endpoint, server_context(trustme.CA().issue_cert("127.0.0.1"))) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", f"ssm:{aws}")
+        with pytest.raises(ConfigurationError, match="is not trusted, so the SDK cannot read LOGIN_MASKING_KEY_SOURCE"):
+            masking_keys()
+
+
+def test_endpoint_that_is_no_url_is_one_sentence(aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "not a url")
+    monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", f"ssm:{aws}")
+    with pytest.raises(ConfigurationError, match="An AWS_ENDPOINT_URL variable is not the URL of an endpoint"):
+        masking_keys()
+
+
 def test_keys_are_read_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "keys"
     file.write_text(KEY)
@@ -118,12 +140,13 @@ def test_keys_are_read_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert masking_keys().active == RING.active
 
 
-def test_file_that_everybody_can_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("mode", [0o644, 0o602])
+def test_file_that_is_open_to_everybody_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int) -> None:
     file = tmp_path / "keys"
     file.write_text(KEY)
-    file.chmod(0o644)
+    file.chmod(mode)
     monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", str(file))
-    with pytest.raises(ConfigurationError, match=rf"can be read by every user of this machine; run: chmod 600 {file}"):
+    with pytest.raises(ConfigurationError, match=rf"is open to every user of this machine; run: chmod 600 {file}"):
         masking_keys()
 
 

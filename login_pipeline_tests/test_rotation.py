@@ -5,10 +5,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 
 from login_pipeline.backup.export import back_up
@@ -17,6 +20,7 @@ from login_pipeline.cli import main
 from login_pipeline.keys import KeyRing, new_key
 from login_pipeline.masking import key_id, unmask
 from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_forget import forget_old_keys
 from login_pipeline.rotation import remaining, rotate, rows_by_key
 from login_pipeline_tests.conftest import Pipeline
 
@@ -111,7 +115,7 @@ def test_rows_of_every_partition_are_rotated(masked: Pipeline) -> None:
 
 
 def test_backup_after_a_rotation_takes_the_new_masks_and_not_for_damage(masked: Pipeline, tmp_path: Any) -> None:
-    masked.set(LOGIN_BACKUP_URL=tmp_path / "backup")
+    masked.set(LOGIN_BACKUP_URL=str(tmp_path / "backup"))
     back_up(LoginDatabaseResource(), backup_store())
     rotate(LoginDatabaseResource(), RING)
     assert back_up(LoginDatabaseResource(), backup_store()).damaged == {}
@@ -121,7 +125,7 @@ def test_backup_after_a_rotation_takes_the_new_masks_and_not_for_damage(masked: 
 def test_restore_from_a_backup_before_the_rotation_adds_no_row_twice(
     masked: Pipeline, tmp_path: Any, altered: str
 ) -> None:
-    masked.set(LOGIN_BACKUP_URL=tmp_path / "backup")
+    masked.set(LOGIN_BACKUP_URL=str(tmp_path / "backup"))
     back_up(LoginDatabaseResource(), backup_store())
     rotate(LoginDatabaseResource(), RING)
     if altered == "rows":
@@ -159,8 +163,9 @@ def test_masks_that_cannot_be_rotated_are_left_and_told(masked: Pipeline, body: 
     assert f"1 rows are masked under {foreign.active.id}, which is not among the masking keys" in sentences
 
 
-def test_altered_mask_is_left_and_told(masked: Pipeline) -> None:
-    masked.database.query("UPDATE user_logins SET masked_ip = overlay(masked_ip placing 'AAAA' from 40)")
+@pytest.mark.parametrize("column", ["masked_ip", "masked_device_id"])
+def test_altered_mask_is_left_and_told(masked: Pipeline, column: str) -> None:
+    masked.database.query(f"UPDATE user_logins SET {column} = overlay({column} placing 'AAAA' from 40)")  # noqa: S608
     rotated = rotate(LoginDatabaseResource(), RING)
     assert rotated.rows == 2  # of each row the other mask
     assert f"2 rows are still masked under {OLD.active.id}" in " ".join(remaining(rotated, RING))
@@ -171,3 +176,52 @@ def test_command_says_what_it_did(masked: Pipeline, capfd: pytest.CaptureFixture
     out, err = capfd.readouterr()
     assert f"rows_under_{RING.active.id}.siv" in out
     assert err == ""
+
+
+def test_restore_after_a_rotation_adds_no_row_beside_one_that_was_masked_again(
+    masked: Pipeline, body: Body, tmp_path: Path
+) -> None:
+    masked.set(LOGIN_BACKUP_URL=str(tmp_path / "backup"))
+    back_up(LoginDatabaseResource(), backup_store())
+    masked.queue.send(body(user_id="c"), body(user_id="d"))
+    assert masked.run().failures == []
+    rotate(LoginDatabaseResource(), RING)
+    masked.database.query("DELETE FROM user_logins WHERE user_id IN ('b', 'c', 'd')")
+    assert _main("restore") == 1
+    assert [user for (user, *_) in masked.database.logins()] == ["a"]
+
+
+def test_backup_after_a_rotation_and_a_restore_sees_no_damage(masked: Pipeline, tmp_path: Path) -> None:
+    masked.set(LOGIN_BACKUP_URL=str(tmp_path / "backup"))
+    rotate(LoginDatabaseResource(), RING)
+    back_up(LoginDatabaseResource(), backup_store())
+    rotate(LoginDatabaseResource(), RING.rotated(TODAY))
+    _main("restore")
+    assert back_up(LoginDatabaseResource(), backup_store()).damaged == {}
+
+
+def test_rotation_waits_for_a_load_in_the_order_in_which_loads_lock(masked: Pipeline) -> None:
+    """Else each would have what the other one waits for."""
+    loading = psycopg2.connect(masked.database.url)
+    loading.cursor().execute("LOCK TABLE user_logins_inbox IN SHARE ROW EXCLUSIVE MODE")
+
+    def go_on() -> None:
+        _wait(lambda: bool(masked.database.query("SELECT 1 FROM pg_locks WHERE NOT granted")))
+        loading.cursor().execute("LOCK TABLE user_logins IN SHARE ROW EXCLUSIVE MODE")
+        loading.commit()
+
+    with closing(loading), ThreadPoolExecutor(1) as pool:
+        gone_on = pool.submit(go_on)
+        assert rotate(LoginDatabaseResource(), RING).rows == 2
+        gone_on.result()
+
+
+def test_pruning_leaves_the_marks_of_a_rotation(masked: Pipeline) -> None:
+    rotate(LoginDatabaseResource(), RING)
+    masked.database.query("UPDATE user_logins SET create_date = '2020-01-01'")
+    masked.database.query(
+        "UPDATE user_logins_inbox SET create_date = '2020-01-01', loaded_at = '2020-01-02', "
+        "message_id = replace(message_id, to_char(create_date, 'YYYY-MM-DD'), '2020-01-01')"
+    )
+    assert forget_old_keys(LoginDatabaseResource(), days=30).keys == 2
+    assert masked.run("user_logins_checks_job").passed

@@ -2,13 +2,19 @@
 
 import io
 import json
+import os
+import pwd
+import socket
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg2
 import pytest
 
 from login_pipeline.cli import main
+from login_pipeline_tests.at_rest import places
 from login_pipeline_tests.conftest import Pipeline
 
 Body = Callable[..., str]
@@ -43,6 +49,7 @@ def record(pipeline: Pipeline) -> list[tuple[object, ...]]:
 
 
 def test_masks_are_turned_back_and_it_is_recorded(masked: Pipeline, capfd: pytest.CaptureFixture[str]) -> None:
+    masked.monkeypatch.setenv("LOGNAME", "somebody else")
     mask, other = mask_of(masked, "b"), mask_of(masked, "b", "masked_device_id")
     assert unmask(mask, other, "--reason", "ticket 7", "--json") == 0
     assert json.loads(capfd.readouterr().out)["values"] == [
@@ -54,31 +61,80 @@ def test_masks_are_turned_back_and_it_is_recorded(masked: Pipeline, capfd: pytes
         "SELECT now() - unmasked_at < '1 minute', database_user = session_user, operator FROM user_logins_unmaskings"
     )
     assert (recent, database_user) == (True, True)
-    assert "@" in operator
+    assert operator == f"{pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()}"
 
 
 def test_masks_come_from_stdin(
     masked: Pipeline, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(mask_of(masked, "b") + "\n"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(mask_of(masked, "b").encode() + b"\n")))
     assert unmask("-", "--reason", "ticket 7") == 0
     assert "192.0.2.2" in capfd.readouterr().out
 
 
 def test_masks_of_a_user_are_each_told_once(masked: Pipeline, capfd: pytest.CaptureFixture[str]) -> None:
-    assert unmask("--user-id", "a", "--reason", "asked for by a", "--json") == 0
+    assert unmask("--user-id", "a", "--reason", "ticket 8", "--json") == 0
     values = json.loads(capfd.readouterr().out)["values"]
     assert sorted(each["value"] for each in values) == ["192.0.2.1", "one\x1b[31m", "two"]
-    assert record(masked) == [("asked for by a", 3, 3)]
+    assert record(masked) == [("ticket 8", 3, 3)]
 
 
 def test_value_that_a_sender_wrote_cannot_reach_the_terminal_s_controls(
     masked: Pipeline, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert unmask("--user-id", "a", "--reason", "asked for by a") == 0
+    assert unmask("--user-id", "a", "--reason", "ticket 8") == 0
     out = capfd.readouterr().out
     assert "\x1b" not in out
     assert r"one\x1b[31m" in out
+
+
+def test_masks_on_stdin_are_not_taken_for_the_reason(
+    masked: Pipeline, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(mask_of(masked, "b").encode() + b"\n")))
+    assert unmask("-", "--json") == 2
+    assert capfd.readouterr().out == ""
+    assert record(masked) == []
+
+
+def test_nothing_is_shown_where_the_record_was_left_out_without_a_word(
+    masked: Pipeline, capfd: pytest.CaptureFixture[str]
+) -> None:
+    masked.database.query(
+        "CREATE FUNCTION leave_out() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; "
+        "CREATE TRIGGER leave_out BEFORE INSERT ON user_logins_unmaskings FOR EACH ROW EXECUTE FUNCTION leave_out()"
+    )
+    assert unmask(mask_of(masked, "b"), "--reason", "ticket 7") == 1
+    out, err = capfd.readouterr()
+    assert "192.0.2.2" not in out + err
+    assert "took the record without an error and does not have it" in err
+
+
+def test_user_id_comes_from_stdin_and_is_in_no_statement(
+    masked: Pipeline, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"b\r\n")))
+    assert unmask("--user-id", "-", "--reason", "ticket 7") == 0
+    assert "192.0.2.2" in capfd.readouterr().out
+
+
+def test_values_are_shown_on_stdout_and_are_nowhere_else(
+    masked: Pipeline, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    command = [str(Path(sys.executable).parent / "login-pipeline"), "--log-format", "json", "unmask", "--user-id", "a"]
+    masked.set(TMPDIR=str(tmp_path), HOME=str(home))
+    ended = subprocess.run([*command, "--reason", "ticket 7"], capture_output=True, text=True, check=True)
+    assert "192.0.2.1" in ended.stdout
+    assert "192.0.2.1" not in ended.stderr
+    assert [place for place, row in places.rows(masked.database.url) if b"192.0.2.1" in row] == []
+    assert [file for file in tmp_path.rglob("*") if file.is_file() and b"192.0.2.1" in file.read_bytes()] == []
+
+
+def test_user_without_a_row_is_told(masked: Pipeline, capfd: pytest.CaptureFixture[str]) -> None:
+    assert unmask("--user-id", "nobody", "--reason", "ticket 7") == 1
+    assert "No row in user_logins is of this user" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("method", ["hmac-sha256", "sha256"])
@@ -122,7 +178,15 @@ def test_record_cannot_be_truncated(masked: Pipeline) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["x", "--reason", " "], ["--reason", "x"], ["x", "--user-id", "a", "--reason", "x"]]
+    "arguments",
+    [
+        ["x", "--reason", " "],
+        ["x", "--reason", "\udcff"],
+        ["x"],
+        ["--reason", "x"],
+        ["x", "--user-id", "a", "--reason", "x"],
+        ["--user-id", "a", "--reason", "because a asked"],
+    ],
 )
 def test_question_without_a_reason_or_without_masks_is_refused(masked: Pipeline, arguments: list[str]) -> None:
     assert unmask(*arguments) == 2

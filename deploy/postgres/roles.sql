@@ -59,5 +59,14 @@ BEGIN
     LOOP
         EXECUTE format('ALTER TABLE %I.%I OWNER TO login_pipeline_owner', schema_name, table_name);
     END LOOP;
+    -- With a table's trigger function somebody could take the trigger away.
+    FOR table_name IN
+        SELECT proname FROM pg_proc
+        WHERE pronamespace = to_regnamespace(quote_ident(schema_name))
+          AND proname IN ('user_logins_unmaskings_are_final', 'user_logins_erasures_stay')
+          AND proowner <> 'login_pipeline_owner'::regrole
+    LOOP
+        EXECUTE format('ALTER FUNCTION %I.%I() OWNER TO login_pipeline_owner', schema_name, table_name);
+    END LOOP;
 END
 $rights$;

@@ -14,7 +14,7 @@ class Comparison(NamedTuple):
     `extra_rows` are those that neither the backup has nor a load after it. `before` are rows that a counter in the
     inbox stands for, because they were there when it was made; `forgotten` the keys that one stands for, because
     they were pruned; `erased` the rows that one takes off, and `withheld` those that the backup still has of users who
-    were erased since.
+    were erased since. `rotated`: rows were masked again under another key since the backup.
     """
 
     rows: int
@@ -31,6 +31,7 @@ class Comparison(NamedTuple):
     backup_forgotten: int
     erased: int
     backup_erased: int
+    rotated: bool
     withheld: int
 
 
@@ -67,7 +68,7 @@ def plan(found: Comparison, *, replace: bool) -> Plan:
 
     Extra rows are removed on demand only, and only where every message loaded after the backup has its row:
     elsewhere an extra row may be one of theirs. Without that, rows are not added beside altered ones, which would
-    then be there twice.
+    then be there twice: so none are added beside those that were masked again, which cannot be told from them.
     """
     forgotten = found.forgotten - min(max(found.forgotten - found.backup_forgotten, 0), found.missing_keys)
     all_later_rows_known = found.later_keys == found.later_rows and forgotten <= found.backup_forgotten
@@ -76,7 +77,7 @@ def plan(found: Comparison, *, replace: bool) -> Plan:
     counted_as_erased = found.erased or found.backup_erased  # a counter that the inbox lacks is added from the backup
     counted = found.counted + found.missing_counted - (found.forgotten - forgotten) - (erased - counted_as_erased)
     together = found.rows + found.missing_rows - (found.extra_rows if remove else 0)
-    add = not found.extra_rows or together <= counted
+    add = not found.extra_rows or remove or (together <= counted and not found.rotated)
     rows = together if add else found.rows
     before = found.before
     if before > found.backup_before:  # the inbox was lost, and all rows that were left were counted

@@ -8,6 +8,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     NoRegionError,
     ProfileNotFound,
+    SSLError,
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
 
@@ -41,6 +42,11 @@ def not_accepted(code: str) -> ConfigurationError | None:
 
 def sdk_problem(error: BotoCoreError, purpose: str) -> ConfigurationError:
     """What the SDK found wrong before it had an answer; `purpose` is what it was to do, such as `call SQS`."""
+    if isinstance(error, SSLError):
+        return ConfigurationError(
+            f"The certificate of {error.kwargs.get('endpoint_url')} is not trusted, so the SDK cannot {purpose}; name "
+            "the file of the authority that signed it in AWS_CA_BUNDLE, or correct the AWS_ENDPOINT_URL variables"
+        )
     if isinstance(error, (NoConnectionError, HTTPClientError)):
         return ConfigurationError(
             f"AWS does not answer at {error.kwargs.get('endpoint_url')} ({type(error).__name__}), so the SDK cannot "

@@ -15,7 +15,7 @@ from login_pipeline.keys import KeyRing, WeakKeyError, read_key_ring
 from login_pipeline.resources.aws_errors import error_code, not_accepted, sdk_problem
 from login_pipeline.settings import KEY_STORES, Settings, example, read_settings, variable
 
-_NOT_FOUND = {"ResourceNotFoundException", "ParameterNotFound", "InvalidRequestException"}
+_NOT_FOUND = {"ResourceNotFoundException", "ParameterNotFound"}
 _NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "DecryptionFailure", "DecryptionFailureException"}
 
 
@@ -32,16 +32,16 @@ def masking_keys() -> KeyRing:
             "plain which keys mask"
         )
     if settings.masking_key_source is None:
-        return _ring(settings.require("masking_key"), variable("masking_key"))
+        return _ring(settings.require("masking_key"), variable("masking_key"), "set it to")
     source = settings.masking_key_source
-    return _ring(_read(settings, source), f"{variable('masking_key_source')}={source}")
+    return _ring(_read(settings, source), f"{variable('masking_key_source')}={source}", "put into it")
 
 
-def _ring(text: str, where: str) -> KeyRing:
+def _ring(text: str, where: str, remedy: str) -> KeyRing:
     try:
         return read_key_ring(text)
     except WeakKeyError as problem:
-        raise ConfigurationError(f"{where} {problem}; set it to {example('masking_key')}") from None
+        raise ConfigurationError(f"{where} {problem}; {remedy} {example('masking_key')}") from None
 
 
 def _read(settings: Settings, source: str) -> str:
@@ -56,9 +56,12 @@ def _in_file(file: Path) -> str:
     """Read only where other users of this machine cannot."""
     where = f"{variable('masking_key_source')}={file}"
     try:
-        if file.stat().st_mode & stat.S_IROTH:
+        mode = file.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise ConfigurationError(f"{where} is not a file; name a file of masking keys")
+        if mode & stat.S_IRWXO:
             raise ConfigurationError(
-                f"{where} can be read by every user of this machine; run: chmod 600 {file}, and make a new key where "
+                f"{where} is open to every user of this machine; run: chmod 600 {file}, and make a new key where "
                 "others have been able to read this one"
             )
         return file.read_text(encoding="ascii")
@@ -118,3 +121,7 @@ def _from_aws(read: Callable[[], str], source: str) -> str:
         raise ConfigurationError(f"AWS refused to read {where} ({code}); try again") from None
     except BotoCoreError as error:
         raise sdk_problem(error, f"read {where}") from None
+    except ValueError:  # what the SDK raises for an endpoint that is no URL
+        raise ConfigurationError(
+            f"An AWS_ENDPOINT_URL variable is not the URL of an endpoint, so the SDK cannot read {where}; correct it"
+        ) from None

@@ -1,5 +1,5 @@
 -- Erases a user's rows from user_logins, and keeps proof of it without the user's id: `subject` is a keyed token.
--- The id comes by COPY and is in no statement, so that neither PostgreSQL's log nor pg_stat_activity shows it.
+-- The user is named by named_user.sql.
 
 -- name: exists
 SELECT to_regclass('user_logins_erasures') IS NOT NULL;
@@ -47,18 +47,10 @@ WHERE NOT given;
 -- name: may_read
 SELECT has_table_privilege('user_logins_erasures', 'SELECT');
 
--- name: stage
--- Dates have one text whatever the role's own settings: it is a part of the inbox's key.
-SET LOCAL datestyle = 'ISO, YMD';
-CREATE TEMPORARY TABLE user_to_erase (user_id text) ON COMMIT DROP;
-
--- name: name_user
-COPY user_to_erase (user_id) FROM STDIN;
-
 -- name: count
 SELECT count(*), count(DISTINCT coalesce(create_date::text, 'no date'))
 FROM user_logins
-WHERE user_id = (SELECT user_id FROM user_to_erase);
+WHERE user_id = (SELECT user_id FROM named_user);
 
 -- name: lock_tables
 -- The inbox first, as a load and a restore lock it. Neither readers nor loads wait for this.
@@ -69,7 +61,7 @@ LOCK TABLE user_logins_inbox, user_logins IN ROW EXCLUSIVE MODE;
 -- key of its own, less than 0; the keys of the messages stay, or SQS's delivering one again would load it again.
 WITH gone AS (
     DELETE FROM user_logins
-    WHERE user_id = (SELECT user_id FROM user_to_erase)
+    WHERE user_id = (SELECT user_id FROM named_user)
     RETURNING create_date
 ), by_date AS (
     SELECT create_date, count(*) AS rows FROM gone GROUP BY create_date

@@ -6,7 +6,7 @@
 -- Both the date and the last load of it are long ago: a message that was redriven was loaded long after its date.
 SELECT create_date
 FROM user_logins_inbox
-WHERE message_id !~ '^(rows before the inbox|rows erased|keys forgotten), '
+WHERE message_id !~ '^(rows before the inbox|rows erased|keys forgotten|masks rotated), '
 GROUP BY create_date
 HAVING create_date < (now() AT TIME ZONE 'UTC')::date - %(days)s
    AND max(loaded_at) < now() - make_interval(days => %(days)s)
@@ -38,7 +38,7 @@ WITH some_keys AS (
     SELECT message_id
     FROM user_logins_inbox
     WHERE create_date = %(create_date)s
-      AND message_id !~ '^(rows before the inbox|rows erased|keys forgotten), '
+      AND message_id !~ '^(rows before the inbox|rows erased|keys forgotten|masks rotated), '
       AND EXISTS (
           SELECT FROM user_logins_inbox AS marker
           WHERE marker.message_id = 'keys forgotten, ' || to_char(%(create_date)s::date, 'YYYY-MM-DD')

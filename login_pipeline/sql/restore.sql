@@ -101,7 +101,14 @@ SELECT (SELECT count(*) FROM present_rows),
        (SELECT coalesce(sum(row_count), 0)::bigint FROM present_keys WHERE starts_with(message_id, 'keys forgotten')),
        (SELECT coalesce(sum(row_count), 0)::bigint FROM backup_keys WHERE starts_with(message_id, 'keys forgotten')),
        (SELECT coalesce(-sum(row_count), 0)::bigint FROM present_keys WHERE starts_with(message_id, 'rows erased')),
-       (SELECT coalesce(-sum(row_count), 0)::bigint FROM backup_keys WHERE starts_with(message_id, 'rows erased'));
+       (SELECT coalesce(-sum(row_count), 0)::bigint FROM backup_keys WHERE starts_with(message_id, 'rows erased')),
+       EXISTS (
+           SELECT FROM present_keys
+           JOIN user_logins_inbox AS now_there USING (message_id)
+           LEFT JOIN backup_keys USING (message_id)
+           WHERE starts_with(message_id, 'masks rotated')
+             AND now_there.loaded_at > coalesce(backup_keys.loaded_at, '-infinity')
+       );
 
 -- name: add_keys
 INSERT INTO user_logins_inbox (message_id, create_date, row_count, loaded_at)
@@ -136,7 +143,8 @@ ON CONFLICT (message_id) DO UPDATE SET row_count = excluded.row_count;
 UPDATE user_logins_inbox AS inbox SET loaded_at = backup_keys.loaded_at
 FROM backup_keys JOIN present_keys USING (message_id)
 WHERE inbox.message_id = backup_keys.message_id AND is_counter
-    AND inbox.row_count = backup_keys.row_count AND inbox.loaded_at <> backup_keys.loaded_at;
+    AND inbox.row_count = backup_keys.row_count AND inbox.loaded_at <> backup_keys.loaded_at
+    AND NOT starts_with(inbox.message_id, 'masks rotated, '); -- its date says which masks the rows have
 
 -- name: forget_lost
 -- The keys of batches that have no row at all; which rows of another batch are lost, nobody can tell.

@@ -12,14 +12,16 @@ FROM (
 WHERE NOT given;
 
 -- name: by_key
--- The key of each row's masks, `.siv` behind it where they can be turned back; and how many rows there are.
-SELECT CASE
-           WHEN masked_ip ~ '^k[0-9a-f]{8}\.' THEN substring(masked_ip FROM '^k[0-9a-f]{8}(?:\.siv)?')
-           WHEN masked_ip ~ '^[0-9a-f]{64}$' THEN 'sha256'
-           ELSE 'no mask'
-       END AS key,
-       count(*)
-FROM user_logins
+-- The keys of each row's masks, `.siv` behind those that can be turned back; a row counts under each key that it has.
+SELECT key, count(*)
+FROM user_logins, LATERAL (
+    SELECT DISTINCT CASE
+        WHEN mask ~ '^k[0-9a-f]{8}\.' THEN substring(mask FROM '^k[0-9a-f]{8}(?:\.siv)?')
+        WHEN mask ~ '^[0-9a-f]{64}$' THEN 'sha256'
+        ELSE 'no mask'
+    END AS key
+    FROM (VALUES (masked_ip), (masked_device_id)) AS masks (mask)
+) AS of_row
 GROUP BY key
 ORDER BY key;
 

@@ -12,7 +12,7 @@ CREATE TABLE user_logins_unmaskings (
     masks         integer     NOT NULL,
     unmasked      integer     NOT NULL
 );
-CREATE FUNCTION user_logins_unmaskings_are_final() RETURNS trigger LANGUAGE plpgsql AS
+CREATE OR REPLACE FUNCTION user_logins_unmaskings_are_final() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION 'user_logins_unmaskings is append-only' USING ERRCODE = 'insufficient_privilege'; END $$;
 CREATE TRIGGER user_logins_unmaskings_are_final
     BEFORE UPDATE OR DELETE OR TRUNCATE ON user_logins_unmaskings
@@ -27,12 +27,13 @@ WHERE NOT given;
 
 -- name: record
 INSERT INTO user_logins_unmaskings (operator, reason, masks, unmasked)
-VALUES (%(operator)s, %(reason)s, %(masks)s, %(unmasked)s);
+VALUES (%(operator)s, %(reason)s, %(masks)s, %(unmasked)s)
+RETURNING unmasked_at;
 
 -- name: masks_of_user
--- Each once, in the order of the logins.
+-- Those of the user who was named, each once, in the order of the logins.
 SELECT mask
 FROM user_logins, unnest(ARRAY[masked_ip, masked_device_id]) WITH ORDINALITY AS of_row (mask, place)
-WHERE user_id = %(user_id)s AND mask IS NOT NULL
+WHERE user_id = (SELECT user_id FROM named_user) AND mask IS NOT NULL
 GROUP BY mask
 ORDER BY min(create_date), min(place), mask;
