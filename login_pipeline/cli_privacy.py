@@ -51,6 +51,8 @@ def unmask(masks: Sequence[str], user_id: str | None, reason: str | None, as_jso
             end(["No row in user_logins is of this user; check the id"])
     elif masks == ("-",):
         masks = _stdin().split()
+        if not masks:
+            raise click.UsageError("stdin has no mask in it")
     done = unmask_all(database, ring, masks, reason.strip())
     records = [value._asdict() for value in done.values]
     if as_json:

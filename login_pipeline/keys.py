@@ -21,18 +21,8 @@ _BETWEEN_KEYS = re.compile(r"[\s,]+")
 _DATED = re.compile(r"(\d{4}-\d\d-\d\d):(.*)", re.ASCII)
 _WORDS = (
     *("", "123456", "12345678", "123456789", "abc123", "admin", "changeme", "default", "demo", "example", "hello"),
-    *(
-        "key",
-        "letmein",
-        "login",
-        "login-pipeline",
-        "login_pipeline",
-        "logins",
-        "masking-key",
-        "masking_key",
-        "password",
-    ),
-    *("password1", "password123", "pipeline", "qwerty", "root", "salt", "secret", "test", "topsecret", "welcome"),
+    *("key", "letmein", "login", "login-pipeline", "login_pipeline", "logins", "masking-key", "masking_key"),
+    *("password", "password1", "password123", "pipeline", "qwerty", "root", "salt", "secret", "test", "welcome"),
 )
 _HASHED = [spelled + end for word in _WORDS for spelled in (word, word.title(), word.upper()) for end in ("", "\n")]
 _PUBLISHED = {hashed(word.encode()).digest() for word in _HASHED for hashed in (sha256, sha384, sha512)} | {

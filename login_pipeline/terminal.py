@@ -89,8 +89,10 @@ def _figure(value: Any) -> str:
 
 def show_records(records: Sequence[Mapping[str, Any]]) -> None:
     """A line a record, each with the same names; what a sender wrote cannot move the cursor."""
+    if not records:
+        return
     table = Table(box=None, pad_edge=False)
-    for name in records[0] if records else ():
+    for name in records[0]:
         table.add_column(name.replace("_", " "), no_wrap=True, overflow="ignore")
     for record in records:
         table.add_row(*(Text("" if value is None else _printable(str(value))) for value in record.values()))

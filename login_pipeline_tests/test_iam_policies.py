@@ -70,6 +70,7 @@ def test_masking_key_policy_reads_one_secret_and_decrypts_nothing_else() -> None
         ("ssm:GetParameter", "parameter/YOUR-MASKING-KEY-PARAMETER"),
     }
     decrypts = [each for each in _statements("masking-key-policy.json") if each["Action"] == "kms:Decrypt"]
+    assert len(decrypts) == 2  # a statement a store
     for store in decrypts:
         conditions = store["Condition"]["StringEquals"]
         service = conditions.pop("kms:ViaService")

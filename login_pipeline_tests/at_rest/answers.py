@@ -60,4 +60,4 @@ def answers(dev: Dev) -> Contents:
     yield "graphql daemon", json.dumps(dev.graphql(DAEMON)).encode()
 
 
-STEPS = ("raw_sqs_messages", "masked_logins", "user_logins_table")
+STEPS = ("raw_sqs_messages", "masked_logins", "quarantined_logins", "user_logins_table")
