@@ -50,3 +50,11 @@ def test_every_command_is_in_the_readme() -> None:
     assert isinstance(cli, click.Group)
     for name in cli.commands:
         assert re.search(rf"`(login-pipeline )?{name}\b", README), name
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_document_is_finished_and_names_tests_that_exist(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    assert "@@" not in text
+    tests = set(re.findall(r"`((?:\w+/)*test_\w+\.py)`", text))
+    assert [name for name in tests if not (ROOT / "login_pipeline_tests" / name).is_file()] == []
