@@ -97,8 +97,11 @@ def _run_until_empty(
         if totals.received > received:
             received_last = time.monotonic()
         try:
-            progress(totals, queue.depth())
+            depth = queue.depth()
+            progress(totals, depth)
             waiting_since = time.monotonic()
+            if not depth.visible:  # then SQS was not silent: there was nothing to receive
+                received_last = waiting_since
             if ran_dry and not totals.failures and _is_empty(queue, partial(progress, totals)):
                 break
             received_last += time.monotonic() - waiting_since  # what others held could not be received meanwhile
