@@ -19,14 +19,14 @@ def keys() -> None:
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A file for them, instead of stdout.")
 def generate(add: bool, output: Path | None) -> None:
     """Make a random masking key, and print it with today's date."""
-    from login_pipeline.key_files import write_key_file, written
+    from login_pipeline.key_files import write_key_file
     from login_pipeline.keys import KeyRing, new_key
     from login_pipeline.resources.masking_keys import masking_keys
 
     today = datetime.now(UTC).date()
     ring = masking_keys().rotated(today) if add else KeyRing(new_key(today))
     if output is None:
-        click.echo(written(ring), nl=False)
+        click.echo(ring.written(), nl=False)
     else:
         write_key_file(output, ring)
         click.echo(f"{ring.active.id} is in {output}; LOGIN_MASKING_KEY_SOURCE={output.absolute()} reads it")

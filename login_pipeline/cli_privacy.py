@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from login_pipeline import logs
-from login_pipeline.cli_options import DONE, FAILED, as_json, end
+from login_pipeline.cli_options import as_json, end
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.settings import read_settings
 
@@ -121,9 +121,7 @@ def _erase(user_id: str, reason: str, as_json: bool) -> None:
         logs.tell(_still_in_the_backup("it was cut off"), "not_backed_up")
         raise
     _show({**done, "backed_up": backed_up and problem is None}, as_json)
-    if problem:
-        logs.tell(problem, "command_failed", exit_code=FAILED)
-    sys.exit(FAILED if problem else DONE)
+    end([problem] if problem else [])
 
 
 def _back_up() -> None:
@@ -168,10 +166,5 @@ def _show_proofs(user_id: str, as_json: bool) -> None:
         for each in found:
             show_figures(each)
             click.echo()
-    if not found:
-        logs.tell(
-            "No erasure of this user is recorded under any of the masking keys; one under another key cannot be told",
-            "command_failed",
-            exit_code=FAILED,
-        )
-    sys.exit(DONE if found else FAILED)
+    unknown = "No erasure of this user is recorded under any of the masking keys; one under another key cannot be told"
+    end([] if found else [unknown])

@@ -66,7 +66,7 @@ def erase(database: LoginDatabaseResource, user_id: str, reason: str) -> Erasure
     with database.transaction() as cursor:
         cursor.execute(statements("erasures")["lock"])
         require(cursor, database.access, "erasures")
-        cursor.execute(statements("erasures")["lock_tables"])
+        cursor.execute(statements("inbox")["lock_as_a_load_does"])
         name_user(cursor, user_id)
         cursor.execute(statements("erasures")["erase"])
         rows, dates = cursor.fetchone() or (0, 0)

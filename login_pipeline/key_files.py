@@ -8,11 +8,6 @@ from login_pipeline.errors import ConfigurationError
 from login_pipeline.keys import KeyRing, read_key_ring
 
 
-def written(ring: KeyRing) -> str:
-    """The keys as they are read again, one a line, the active one first: secrets in clear."""
-    return "".join(f"{key.written()}\n" for key in ring)
-
-
 def write_key_file(file: Path, ring: KeyRing) -> None:
     """Puts the file in place whole, for this user only.
 
@@ -24,7 +19,7 @@ def write_key_file(file: Path, ring: KeyRing) -> None:
     try:
         incoming.unlink(missing_ok=True)  # of one that was cut off
         with os.fdopen(os.open(incoming, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as stream:
-            stream.write(written(ring))
+            stream.write(ring.written())
             stream.flush()
             os.fsync(stream.fileno())
         incoming.replace(file)

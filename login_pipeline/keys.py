@@ -77,6 +77,10 @@ class KeyRing:
         """The key with this id."""
         return next((key for key in self if key.id == key_id), None)
 
+    def written(self) -> str:
+        """The keys as `read_key_ring` takes them, one a line, the active one first: secrets in clear."""
+        return "".join(f"{key.written()}\n" for key in self)
+
     def rotated(self, today: date) -> "KeyRing":
         """The same keys behind a new one."""
         return KeyRing(new_key(today), tuple(self))

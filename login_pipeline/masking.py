@@ -26,9 +26,9 @@ MAX_VALUE_BYTES = 159
 
 _KEY_ID = rf"k[0-9a-f]{{{ID_DIGITS}}}"
 _HASH = re.compile(r"[0-9a-f]{64}")
-_HMAC = re.compile(rf"({_KEY_ID})\.[0-9a-f]{{64}}")
+_HMAC = re.compile(rf"{_KEY_ID}\.{_HASH.pattern}")
 _AES_SIV = re.compile(rf"({_KEY_ID})\.siv\.([A-Za-z0-9_-]{{64,}})")
-TOKEN = re.compile(rf"(?:{_KEY_ID}\.)?[0-9a-f]{{64}}|{_KEY_ID}\.siv\.[A-Za-z0-9_-]{{64,}}")
+TOKEN = re.compile("|".join(each.pattern for each in (_HASH, _HMAC, _AES_SIV)))
 """What every mask looks like: a hash, with the id of its key before it where there is one, or an aes-siv token."""
 
 Mask = Callable[[str], str]
@@ -81,12 +81,6 @@ def sha256_masks() -> Masks:
         return sha256(value.encode()).hexdigest()
 
     return Masks(ip=mask, device_id=mask)
-
-
-def key_id(token: str) -> str | None:
-    """The id of the key that the token was made with; None for a plain hash, and for what is no token."""
-    keyed = _HMAC.fullmatch(token) or _AES_SIV.fullmatch(token)
-    return keyed[1] if keyed else None
 
 
 def unmask(token: str, ring: KeyRing) -> tuple[str, str]:

@@ -86,7 +86,7 @@ def _first_blocks(database: LoginDatabaseResource) -> range:
 def _rotate_blocks(database: LoginDatabaseResource, ring: KeyRing, first: int) -> int:
     masks = aes_siv_masks(ring.active)
     with database.transaction() as cursor:
-        cursor.execute(statements("erasures")["lock_tables"])  # in the order of a load and of a restore
+        cursor.execute(statements("inbox")["lock_as_a_load_does"])
         blocks = {"first": f"({first},0)", "end": f"({first + BLOCKS_AT_ONCE},0)", "active": f"{ring.active.id}."}
         cursor.execute(statements("rotation")["masks"], blocks)
         rows = [

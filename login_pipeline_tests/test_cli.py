@@ -195,7 +195,10 @@ def test_table_with_other_columns_is_exit_code_2(pipeline: Pipeline, command: Co
 
 def test_check_of_a_table_that_is_not_there_is_exit_code_2(pipeline: Pipeline, command: Command) -> None:
     code, _, err = command("check")
-    assert (code, err.split(";")[0]) == (2, "LOGIN_DATABASE_URL has no user_logins with its inbox and dead letters yet")
+    assert (code, err.split(";")[0]) == (
+        2,
+        "LOGIN_DATABASE_URL has not all of user_logins and the tables beside it yet",
+    )
 
 
 def test_doctor_finds_all_well(pipeline: Pipeline, command: Command) -> None:

@@ -53,7 +53,7 @@ def test_first_key_is_active_and_the_others_are_found_by_their_id() -> None:
 
 def test_what_is_written_is_read_again() -> None:
     ring = read_key_ring(TWO).rotated(date(2026, 11, 22))
-    assert read_key_ring("\n".join(key.written() for key in ring)) == ring
+    assert read_key_ring(ring.written()) == ring
     assert ring.active.made_on == date(2026, 11, 22)
 
 

@@ -16,7 +16,6 @@ from login_pipeline.masking import (
     NotReversibleError,
     aes_siv_masks,
     hmac_sha256_masks,
-    key_id,
     sha256_masks,
     unmask,
 )
@@ -49,7 +48,7 @@ def test_equal_strings_in_two_columns_do_not_match(masks_under: Callable[[Maskin
 @pytest.mark.parametrize("masks_under", KEYED)
 def test_masks_under_two_keys_do_not_match_and_say_so(masks_under: Callable[[MaskingKey], Masks]) -> None:
     one, other = masks_under(KEY).ip("192.0.2.1"), masks_under(OTHER_KEY).ip("192.0.2.1")
-    assert (key_id(one), key_id(other)) == (KEY.id, OTHER_KEY.id)
+    assert (one.split(".")[0], other.split(".")[0]) == (KEY.id, OTHER_KEY.id)
     assert one.split(".")[-1] != other.split(".")[-1]
 
 

@@ -77,7 +77,7 @@ def plan(found: Comparison, *, replace: bool) -> Plan:
     counted_as_erased = found.erased or found.backup_erased  # a counter that the inbox lacks is added from the backup
     counted = found.counted + found.missing_counted - (found.forgotten - forgotten) - (erased - counted_as_erased)
     together = found.rows + found.missing_rows - (found.extra_rows if remove else 0)
-    add = not found.extra_rows or remove or (together <= counted and not found.rotated)
+    add = not found.extra_rows or (together <= counted and (remove or not found.rotated))
     rows = together if add else found.rows
     before = found.before
     if before > found.backup_before:  # the inbox was lost, and all rows that were left were counted

@@ -124,8 +124,8 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
             there = all(is_there(cursor, file) for file in TABLES.values())
         if not there:
             raise ConfigurationError(
-                f"{self.access.variable} has no user_logins with its inbox and dead letters yet; `login-pipeline "
-                "prepare` creates them, and `login-pipeline restore` has them back from a backup"
+                f"{self.access.variable} has not all of user_logins and the tables beside it yet; `login-pipeline "
+                "prepare` creates what is lacking, and `login-pipeline restore` has it back from a backup"
             )
 
     def count_rows(self) -> int:

@@ -52,10 +52,6 @@ SELECT count(*), count(DISTINCT coalesce(create_date::text, 'no date'))
 FROM user_logins
 WHERE user_id = (SELECT user_id FROM named_user);
 
--- name: lock_tables
--- The inbox first, as a load and a restore lock it. Neither readers nor loads wait for this.
-LOCK TABLE user_logins_inbox, user_logins IN ROW EXCLUSIVE MODE;
-
 -- name: erase
 -- How many rows went, of how many dates. The inbox is a ledger of rows by date, so what went is counted there under a
 -- key of its own, less than 0; the keys of the messages stay, or SQS's delivering one again would load it again.

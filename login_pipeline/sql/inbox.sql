@@ -8,6 +8,11 @@
 -- One run at a time creates tables: CREATE TABLE IF NOT EXISTS is not safe against itself.
 SELECT pg_advisory_xact_lock(hashtext('user_logins_inbox'));
 
+-- name: lock_as_a_load_does
+-- For what changes rows and inbox in another order: the inbox first, as a load and a restore lock it, or two of them
+-- would wait for each other. Neither readers nor loads wait for this.
+LOCK TABLE user_logins_inbox, user_logins IN ROW EXCLUSIVE MODE;
+
 -- name: exists
 SELECT to_regclass('user_logins_inbox') IS NOT NULL;
 
