@@ -26,7 +26,7 @@ class LongPolls:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._waiting: dict[Queue, dict[_Waiting, None]] = {}
-        self._due: float | None = None
+        self._due: int | None = None
         self._alarm: asyncio.TimerHandle | None = None
 
     def __bool__(self) -> bool:
@@ -76,7 +76,9 @@ class LongPolls:
         if self._alarm:
             self._alarm.cancel()
         self._due = due
-        self._alarm = None if due is None else asyncio.get_running_loop().call_later(due - now + _SLACK, self._ring)
+        self._alarm = (
+            None if due is None else asyncio.get_running_loop().call_later((due - now) / 1000 + _SLACK, self._ring)
+        )
 
     def _ring(self) -> None:
         self._due = None
