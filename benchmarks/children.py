@@ -1,0 +1,94 @@
+"""Contenders as processes: started together, waited for, and what they say about themselves."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+SECONDS = 1800.0
+"""After which a contender that hangs is ended."""
+
+
+class Ended(NamedTuple):
+    """A process that has ended: what it said, its exit code, and the CPU seconds of all of it."""
+
+    said: dict[str, Any]
+    exit_code: int
+    cpu_seconds: float
+
+
+@contextmanager
+def started(module: str, environment: Mapping[str, str], *, processes: int = 1) -> Iterator[list["Child"]]:
+    """The contender, so many times, each connected and waiting for `go`; ended when the block is left."""
+    children = [Child([sys.executable, "-m", module, "--wait"], environment) for _ in range(processes)]
+    try:
+        for child in children:
+            child.wait_until_ready()
+        yield children
+    finally:
+        for child in children:
+            child.end()
+
+
+class Child:
+    """One process of a contender."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            command, env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._timer = threading.Timer(SECONDS, self._process.kill)
+        self._timer.daemon = True
+        self._timer.start()
+        self.said: dict[str, Any] = {}
+
+    def wait_until_ready(self) -> None:
+        """Returns when it can begin, or has failed."""
+        assert self._process.stdout is not None  # noqa: S101 - made above
+        self._process.stdout.readline()
+
+    def go(self, told: str = "go") -> None:
+        """Lets it begin."""
+        assert self._process.stdin is not None  # noqa: S101 - made above
+        try:
+            self._process.stdin.write(f"{told}\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return  # its exit code says more
+
+    def line(self) -> dict[str, Any]:
+        """The next JSON object that it says; empty when it has ended without."""
+        assert self._process.stdout is not None  # noqa: S101 - made above
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                self.said = json.loads(line)
+                return self.said
+        return {}
+
+    def wait(self) -> Ended:
+        """Waits for its end."""
+        while self.line():
+            pass
+        _, status, used = os.wait4(self._process.pid, 0)
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        self._timer.cancel()
+        return Ended(self.said, self._process.returncode, used.ru_utime + used.ru_stime)
+
+    def end(self) -> None:
+        """Ends it, where it has not ended."""
+        self._timer.cancel()
+        if self._process.poll() is None:
+            self._process.terminate()
+            until = time.monotonic() + 20
+            while self._process.poll() is None and time.monotonic() < until:
+                time.sleep(0.05)
+            self._process.kill()
+            self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
