@@ -35,6 +35,18 @@ def outcome(database_url: str, left: Left, *, with_inbox: bool) -> Outcome:
     return Outcome(rows, users, keys if with_inbox else None, *left)
 
 
+def rows(database_url: str) -> int:
+    """How many logins have their row by now."""
+    connection = psycopg2.connect(database_url)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(TABLE)))
+            (count,) = cursor.fetchone() or (0,)
+    finally:
+        connection.close()
+    return int(count)
+
+
 def problems(found: Outcome, sent: Sent, *, keeps_rejects: bool) -> list[str]:
     """In what the outcome disagrees with what was sent; nothing where all of it is right.
 

@@ -4,10 +4,11 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 SECONDS = 1800.0
@@ -15,32 +16,47 @@ SECONDS = 1800.0
 
 
 class Ended(NamedTuple):
-    """A process that has ended: what it said, its exit code, and the CPU seconds of all of it."""
+    """A process that has ended: what it said, its exit code, the CPU seconds of all of it, and its last line."""
 
     said: dict[str, Any]
     exit_code: int
     cpu_seconds: float
+    last_line: str
 
 
 @contextmanager
 def started(module: str, environment: Mapping[str, str], *, processes: int = 1) -> Iterator[list["Child"]]:
     """The contender, so many times, each connected and waiting for `go`; ended when the block is left."""
-    children = [Child([sys.executable, "-m", module, "--wait"], environment) for _ in range(processes)]
-    try:
+    command = [sys.executable, "-m", module, "--wait"]
+    with ExitStack() as stack:
+        children = [stack.enter_context(running(command, environment)) for _ in range(processes)]
         for child in children:
             child.wait_until_ready()
         yield children
+
+
+@contextmanager
+def running(command: Sequence[str], environment: Mapping[str, str]) -> Iterator["Child"]:
+    """The command's process, ended when the block is left."""
+    child = Child(command, environment)
+    try:
+        yield child
     finally:
-        for child in children:
-            child.end()
+        child.end()
 
 
 class Child:
     """One process of a contender."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._errors = tempfile.TemporaryFile("w+")  # of messages of our own making
         self._process = subprocess.Popen(
-            command, env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command,
+            env=dict(environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
         )
         self._timer = threading.Timer(SECONDS, self._process.kill)
         self._timer.daemon = True
@@ -77,7 +93,9 @@ class Child:
         _, status, used = os.wait4(self._process.pid, 0)
         self._process.returncode = os.waitstatus_to_exitcode(status)
         self._timer.cancel()
-        return Ended(self.said, self._process.returncode, used.ru_utime + used.ru_stime)
+        self._errors.seek(0)
+        last_line = (self._errors.read().splitlines() or [""])[-1]
+        return Ended(self.said, self._process.returncode, used.ru_utime + used.ru_stime, last_line)
 
     def end(self) -> None:
         """Ends it, where it has not ended."""
@@ -89,6 +107,6 @@ class Child:
                 time.sleep(0.05)
             self._process.kill()
             self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
+        for pipe in (self._process.stdin, self._process.stdout, self._errors):
             if pipe is not None:
                 pipe.close()

@@ -11,6 +11,7 @@ import psutil
 import psycopg2
 from psycopg2 import errors, extensions, sql
 
+from benchmarks.process_cpu import family_cpu_seconds
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.local.postgres import LocalPostgres
 
@@ -37,15 +38,8 @@ class OwnDatabases:
         return _own_database(self.server.url("postgres"))
 
     def cpu_seconds(self) -> float:
-        """Of the server and its backends, those that have ended too: Linux adds them to the one that started them."""
-        used = 0.0
-        for process in (self._process, *self._process.children(recursive=True)):
-            try:
-                times = process.cpu_times()
-            except psutil.NoSuchProcess:
-                continue
-            used += times.user + times.system + times.children_user + times.children_system
-        return used
+        """Of the server and its backends."""
+        return family_cpu_seconds(self._process)
 
 
 class GivenDatabases:

@@ -79,7 +79,7 @@ class Clocks:
 
 def crashes(ended: list[Ended]) -> list[str]:
     """The processes that did not come to their end."""
-    return [f"a process ended with exit code {each.exit_code}" for each in ended if each.exit_code or not each.said]
+    return [f"a process ended with exit code {each.exit_code} ({each.last_line})" for each in ended if each.exit_code]
 
 
 def wrong(contender: Contender, place: Place) -> list[str]:

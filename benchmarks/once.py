@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict
 
 from benchmarks.measuring import OURS, OVERLAPPED, PLAIN, Scenario, measure
-from benchmarks.servers import own_servers
+from benchmarks.servers import servers
 
 CONTENDERS = {"ours": OURS, "overlapped": OVERLAPPED, "plain": PLAIN}
 
@@ -22,7 +22,7 @@ def main() -> None:
     scenario = Scenario(
         "once", CONTENDERS[given.contender], given.messages, given.latency_ms, processes=given.processes
     )
-    with own_servers() as surroundings:
+    with servers() as surroundings:
         for number in range(given.runs):
             run = measure(scenario, surroundings, number)
             derived = {

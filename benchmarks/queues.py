@@ -1,34 +1,17 @@
-"""A fresh backlog for every run: on our own server, or on queues of its own at an endpoint that is given."""
+"""A fresh backlog for every run: what one is, and those of our own server."""
 
-import os
-import time
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, NamedTuple, Protocol
-from urllib.parse import urlsplit
+from typing import NamedTuple, Protocol
 
 import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
-from benchmarks.environment import environment_of
-from benchmarks.messages import Sent, bodies, sent
-from login_pipeline.errors import ConfigurationError
+from benchmarks.messages import MALFORMED, Sent
+from benchmarks.queue_server import QueueServer
 from login_pipeline.local.sqs import REGION, sdk_environment
-from login_pipeline.resources.aws_errors import error_code
-from login_pipeline.resources.sqs_batches import call_in_batches
 
-if TYPE_CHECKING:
-    from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_sqs.literals import QueueAttributeNameType
-
-THREADS = 16
-COUNTS: Sequence["QueueAttributeNameType"] = (
-    "ApproximateNumberOfMessages",
-    "ApproximateNumberOfMessagesNotVisible",
-    "ApproximateNumberOfMessagesDelayed",
-)
+MALFORMED_MESSAGES = 10
+"""Of every backlog, so that every run quarantines too."""
 
 
 class Left(NamedTuple):
@@ -47,6 +30,9 @@ class Backlog(Protocol):
     def left(self) -> Left:
         """What is on the queues now."""
 
+    def is_empty(self) -> bool:
+        """Whether nothing is on the queue, as it seems now."""
+
     def cpu_seconds(self) -> float | None:
         """What the server has used so far; None where that cannot be seen."""
 
@@ -58,94 +44,61 @@ class Queues(Protocol):
         """A queue with so many messages on it, whose server takes so long for each call."""
 
 
-class GivenBacklog:
-    """Queues with names of their own at somebody's endpoint."""
+class OwnBacklog:
+    """The queues of a server that has nothing else to do."""
 
-    def __init__(self, client: "SQSClient", environment: dict[str, str], messages: int) -> None:
-        self._client = client
-        self.sent = sent(messages)
-        name = f"bench-{uuid.uuid4().hex}"
-        self.url = client.create_queue(QueueName=name)["QueueUrl"]
-        self.dead_letter_url = client.create_queue(QueueName=f"{name}-dead-letter")["QueueUrl"]
+    def __init__(self, server: QueueServer, messages: int) -> None:
+        self._server = server
+        self.sent = Sent(messages - MALFORMED_MESSAGES, MALFORMED_MESSAGES)
         self.environment = {
-            **environment,
-            "LOGIN_QUEUE_URL": self.url,
-            "LOGIN_DEAD_LETTER_QUEUE_URL": self.dead_letter_url,
+            **sdk_environment(server.endpoint),
+            **sdk_region(REGION),
+            "LOGIN_QUEUE_URL": server.queue_url,
+            "LOGIN_DEAD_LETTER_QUEUE_URL": server.dead_letter_queue_url,
         }
 
-    def fill(self, messages: int) -> None:
-        """Sends the messages."""
-        entries = ({"Id": str(number), "MessageBody": body} for number, body in enumerate(bodies(messages, seed=1)))
-        failed = call_in_batches(
-            lambda batch: self._client.send_message_batch(QueueUrl=self.url, Entries=batch), entries, threads=THREADS
-        )
-        if failed:
-            raise ConfigurationError(
-                f"{len(failed)} messages could not be sent to --endpoint-url ({', '.join(set(failed.values()))}); look "
-                "at the server, and at the permission sqs:SendMessage"
-            )
-
     def left(self) -> Left:
-        """What SQS counts, once it has seen its last deletes: its counts are late by up to a minute."""
-        until = time.monotonic() + 60
-        while (left := Left(self._count(self.url), self._count(self.dead_letter_url))).on_queue:
-            if time.monotonic() > until:
-                break
-            time.sleep(1)
-        return left
+        """What the server counts, which is exact."""
+        queues = self._server.counts().queues
+        here, rejects = (queues[url.rpartition("/")[2]] for url in self._urls())
+        return Left(*(each["visible"] + each["in_flight"] + each["delayed"] for each in (here, rejects)))
 
-    def cpu_seconds(self) -> None:
-        """Not seen from here."""
+    def is_empty(self) -> bool:
+        """Whether every message is deleted."""
+        return not self.left().on_queue
 
-    def delete(self) -> None:
-        """Deletes both queues."""
-        for url in (self.url, self.dead_letter_url):
-            self._client.delete_queue(QueueUrl=url)
+    def cpu_seconds(self) -> float:
+        """Of the server's one process."""
+        return self._server.cpu_seconds()
 
-    def _count(self, url: str) -> int:
-        attributes = self._client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-        return sum(int(attributes[name]) for name in COUNTS)
+    def add_malformed(self) -> None:
+        """Puts what is no login behind the others."""
+        client = boto3.client(
+            "sqs",
+            endpoint_url=self._server.endpoint,
+            region_name=REGION,
+            aws_access_key_id="local",
+            aws_secret_access_key="local",  # noqa: S106 - the server asks for none
+        )
+        client.send_message_batch(
+            QueueUrl=self._server.queue_url,
+            Entries=[{"Id": str(number), "MessageBody": MALFORMED} for number in range(MALFORMED_MESSAGES)],
+        )
+
+    def _urls(self) -> tuple[str, str]:
+        return self._server.queue_url, self._server.dead_letter_queue_url
 
 
-class GivenQueues:
-    """An endpoint that somebody else runs: AWS, LocalStack or the like."""
-
-    def __init__(self, endpoint: str) -> None:
-        self._environment = _sdk_environment(endpoint)
-        with environment_of({**os.environ, **self._environment}):
-            self._client = boto3.Session().client("sqs", config=Config(max_pool_connections=THREADS))
-        try:
-            self._client.list_queues(QueueNamePrefix="bench-", MaxResults=1)
-        except ClientError as error:
-            raise ConfigurationError(
-                f"--endpoint-url {endpoint} refused ListQueues ({error_code(error)}); check the credentials and the "
-                "permissions sqs:ListQueues, CreateQueue, DeleteQueue and SendMessage"
-            ) from None
-        except (BotoCoreError, ValueError) as error:
-            raise ConfigurationError(
-                f"Nobody speaks SQS at --endpoint-url {endpoint} ({type(error).__name__}); start the server, or "
-                "correct the URL, the region and the credentials"
-            ) from None
+class OwnQueues:
+    """A server that is started, filled, for each run."""
 
     @contextmanager
-    def backlog(self, messages: int, latency_ms: int | None) -> Iterator[GivenBacklog]:
-        """At whatever latency the endpoint has. The queues are deleted at the end."""
-        backlog = GivenBacklog(self._client, self._environment, messages)
-        try:
-            backlog.fill(messages)
+    def backlog(self, messages: int, latency_ms: int | None) -> Iterator[OwnBacklog]:
+        """The last of the messages are malformed."""
+        with QueueServer(latency=(latency_ms or 0) / 1000, fill=messages - MALFORMED_MESSAGES) as server:
+            backlog = OwnBacklog(server, messages)
+            backlog.add_malformed()
             yield backlog
-        finally:
-            backlog.delete()
-
-
-def _sdk_environment(endpoint: str) -> dict[str, str]:
-    """The SDK's own credentials where there are any; else those that a server on a desk takes."""
-    session = boto3.Session()
-    environment = dict(sdk_environment(endpoint)) if session.get_credentials() is None else {}
-    host = (urlsplit(endpoint).hostname or "").split(".")
-    of_endpoint = host[1] if host[0] == "sqs" and "amazonaws" in host else REGION
-    region = session.region_name or os.getenv("AWS_REGION") or of_endpoint
-    return environment | sdk_region(region) | {"AWS_ENDPOINT_URL_SQS": endpoint}
 
 
 def sdk_region(region: str) -> dict[str, str]:

@@ -14,11 +14,11 @@ _MAXIMUM_STARTS_ANEW = Path("/proc/self/clear_refs"), "5"
 class Meter:
     """Started after the imports and the connections are made, and before the first message.
 
-    A contender that is measured says `ready` and waits for a line, so that several begin at the same moment.
+    With --wait a contender says `ready` and waits for a line, so that several begin at the same moment.
     """
 
-    def __init__(self) -> None:
-        if "--wait" in sys.argv:
+    def __init__(self, *, wait: bool | None = None) -> None:
+        if "--wait" in sys.argv if wait is None else wait:
             print("ready", flush=True)
             sys.stdin.readline()
         forget_peak()
