@@ -4,12 +4,12 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple
+from tempfile import TemporaryFile
+from typing import IO, Any, NamedTuple
 
 SECONDS = 1800.0
 """After which a contender that hangs is ended."""
@@ -38,24 +38,25 @@ def started(module: str, environment: Mapping[str, str], *, processes: int = 1) 
 @contextmanager
 def running(command: Sequence[str], environment: Mapping[str, str]) -> Iterator["Child"]:
     """The command's process, ended when the block is left."""
-    child = Child(command, environment)
-    try:
-        yield child
-    finally:
-        child.end()
+    with TemporaryFile("w+") as errors:
+        child = Child(command, environment, errors)
+        try:
+            yield child
+        finally:
+            child.end()
 
 
 class Child:
     """One process of a contender."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        self._errors = tempfile.TemporaryFile("w+")  # of messages of our own making
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], errors: IO[str]) -> None:
+        self._errors = errors
         self._process = subprocess.Popen(
             command,
             env=dict(environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._errors,
+            stderr=errors,
             text=True,
         )
         self._timer = threading.Timer(SECONDS, self._process.kill)
@@ -78,7 +79,7 @@ class Child:
             return  # its exit code says more
 
     def line(self) -> dict[str, Any]:
-        """The next JSON object that it says; empty when it has ended without."""
+        """The next JSON object that it says, which `said` keeps; empty when it has ended without."""
         assert self._process.stdout is not None  # noqa: S101 - made above
         for line in self._process.stdout:
             if line.startswith("{"):
@@ -107,6 +108,6 @@ class Child:
                 time.sleep(0.05)
             self._process.kill()
             self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout, self._errors):
+        for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()

@@ -36,7 +36,7 @@ class Surroundings(NamedTuple):
         """A backlog, and a database with the tables and no rows; forgotten at the end."""
         with self.queues.backlog(messages, latency_ms) as backlog, self.databases.fresh() as database_url:
             environment = {
-                **_surrounding(),
+                **shell_settings(),
                 **backlog.environment,
                 "LOGIN_DATABASE_URL": database_url,
                 "LOGIN_MASKING_KEY": MASKING_KEY,
@@ -47,6 +47,6 @@ class Surroundings(NamedTuple):
             yield Place(backlog, database_url, environment)
 
 
-def _surrounding() -> dict[str, str]:
+def shell_settings() -> dict[str, str]:
     """What the shell sets, LOGIN_BATCH_SIZE and the like too, but not what would lead elsewhere."""
     return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_FOR_US)}
