@@ -5,7 +5,7 @@ Okabe and Ito's colours, which can be told apart by everybody, and a hatch besid
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ CONTENDERS = {
     "ours": ("login-pipeline", "#D55E00", ""),
 }
 LATENCIES = {"_0": "no latency", "_15": "15 ms a call", "": "given server"}
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: small, and found by a search
     "svg.hashsalt": "login-pipeline",  # the same ids each time
     "font.family": "sans-serif",
@@ -56,10 +56,7 @@ def _bars(axes: Axes, scenarios: Mapping[str, Any], figure: str, label: str) -> 
         at = [number + (place - 1) * 0.28 for number, each in enumerate(found) if each]
         known = [each for each in found if each]
         medians = [each["median"] for each in known]
-        whiskers = [
-            [each["median"] - each["least"] for each in known],
-            [each["most"] - each["median"] for each in known],
-        ]
+        whiskers = _whiskers(known)
         bars = axes.bar(at, medians, 0.26, label=name, color=colour, hatch=hatch, edgecolor="white", yerr=whiskers)
         axes.bar_label(bars, labels=[_short(median) for median in medians], padding=2, fontsize=8)
     axes.set_yscale("log")
@@ -78,10 +75,7 @@ def _backlogs(axes: Axes, scenarios: Mapping[str, Any]) -> None:
     }
     sizes = sorted(found)
     medians = [found[size]["median"] for size in sizes]
-    whiskers = [
-        [found[size]["median"] - found[size]["least"] for size in sizes],
-        [found[size]["most"] - found[size]["median"] for size in sizes],
-    ]
+    whiskers = _whiskers([found[size] for size in sizes])
     axes.errorbar(sizes, medians, yerr=whiskers, color=colour, marker="o", capsize=3)
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
@@ -89,6 +83,14 @@ def _backlogs(axes: Axes, scenarios: Mapping[str, Any]) -> None:
     axes.set_ylim(bottom=0, top=max(medians, default=1) * 1.3)
     axes.set_xlabel("messages on the queue")
     axes.set_ylabel("client CPU a message, µs")
+
+
+def _whiskers(figures: Sequence[Mapping[str, float]]) -> list[list[float]]:
+    """From the median down to the least, and up to the most."""
+    return [
+        [each["median"] - each["least"] for each in figures],
+        [each["most"] - each["median"] for each in figures],
+    ]
 
 
 def _short(value: float) -> str:
