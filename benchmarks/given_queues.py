@@ -18,6 +18,7 @@ from benchmarks.queues import Left, sdk_region
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.local.sqs import REGION, sdk_environment
 from login_pipeline.resources.aws_errors import error_code
+from login_pipeline.resources.concurrency import Concurrency
 from login_pipeline.resources.sqs_batches import call_in_batches
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ class GivenBacklog:
         """Sends the messages."""
         entries = ({"Id": str(number), "MessageBody": body} for number, body in enumerate(bodies(messages, seed=1)))
         failed = call_in_batches(
-            lambda batch: self._client.send_message_batch(QueueUrl=self.url, Entries=batch), entries, threads=THREADS
+            lambda batch: self._client.send_message_batch(QueueUrl=self.url, Entries=batch),
+            entries,
+            concurrency=Concurrency(THREADS),
         )
         if failed:
             raise ConfigurationError(
