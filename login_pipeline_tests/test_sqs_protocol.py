@@ -120,7 +120,7 @@ def test_system_attributes_are_those_that_are_asked_for(queue: Queue) -> None:
 
 THREE = {
     name: {"DataType": "String", "StringValue": value}
-    for name, value in (("General", "Kenobi"), ("Hello", "There"), ("Help.Me", "Me"))
+    for name, value in (("Help.Me", "Me"), ("General", "Kenobi"), ("Hello", "There"))
 }
 
 
