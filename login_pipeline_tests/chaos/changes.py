@@ -1,7 +1,7 @@
 """What a run's process can do other than the product does: to save time, or to show that the account can tell."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pandas as pd

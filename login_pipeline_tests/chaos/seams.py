@@ -108,7 +108,7 @@ def _listen_to_sqs(listener: Listener) -> None:
         step = calls.step(operation, request)
         return calls.learn(_around(listener, step, lambda: send(sqs, pattern, operation, request)))
 
-    LibcurlSqs._send = send_and_tell  # type: ignore[method-assign]
+    LibcurlSqs._send = send_and_tell  # type: ignore[method-assign, assignment]
 
 
 class _Calls:
