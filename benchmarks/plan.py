@@ -1,7 +1,7 @@
 """What is run: every scenario, and on how many messages."""
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Self
 
 from benchmarks.dagster_run import measure_run
 from benchmarks.measurement import Measurement
@@ -9,6 +9,7 @@ from benchmarks.measuring import OURS, OVERLAPPED, PLAIN, Contender, Scenario, m
 from benchmarks.queues import MALFORMED_MESSAGES
 from benchmarks.sensor_drain import measure_sensor_drain
 from benchmarks.surroundings import Surroundings
+from login_pipeline.errors import ConfigurationError
 
 MESSAGES = 100_000
 """Of the bare engine without latency; the other scenarios have their part of it, each enough for some seconds."""
@@ -39,6 +40,18 @@ class Plan(NamedTuple):
     backlogs: dict[int, str]
     bare_runs: dict[int, str]
     dagster_runs: dict[int, str]
+
+    def only(self, names: Sequence[str]) -> Self:
+        """The same with no other scenarios than these.
+
+        Raises:
+            ConfigurationError: there is no such scenario.
+        """
+        known = [scenario.name for scenario, _ in self.planned] + [self.memory.name]
+        if unknown := [name for name in names if name not in known]:
+            raise ConfigurationError(f"There is no scenario {', '.join(unknown)}; name one of {', '.join(known)}")
+        planned = [each for each in self.planned if each.scenario.name in names]
+        return self._replace(planned=planned, memory_runs=self.memory_runs if self.memory.name in names else 0)
 
 
 def plan(*, full: bool, given_queues: bool, messages: int | None = None, rounds: int | None = None) -> Plan:
@@ -99,8 +112,9 @@ def _runs(bare: Mapping[int, str], dagster: Mapping[int, str]) -> list[Planned]:
     """The same messages as one batch: by the bare engine's process, and by a run's."""
     planned = []
     for size in bare:
-        planned.append(Planned(Scenario(bare[size], OURS, size, 0, settings=_one_batch(size))))
-        planned.append(Planned(Scenario(dagster[size], OURS, size, 0, settings=_one_batch(size)), measure_run))
+        batch = _one_batch(size)
+        planned.append(Planned(Scenario(bare[size], OURS, size, 0, settings=batch, arguments=("--one-batch",))))
+        planned.append(Planned(Scenario(dagster[size], OURS, size, 0, settings=batch), measure_run))
     return planned
 
 

@@ -4,6 +4,7 @@ Batch after batch until the queue is dry, each on the way of a run of login_job 
 the rejects quarantined, the rest loaded and deleted.
 """
 
+import sys
 from collections.abc import Iterator
 from typing import cast
 
@@ -49,11 +50,11 @@ class Engine:
 
 
 def main() -> None:
-    """Drains what LOGIN_QUEUE_URL names, by the settings in the environment."""
+    """Drains what LOGIN_QUEUE_URL names, by the settings in the environment; with --one-batch no more than one run."""
     engine = Engine()
     meter = Meter()
     batches, dry = 0, False
-    while not dry:
+    while not dry and not (batches and "--one-batch" in sys.argv):
         messages, dry = engine.batch()
         if messages:
             batches += 1
