@@ -18,18 +18,14 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
 class Clock:
-    """Seconds that never go back, and the milliseconds since the epoch that go with them."""
+    """The time of the start, and how much has passed since then, whatever is done to the computer's clock."""
 
     def __init__(self) -> None:
-        self._epoch = time.time() - time.monotonic()
+        self._epoch = time.time_ns() - time.monotonic_ns()
 
-    def now(self) -> float:
-        """Seconds since some moment."""
-        return time.monotonic()
-
-    def milliseconds(self, now: float) -> int:
-        """The same moment in milliseconds since the epoch."""
-        return int((now + self._epoch) * 1000)
+    def now(self) -> int:
+        """Milliseconds since the epoch; they never go back."""
+        return (time.monotonic_ns() + self._epoch) // 1_000_000
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,14 +24,12 @@ def check_entries(operation: str, entries: Sequence[Entry]) -> None:
             "TooManyEntriesInBatchRequest",
             f"Maximum number of entries per request are {MAX_ENTRIES}. You have sent {len(entries)}.",
         )
-    seen = set()
-    for entry in entries:
-        if not _ID.fullmatch(entry.id):
-            raise SqsError(
-                "InvalidBatchEntryId",
-                "A batch entry id can only contain alphanumeric characters, hyphens and underscores. It can be at most "
-                "80 letters long.",
-            )
-        if entry.id in seen:
-            raise SqsError("BatchEntryIdsNotDistinct", f"Id {entry.id} repeated.")
-        seen.add(entry.id)
+    idents = [entry.id for entry in entries]
+    if not all(map(_ID.fullmatch, idents)):
+        raise SqsError(
+            "InvalidBatchEntryId",
+            "A batch entry id can only contain alphanumeric characters, hyphens and underscores. It can be at most "
+            "80 letters long.",
+        )
+    if len(set(idents)) < len(idents):
+        raise SqsError("BatchEntryIdsNotDistinct", f"Id {max(idents, key=idents.count)} repeated.")

@@ -21,7 +21,7 @@ _LOCALES = ["null"] * 8 + [f'"{code}"' for code in _CODES]
 def fill(account: Account, owned: OwnedQueue, messages: int, seed: int) -> None:
     """Puts so many login messages on the queue, as if they had been sent just now."""
     source = random.Random(seed)  # noqa: S311 - samples, not secrets
-    sent = account.clock.milliseconds(account.clock.now())
+    sent = account.clock.now()
     for body in login_bodies(messages, source):
         ident = "%032x" % (source.getrandbits(128) & ~(0xF << 76) | 4 << 76)
         message_id = f"{ident[:8]}-{ident[8:12]}-{ident[12:16]}-a{ident[17:20]}-{ident[20:]}"

@@ -15,7 +15,6 @@ from benchmarks.sqs_server.requests import (
     DeleteEntry,
     DeleteMessage,
     DeleteMessageBatch,
-    Handled,
     Hidden,
     HideEntry,
 )
@@ -27,15 +26,15 @@ E = TypeVar("E", DeleteEntry, HideEntry)
 
 def delete_message(account: Account, request: DeleteMessage) -> bytes:
     """Deletes one message."""
-    _delete(account.by_url(request.queue_url), request)
+    account.by_url(request.queue_url).queue.delete(request.receipt_handle)
     return NOTHING
 
 
 def delete_message_batch(account: Account, request: DeleteMessageBatch) -> bytes:
     """Deletes each message that can be deleted, and tells which could not."""
-    owned = account.by_url(request.queue_url)
+    queue = account.by_url(request.queue_url).queue
     check_entries("DeleteMessageBatch", request.entries)
-    return _answer(request.entries, lambda entry: _delete(owned, entry))
+    return _answer(request.entries, lambda entry: queue.delete(entry.receipt_handle))
 
 
 def change_message_visibility(account: Account, request: ChangeMessageVisibility) -> bytes:
@@ -62,21 +61,11 @@ def _answer(entries: Iterable[E], act: Callable[[E], None]) -> bytes:
     return b'{"Failed":[%b],"Successful":[%b]}' % (b",".join(failed), b",".join(successful))
 
 
-def _delete(owned: OwnedQueue, handled: Handled) -> None:
-    owned.queue.delete(_handle(handled))
-
-
 def _hide(account: Account, owned: OwnedQueue, hidden: Hidden) -> None:
-    handle, timeout = _handle(hidden), hidden.visibility_timeout
+    timeout = hidden.visibility_timeout
     if timeout is None:
         raise SqsError("MissingParameter", "The request must contain the parameter VisibilityTimeout.")
     least, longest = BOUNDS["VisibilityTimeout"]
     if not least <= timeout <= longest:
         raise invalid_value("VisibilityTimeout", timeout, f"Must be between {least} and {longest}.")
-    owned.queue.hide(handle, timeout, account.clock.now())
-
-
-def _handle(handled: Handled) -> str:
-    if not handled.receipt_handle:
-        raise SqsError("MissingParameter", "The request must contain the parameter ReceiptHandle.")
-    return handled.receipt_handle
+    owned.queue.hide(hidden.receipt_handle, timeout, account.clock.now())

@@ -10,7 +10,7 @@ VISIBLE, IN_FLIGHT, DELAYED, DELETED = range(4)
 
 
 class Message:
-    """One message; times ending in `_at` are seconds of the server's clock, the others ms since the epoch.
+    """One message; times are milliseconds since the epoch.
 
     `json` has the id, the MD5 and the body, `{"MessageId":"...","MD5OfBody":"...","Body":"..."`, still open.
     """
@@ -34,10 +34,13 @@ class Message:
         self.attributes = attributes
         self.receive_count = 0
         self.first_received = 0
-        self.visible_at = 0.0
+        self.visible_at = 0
         self.state = VISIBLE
-        self.source_arn = ""
+        self.source_arn = b""
         """Of the queue whose redrive policy moved it here."""
+
+    sender = b"AIDAEXAMPLEBENCHMARKS"
+    """The same for all."""
 
     @property
     def message_id(self) -> str:

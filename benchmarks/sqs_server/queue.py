@@ -1,7 +1,7 @@
 """One standard queue: what can be received stands in line, what cannot yet is in a heap by the time it can be.
 
-Sending, receiving, deleting and changing cost the same however many messages there are; at most the heap's logarithm.
-Nothing here knows the time: `now` is given, in seconds of any clock that does not go back.
+A call costs the same however many messages there are; at most the heap's logarithm. Nothing here knows the time: `now`
+is given, in milliseconds since the epoch, by a clock that does not go back.
 """
 
 import heapq
@@ -42,7 +42,7 @@ class RedrivePolicy:
 
 @dataclass(eq=False)
 class Queue:
-    """One queue. Its attributes' names are those of SetQueueAttributes; what they hold is checked elsewhere."""
+    """One queue, and how many of its messages are in which state."""
 
     name: str
     arn: str
@@ -55,38 +55,41 @@ class Queue:
     delayed: int = 0
     _line: deque[Message] = field(default_factory=deque)
     """What can be received, and what was deleted while it stood there, which is left out when its turn comes."""
-    _hidden: list[tuple[float, int]] = field(default_factory=list)
-    """A heap of times and message numbers; one that does not fit its message any more is passed over."""
+    _hidden: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
+    """A heap of times, and of the numbers of the messages that were hidden until then, if they still are."""
     _known: dict[int, Message] = field(default_factory=dict)
     """By number: each message that is hidden, or was received and is not deleted."""
 
-    def put(self, message: Message, *, hidden_until: float = 0.0, now: float = 0.0) -> None:
+    def put(self, message: Message, *, hidden_until: int = 0, now: int = 0) -> None:
         """Adds a message, which can be received from `hidden_until` on."""
         if hidden_until > now:
             self.delayed += 1
-            self._hide(message, DELAYED, hidden_until)
+            self._hide([message], DELAYED, hidden_until)
         else:
             self._show(message)
 
-    def receive(self, most: int, visibility_timeout: float, now: float) -> list[Message]:
+    def receive(self, most: int, visibility_timeout: int, now: int) -> list[Message]:
         """Delivers up to `most` messages and hides them for that many seconds.
 
         Returns:
-            The messages, each with the number of this delivery. None where none can be received.
+            The messages, each with the count of this delivery. None where none can be received.
         """
-        self._show_what_is_due(now)
-        received: list[Message] = []
-        while self.visible and len(received) < most and self.in_flight + len(received) < self.max_in_flight:
-            message = self._line.popleft()
-            if message.state == VISIBLE:
-                self.visible -= 1
-                if self._moves_away(message):
-                    continue
-                message.receive_count += 1
-                received.append(message)
-        self.served.receives_with_messages += bool(received)
+        self.show_due(now)
+        received = self._take(min(most, self.max_in_flight - self.in_flight))
+        if not received:
+            return received
+        self.served.receives_with_messages += 1
+        self.served.received += len(received)
         for message in received:
-            self._deliver(message, visibility_timeout, now)
+            if message.receive_count:
+                self.served.redelivered += 1
+            else:
+                message.first_received = now
+            message.receive_count += 1
+        self.in_flight += len(received)
+        self._hide(received, IN_FLIGHT, now + visibility_timeout * 1000)
+        if not visibility_timeout:
+            self.show_due(now)
         return received
 
     def is_at_its_limit(self) -> bool:
@@ -99,43 +102,44 @@ class Queue:
         Raises:
             SqsError: the handle is none of this queue.
         """
-        message = self._by(handle)
-        if message is None:
+        number, receive_count = self.handles.read(handle)
+        message = self._known.get(number)
+        if message is None or message.receive_count != receive_count:
             return
         self._leave(message)
         message.state = DELETED
-        del self._known[message.number]
+        del self._known[number]
         self.served.deleted += 1
 
-    def hide(self, handle: str, visibility_timeout: float, now: float) -> None:
+    def hide(self, handle: str, visibility_timeout: int, now: int) -> None:
         """Lets a message that is in flight come back after so many seconds from now.
 
         Raises:
             SqsError: the handle is none of this queue, or its message is not in flight or is deleted.
         """
-        self._show_what_is_due(now)
-        number, _ = self._read(handle)
+        self.show_due(now)
+        number, receive_count = self.handles.read(handle)
         message = self._known.get(number)
         if message is None:
-            raise invalid_value(
-                "ReceiptHandle", handle, "Message does not exist or is not available for visibility timeout change."
-            )
+            reason = "Message does not exist or is not available for visibility timeout change."
+            raise invalid_value("ReceiptHandle", handle, reason)
         if message.state != IN_FLIGHT:
             raise SqsError("MessageNotInflight", "The message referred to isn't in flight.")
-        if self._by(handle) is None:
-            return
-        if visibility_timeout > 0:
-            self._push(message, now + visibility_timeout)
-        else:
-            self._leave(message)
-            self._show(message)
+        if message.receive_count == receive_count:
+            self._hide([message], IN_FLIGHT, now + visibility_timeout * 1000)
+            self.show_due(now)
 
-    def next_due(self, now: float) -> float | None:
-        """When the next hidden message can be received, at the earliest; None where nothing is hidden.
+    def show_due(self, now: int) -> None:
+        """Puts in line what was hidden until now."""
+        while self._hidden and self._hidden[0][0] <= now:
+            for message in self._still_hidden(*heapq.heappop(self._hidden)):
+                self._leave(message)
+                self._show(message)
 
-        What is due already stands in line afterwards.
-        """
-        self._show_what_is_due(now)
+    def next_due(self) -> int | None:
+        """When the next hidden message comes into line; None where nothing is hidden."""
+        while self._hidden and not self._still_hidden(*self._hidden[0]):
+            heapq.heappop(self._hidden)
         return self._hidden[0][0] if self._hidden else None
 
     def purge(self) -> None:
@@ -145,24 +149,23 @@ class Queue:
         self._hidden.clear()
         self._known.clear()
 
-    def _deliver(self, message: Message, visibility_timeout: float, now: float) -> None:
-        self.served.received += 1
-        self.served.redelivered += message.receive_count > 1
-        if visibility_timeout > 0:
-            self.in_flight += 1
-            self._hide(message, IN_FLIGHT, now + visibility_timeout)
-        else:
-            self._known[message.number] = message
-            self._show(message)
+    def _take(self, most: int) -> list[Message]:
+        taken: list[Message] = []
+        while self.visible and len(taken) < most:
+            message = self._line.popleft()
+            if message.state == VISIBLE:
+                self.visible -= 1
+                if not (self.redrive_policy and self._moves_away(message, self.redrive_policy)):
+                    taken.append(message)
+        return taken
 
-    def _moves_away(self, message: Message) -> bool:
+    def _moves_away(self, message: Message, policy: RedrivePolicy) -> bool:
         """Whether the redrive policy moved it, with its id, its time and its count, as SQS does."""
-        policy = self.redrive_policy
-        if policy is None or message.receive_count < policy.max_receive_count:
+        if message.receive_count < policy.max_receive_count:
             return False
         self._known.pop(message.number, None)
         self.served.moved_away += 1
-        message.source_arn = self.arn
+        message.source_arn = self.arn.encode()
         policy.dead_letter_queue.put(message)
         return True
 
@@ -171,49 +174,27 @@ class Queue:
         self.visible += 1
         self._line.append(message)
 
-    def _hide(self, message: Message, state: int, until: float) -> None:
-        message.state = state
-        self._known[message.number] = message
-        self._push(message, until)
-
-    def _push(self, message: Message, until: float) -> None:
-        message.visible_at = until
-        heapq.heappush(self._hidden, (until, message.number))
-        hidden = self.in_flight + self.delayed
-        if len(self._hidden) > 2 * hidden + _FEW:  # so that deleted messages leave nothing behind for hours
-            self._hidden = [(at, number) for at, number in self._hidden if self._is_hidden(at, number)]
+    def _hide(self, messages: list[Message], state: int, until: int) -> None:
+        """Messages that are counted in their new state already."""
+        for message in messages:
+            message.state = state
+            message.visible_at = until
+            self._known[message.number] = message
+        heapq.heappush(self._hidden, (until, tuple([message.number for message in messages])))
+        if len(self._hidden) > 2 * (self.in_flight + self.delayed) + _FEW:
+            # What was deleted would else be remembered until its time, which may be hours away.
+            self._hidden = [(at, numbers) for at, numbers in self._hidden if self._still_hidden(at, numbers)]
             heapq.heapify(self._hidden)
 
-    def _is_hidden(self, until: float, number: int) -> bool:
-        message = self._known.get(number)
-        return message is not None and message.visible_at == until and message.state in (IN_FLIGHT, DELAYED)
-
-    def _show_what_is_due(self, now: float) -> None:
-        while self._hidden and (self._hidden[0][0] <= now or not self._is_hidden(*self._hidden[0])):
-            at, number = heapq.heappop(self._hidden)
-            if self._is_hidden(at, number):
-                message = self._known[number]
-                self._leave(message)
-                self._show(message)
+    def _still_hidden(self, until: int, numbers: tuple[int, ...]) -> list[Message]:
+        messages = [self._known[number] for number in numbers if number in self._known]
+        return [each for each in messages if each.visible_at == until and each.state in (IN_FLIGHT, DELAYED)]
 
     def _leave(self, message: Message) -> None:
         """Takes it out of the count of its state."""
-        if message.state == VISIBLE:
-            self.visible -= 1
-        elif message.state == IN_FLIGHT:
+        if message.state == IN_FLIGHT:
             self.in_flight -= 1
+        elif message.state == VISIBLE:
+            self.visible -= 1
         else:
             self.delayed -= 1
-
-    def _read(self, handle: str) -> tuple[int, int]:
-        known = self.handles.read(handle)
-        if known is None:
-            message = f'The input receipt handle "{handle}" is not a valid receipt handle.'
-            raise SqsError("ReceiptHandleIsInvalid", message)
-        return known
-
-    def _by(self, handle: str) -> Message | None:
-        """The message whose newest handle this is."""
-        number, receive_count = self._read(handle)
-        message = self._known.get(number)
-        return message if message is not None and message.receive_count == receive_count else None

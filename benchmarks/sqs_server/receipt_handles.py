@@ -3,29 +3,35 @@
 import base64
 import random
 
+from benchmarks.sqs_server.errors import SqsError
+
 LENGTH = 388
 """Characters, as Amazon's have them today. They may have up to 1,024 (Developer Guide, "Receipt handle")."""
 _MARK = "AQEB"
-_DIGITS = 16, 8
-_HEAD = len(_MARK) + sum(_DIGITS)
+_HEAD = len(_MARK) + 16 + 8
 
 
 class ReceiptHandles:
-    """Makes and reads the handles of one queue; those of another queue are none of its own."""
+    """Makes and reads the handles of one queue; those of another queue are none of its own.
+
+    `form` is a handle with two places for numbers: the message's, and its receive count.
+    """
 
     def __init__(self, source: random.Random) -> None:
         self._rest = base64.b64encode(source.randbytes((LENGTH - _HEAD) * 3 // 4)).decode()
-        self._form = b"AQEB%016x%08x" + self._rest.encode()
+        self.form = f"{_MARK}%016x%08x{self._rest}".encode()
 
-    def make(self, number: int, receive_count: int) -> bytes:
-        """The handle of the message's delivery with this count."""
-        return self._form % (number, receive_count)
+    def read(self, handle: str) -> tuple[int, int]:
+        """The message's number, and the receive count of the delivery.
 
-    def read(self, handle: str) -> tuple[int, int] | None:
-        """The message's number and the count of the delivery; None where the handle is none."""
-        if len(handle) != LENGTH or not handle.endswith(self._rest) or not handle.startswith(_MARK):
-            return None
-        try:
-            return int(handle[4:20], 16), int(handle[20:28], 16)
-        except ValueError:
-            return None
+        Raises:
+            SqsError: it is no handle of this queue.
+        """
+        if handle[_HEAD:] == self._rest:
+            try:
+                return int(handle[4:20], 16), int(handle[20:_HEAD], 16)
+            except ValueError:
+                pass
+        if not handle:
+            raise SqsError("MissingParameter", "The request must contain the parameter ReceiptHandle.")
+        raise SqsError("ReceiptHandleIsInvalid", f'The input receipt handle "{handle}" is not a valid receipt handle.')

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from benchmarks.sqs_server.account import Account, Clock
 from benchmarks.sqs_server.errors import SqsError, invalid_value
 from benchmarks.sqs_server.messages import Message
 from benchmarks.sqs_server.queue import Queue
 from benchmarks.sqs_server.queue_attributes import BOUNDS
+from benchmarks.sqs_server.receipt_handles import ReceiptHandles
 from benchmarks.sqs_server.requests import ReceiveMessage
 
 MAX_MESSAGES = 10
@@ -17,26 +19,45 @@ MAX_VISIBILITY_TIMEOUT = BOUNDS["VisibilityTimeout"][1]
 MAX_WAIT = BOUNDS["ReceiveMessageWaitTimeSeconds"][1]
 NOTHING = b"{}"
 
-_SYSTEM_ATTRIBUTES: dict[str, Callable[[Message], bytes]] = {
-    "SenderId": lambda message: b'"SenderId":"AIDAEXAMPLEBENCHMARKS"',
-    "SentTimestamp": lambda message: b'"SentTimestamp":"%d"' % message.sent,
-    "ApproximateReceiveCount": lambda message: b'"ApproximateReceiveCount":"%d"' % message.receive_count,
-    "ApproximateFirstReceiveTimestamp": lambda message: (
-        b'"ApproximateFirstReceiveTimestamp":"%d"' % message.first_received
-    ),
-}
+
+class SystemAttribute(NamedTuple):
+    """What a message has it in, and the place for that in its JSON."""
+
+    value: str
+    place: str = "%d"
+
+
 _SOURCE = "DeadLetterQueueSourceArn"
-_KNOWN = {*_SYSTEM_ATTRIBUTES, _SOURCE, "All", "AWSTraceHeader", "MessageDeduplicationId", "MessageGroupId"} | {
-    "SequenceNumber"
+_SYSTEM_ATTRIBUTES = {
+    "SenderId": SystemAttribute("sender", "%b"),
+    "SentTimestamp": SystemAttribute("sent"),
+    "ApproximateReceiveCount": SystemAttribute("receive_count"),
+    "ApproximateFirstReceiveTimestamp": SystemAttribute("first_received"),
+    _SOURCE: SystemAttribute("source_arn", "%b"),
 }
+_NEVER_SET = {"AWSTraceHeader", "MessageDeduplicationId", "MessageGroupId", "SequenceNumber"}
+_KNOWN = {*_SYSTEM_ATTRIBUTES, *_NEVER_SET, "All"}
 
 
-class Wanted(NamedTuple):
-    """What of each message is to be told beside its body."""
+class Form(NamedTuple):
+    """A message's JSON with places for what differs, the last for its own attributes; and what fills the others."""
 
-    system: Sequence[Callable[[Message], bytes]]
-    source: bool
+    text: bytes
+    values: Callable[[Message], tuple[Any, ...]]
+
+
+class Forms(NamedTuple):
+    """How messages are described to one who asked for `own` attributes of theirs, and for some of SQS's."""
+
+    usual: Form
+    moved: Form
+    """Of those that a redrive policy moved: they may tell where from."""
     own: Sequence[str]
+
+    def describe(self, message: Message) -> bytes:
+        """The message's JSON."""
+        text, values = self.moved if message.source_arn else self.usual
+        return text % (*values(message), message.attributes.json(self.own) if message.attributes else b"")
 
 
 class Poll(NamedTuple):
@@ -47,21 +68,14 @@ class Poll(NamedTuple):
     visibility_timeout: int
     wait: int
     """Seconds."""
-    wanted: Wanted
+    forms: Forms
 
     def answer(self, clock: Clock) -> bytes | None:
         """Receives what there is; None where that is nothing."""
-        now = clock.now()
-        messages = self.queue.receive(self.most, self.visibility_timeout, now)
+        messages = self.queue.receive(self.most, self.visibility_timeout, clock.now())
         if not messages:
             return None
-        milliseconds = clock.milliseconds(now)
-        make = self.queue.handles.make
-        described = [
-            _describe(message, make(message.number, message.receive_count), self.wanted, milliseconds)
-            for message in messages
-        ]
-        return b'{"Messages":[%b]}' % b",".join(described)
+        return b'{"Messages":[%b]}' % b",".join([self.forms.describe(message) for message in messages])
 
 
 def receive(account: Account, request: ReceiveMessage) -> bytes | Poll:
@@ -72,14 +86,16 @@ def receive(account: Account, request: ReceiveMessage) -> bytes | Poll:
     """
     owned = account.by_url(request.queue_url)
     numbers = owned.attributes.numbers
-    most, hidden, wait = request.max_number_of_messages, request.visibility_timeout, request.wait_time_seconds
+    hidden, wait = request.visibility_timeout, request.wait_time_seconds
     poll = Poll(
         owned.queue,
-        most,
+        request.max_number_of_messages,
         numbers["VisibilityTimeout"] if hidden is None else hidden,
         numbers["ReceiveMessageWaitTimeSeconds"] if wait is None else wait,
-        _wanted(
-            (*request.message_system_attribute_names, *request.attribute_names), (*request.message_attribute_names,)
+        _forms(
+            owned.queue.handles,
+            (*request.message_system_attribute_names, *request.attribute_names),
+            tuple(request.message_attribute_names),
         ),
     )
     _check(poll)
@@ -103,24 +119,17 @@ def _check(poll: Poll) -> None:
         raise invalid_value("WaitTimeSeconds", poll.wait, f"Must be >= 0 and <= {MAX_WAIT}, if provided.")
 
 
-@lru_cache(maxsize=100)
-def _wanted(system: tuple[str, ...], own: tuple[str, ...]) -> Wanted:
+@lru_cache(maxsize=1000)
+def _forms(handles: ReceiptHandles, system: tuple[str, ...], own: tuple[str, ...]) -> Forms:
     if unknown := set(system) - _KNOWN:
         raise SqsError("InvalidAttributeName", f"Unknown Attribute {min(unknown)}.")
-    everything = "All" in system
-    return Wanted(
-        [make for name, make in _SYSTEM_ATTRIBUTES.items() if everything or name in system],
-        everything or _SOURCE in system,
-        own,
-    )
+    wanted = _KNOWN if "All" in system else set(system)
+    return Forms(_form(handles, wanted - {_SOURCE}), _form(handles, wanted), own)
 
 
-def _describe(message: Message, handle: bytes, wanted: Wanted, now: int) -> bytes:
-    message.first_received = message.first_received or now
-    own = message.attributes.json(wanted.own) if message.attributes else b""
-    system = [make(message) for make in wanted.system]
-    if wanted.source and message.source_arn:
-        system.append(b'"DeadLetterQueueSourceArn":"%b"' % message.source_arn.encode())
-    if not system:
-        return b'%b,"ReceiptHandle":"%b"%b}' % (message.json, handle, own)
-    return b'%b,"ReceiptHandle":"%b","Attributes":{%b}%b}' % (message.json, handle, b",".join(system), own)
+def _form(handles: ReceiptHandles, wanted: set[str]) -> Form:
+    names = [name for name in _SYSTEM_ATTRIBUTES if name in wanted]
+    told = ",".join(f'"{name}":"{_SYSTEM_ATTRIBUTES[name].place}"' for name in names).encode()
+    attributes = b',"Attributes":{%b}' % told if told else b""
+    values = attrgetter("json", "number", "receive_count", *(_SYSTEM_ATTRIBUTES[name].value for name in names))
+    return Form(b'%%b,"ReceiptHandle":"%b"%b%%b}' % (handles.form, attributes), values)

@@ -53,8 +53,8 @@ def _send(account: Account, owned: OwnedQueue, sent: Sent) -> dict[str, Any]:
     now = account.clock.now()
     message_id = str(uuid.UUID(int=account.source.getrandbits(128), version=4))
     json = message_json(message_id, sent.message_body)
-    message = Message(next(account.numbers), json, account.clock.milliseconds(now), attributes)
-    owned.queue.put(message, hidden_until=now + delay, now=now)
+    message = Message(next(account.numbers), json, now, attributes)
+    owned.queue.put(message, hidden_until=now + delay * 1000, now=now)
     owned.queue.served.sent += 1
     answer = {"MessageId": message_id, "MD5OfMessageBody": message.md5_of_body}
     return {**answer, "MD5OfMessageAttributes": attributes.md5} if attributes else answer
