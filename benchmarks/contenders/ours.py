@@ -5,14 +5,11 @@ the rejects quarantined, the rest loaded and deleted.
 """
 
 import sys
-from collections.abc import Iterator
-from typing import cast
 
-import dagster as dg
 import pandas as pd
 
 from benchmarks.contenders.meter import Meter
-from login_pipeline.checks import masked_logins_checks
+from login_pipeline.batch_checks import check_batch
 from login_pipeline.loading import LoadFigures, load_logins
 from login_pipeline.login_batch import mask_logins, raw_messages, rejected_messages
 from login_pipeline.logs import process_log
@@ -41,12 +38,12 @@ class Engine:
         load_logins(logins, raw, self.database, self.queue, process_log(), LoadFigures())
         return len(raw), received.ran_dry
 
-    def _check(self, raw: pd.DataFrame, logins: pd.DataFrame) -> None:
+    @staticmethod
+    def _check(raw: pd.DataFrame, logins: pd.DataFrame) -> None:
         """The checks that block the load in every run."""
-        results = cast("Iterator[dg.AssetCheckResult]", masked_logins_checks(raw, logins, self.masking))
-        failed = [check for check in results if not check.passed]
+        failed = [fact.name for fact in check_batch(raw, logins) if not fact.passed]
         if failed:
-            raise RuntimeError(f"check failed: {', '.join(str(check.check_name) for check in failed)}")
+            raise RuntimeError(f"check failed: {', '.join(failed)}")
 
 
 def main() -> None:
