@@ -25,8 +25,9 @@ def campaign(plan: Plan, surroundings: Surroundings) -> list[Measurement]:
 
 def _rounds(plan: Plan, surroundings: Surroundings) -> Iterator[Measurement]:
     for number in range(plan.rounds):
-        for scenario, measure in plan.planned:
-            yield measure(scenario, surroundings, number)
+        for scenario, measure, rounds in plan.planned:
+            if number < rounds:
+                yield measure(scenario, surroundings, number)
 
 
 def _line(measured: Measurement, seconds: float) -> str:

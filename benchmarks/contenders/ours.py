@@ -41,7 +41,7 @@ class Engine:
     @staticmethod
     def _check(raw: pd.DataFrame, logins: pd.DataFrame) -> None:
         """The checks that block the load in every run."""
-        failed = [fact.name for fact in check_batch(raw, logins) if not fact.passed]
+        failed = [fact.check for fact in check_batch(raw, logins) if not fact.passed]
         if failed:
             raise RuntimeError(f"check failed: {', '.join(failed)}")
 
