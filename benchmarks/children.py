@@ -25,9 +25,11 @@ class Ended(NamedTuple):
 
 
 @contextmanager
-def started(module: str, environment: Mapping[str, str], *, processes: int = 1) -> Iterator[list["Child"]]:
+def started(
+    module: str, environment: Mapping[str, str], *arguments: str, processes: int = 1
+) -> Iterator[list["Child"]]:
     """The contender, so many times, each connected and waiting for `go`; ended when the block is left."""
-    command = [sys.executable, "-m", module, "--wait"]
+    command = [sys.executable, "-m", module, "--wait", *arguments]
     with ExitStack() as stack:
         children = [stack.enter_context(running(command, environment)) for _ in range(processes)]
         for child in children:

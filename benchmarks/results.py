@@ -40,6 +40,7 @@ def result(
         "machine": {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()},
         "settings": _settings(),
         "rounds": plan.rounds,
+        "backlogs": dict(sorted(plan.backlogs.items())),
         "targets": [_target(verdict) for verdict in verdicts],
         "left_out": list(left_out),
         "failed_runs": failures(measurements),

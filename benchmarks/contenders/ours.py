@@ -4,14 +4,12 @@ Batch after batch until the queue is dry, each on the way of a run of login_job 
 the rejects quarantined, the rest loaded and deleted.
 """
 
-from collections.abc import Iterator
-from typing import cast
+import sys
 
-import dagster as dg
 import pandas as pd
 
 from benchmarks.contenders.meter import Meter
-from login_pipeline.checks import masked_logins_checks
+from login_pipeline.batch_checks import check_batch
 from login_pipeline.loading import LoadFigures, load_logins
 from login_pipeline.login_batch import mask_logins, raw_messages, rejected_messages
 from login_pipeline.logs import process_log
@@ -40,20 +38,20 @@ class Engine:
         load_logins(logins, raw, self.database, self.queue, process_log(), LoadFigures())
         return len(raw), received.ran_dry
 
-    def _check(self, raw: pd.DataFrame, logins: pd.DataFrame) -> None:
+    @staticmethod
+    def _check(raw: pd.DataFrame, logins: pd.DataFrame) -> None:
         """The checks that block the load in every run."""
-        results = cast("Iterator[dg.AssetCheckResult]", masked_logins_checks(raw, logins, self.masking))
-        failed = [check for check in results if not check.passed]
+        failed = [fact.check for fact in check_batch(raw, logins) if not fact.passed]
         if failed:
-            raise RuntimeError(f"check failed: {', '.join(str(check.check_name) for check in failed)}")
+            raise RuntimeError(f"check failed: {', '.join(failed)}")
 
 
 def main() -> None:
-    """Drains what LOGIN_QUEUE_URL names, by the settings in the environment."""
+    """Drains what LOGIN_QUEUE_URL names, by the settings in the environment; with --one-batch no more than one run."""
     engine = Engine()
     meter = Meter()
     batches, dry = 0, False
-    while not dry:
+    while not dry and not (batches and "--one-batch" in sys.argv):
         messages, dry = engine.batch()
         if messages:
             batches += 1
