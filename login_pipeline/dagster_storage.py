@@ -45,9 +45,7 @@ class KeptConnectionStorage(DagsterPostgresStorage):
             storage._engine = engine
 
     @classmethod
-    def from_config_value(
-        cls, inst_data: "ConfigurableClassData | None", config_value: Any
-    ) -> "KeptConnectionStorage":
+    def from_config_value(cls, inst_data: "ConfigurableClassData | None", config_value: Any) -> "KeptConnectionStorage":
         """Made by Dagster, of what the dagster.yaml says."""
         return cls(
             pg_url_from_config(config_value),
