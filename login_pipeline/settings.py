@@ -34,6 +34,13 @@ _QUEUE_URL_REGION = re.compile(r"https://(?:sqs\.([a-z0-9-]+)|([a-z0-9-]+)\.queu
 AnySettings = TypeVar("AnySettings", bound="LogSettings")
 
 
+class SqsClient(StrEnum):
+    """What makes the calls to SQS that a run makes by the thousand."""
+
+    LIBCURL = "libcurl"
+    BOTO3 = "boto3"
+
+
 class LogFormat(StrEnum):
     """How what happens is told on stderr."""
 
@@ -138,6 +145,11 @@ class Settings(LoadSettings):
         le=20,
         description="Seconds that a ReceiveMessage call waits for messages.",
         examples=["2"],
+    )
+    sqs_client: SqsClient = Field(
+        SqsClient.LIBCURL,
+        description="What receives and deletes: libcurl, or boto3, which takes about ten times the CPU.",
+        examples=["libcurl"],
     )
     inbox_days: int = Field(
         30,

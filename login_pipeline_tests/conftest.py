@@ -165,8 +165,8 @@ def _on_server(servers: Servers, statement: str, name: str) -> None:
 @pytest.fixture(autouse=True)
 def _no_settings_of_this_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name == "DAGSTER_REDACT_USER_CODE_ERRORS":  # set by our own definitions
-            continue
+        if name == "DAGSTER_REDACT_USER_CODE_ERRORS" or name.startswith("LOGIN_TEST_"):
+            continue  # the one is set by our own definitions, the others are read when the first test needs a server
         if name.startswith(("LOGIN_", "AWS_", "DAGSTER_", "PG")):
             monkeypatch.delenv(name)
 

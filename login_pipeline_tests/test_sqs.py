@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from login_pipeline.errors import ConfigurationError, QueueError, RunError
 from login_pipeline.resources import sqs_batches
+from login_pipeline.resources.concurrency import Concurrency
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_batches import call_in_batches, packed
 from login_pipeline.resources.sqs_messages import Message
@@ -172,33 +173,35 @@ def failed(ident: str, *, senders_fault: bool) -> dict[str, Any]:
 @pytest.mark.usefixtures("_no_pauses")
 def test_entry_that_failed_by_sqs_s_fault_is_tried_again_alone() -> None:
     calls = ScriptedCalls({"Failed": [failed("1", senders_fault=False)]})
-    assert call_in_batches(calls, entries(3), threads=1) == {}
+    assert call_in_batches(calls, entries(3), concurrency=Concurrency(1)) == {}
     assert calls.calls == [["0", "1", "2"], ["1"]]
 
 
 @pytest.mark.usefixtures("_no_pauses")
 def test_entry_that_keeps_failing_is_given_up_with_its_code() -> None:
     calls = ScriptedCalls(*[{"Failed": [failed("1", senders_fault=False)]}] * 9)
-    assert call_in_batches(calls, entries(3), threads=1) == {"1": "Code"}
+    assert call_in_batches(calls, entries(3), concurrency=Concurrency(1)) == {"1": "Code"}
     assert len(calls.calls) == 3
 
 
 def test_entry_that_failed_by_our_fault_is_not_tried_again() -> None:
     calls = ScriptedCalls({"Failed": [failed("1", senders_fault=True)]})
-    assert call_in_batches(calls, entries(3), threads=1) == {"1": "Code"}
+    assert call_in_batches(calls, entries(3), concurrency=Concurrency(1)) == {"1": "Code"}
     assert len(calls.calls) == 1
 
 
 def test_call_that_is_refused_for_one_entry_is_made_for_each_alone() -> None:
     code = "InvalidMessageContents"
     calls = ScriptedCalls(refuse(code), {}, refuse(code), {})
-    assert call_in_batches(calls, entries(3), threads=1) == {"1": code}
+    assert call_in_batches(calls, entries(3), concurrency=Concurrency(1)) == {"1": code}
 
 
 def test_call_that_fails_costs_its_own_entries_only() -> None:
     unreachable = EndpointConnectionError(endpoint_url="http://127.0.0.1:9")
     calls = ScriptedCalls({}, unreachable)
-    assert call_in_batches(calls, entries(12), threads=1) == dict.fromkeys(("10", "11"), "EndpointConnectionError")
+    assert call_in_batches(calls, entries(12), concurrency=Concurrency(1)) == dict.fromkeys(
+        ("10", "11"), "EndpointConnectionError"
+    )
 
 
 def test_calls_are_made_at_once() -> None:
@@ -208,7 +211,7 @@ def test_calls_are_made_at_once() -> None:
         together.wait()
         return {}
 
-    assert call_in_batches(call, entries(40), threads=4) == {}
+    assert call_in_batches(call, entries(40), concurrency=Concurrency(4)) == {}
 
 
 def test_batches_hold_ten_entries_and_256_kib() -> None:
@@ -224,7 +227,9 @@ def message(number: int, receipt_handle: str = "handle") -> Message:
 
 def test_message_that_came_twice_is_kept_once_with_its_newest_receipt_handle() -> None:
     answers = [[message(1, "old"), message(2)], [message(1, "new")]]
-    batch = receive_batch(lambda _: answers.pop(0) if answers else [], batch_size=100, threads=1, deadline=5)
+    batch = receive_batch(
+        lambda _: answers.pop(0) if answers else [], batch_size=100, concurrency=Concurrency(1), deadline=5
+    )
     assert sorted((each.message_id, each.receipt_handle) for each in batch.messages) == [
         ("id-1", "new"),
         ("id-2", "handle"),
@@ -241,7 +246,7 @@ def test_long_polls_are_made_at_once() -> None:
             together.wait()  # raises when the other three do not come
         return [message(number)] if number <= 4 else []
 
-    assert len(receive_batch(receive, batch_size=100, threads=4, deadline=5).messages) == 5
+    assert len(receive_batch(receive, batch_size=100, concurrency=Concurrency(4), deadline=5).messages) == 5
 
 
 def test_error_after_the_first_messages_ends_the_receiving_and_keeps_them() -> None:
@@ -251,7 +256,7 @@ def test_error_after_the_first_messages_ends_the_receiving_and_keeps_them() -> N
         return [message(1)]
 
     receive_calls = [True, False]
-    batch = receive_batch(receive, batch_size=11, threads=1, deadline=5)
+    batch = receive_batch(receive, batch_size=11, concurrency=Concurrency(1), deadline=5)
     assert len(batch.messages) == 1
     assert not batch.ran_dry
 
@@ -265,14 +270,14 @@ def test_a_few_empty_polls_are_not_believed(empty_polls: int) -> None:
         calls.append(len(answers))
         return answers.pop(0) if answers else []
 
-    batch = receive_batch(receive, batch_size=10, threads=1, deadline=5)
+    batch = receive_batch(receive, batch_size=10, concurrency=Concurrency(1), deadline=5)
     assert len(batch.messages) == 1
     assert batch.ran_dry
     assert len(calls) == empty_polls + 1 + 3
 
 
 def test_receiving_ends_at_its_deadline() -> None:
-    batch = receive_batch(lambda _: [message(1)], batch_size=10_000, threads=2, deadline=0)
+    batch = receive_batch(lambda _: [message(1)], batch_size=10_000, concurrency=Concurrency(2), deadline=0)
     assert len(batch.messages) == 1
     assert not batch.ran_dry
 
@@ -281,6 +286,6 @@ def test_receiving_ends_at_its_deadline() -> None:
 def test_entry_that_fails_by_sqs_s_fault_when_its_call_is_made_alone_is_not_taken_for_done() -> None:
     passing = {"Failed": [failed("1", senders_fault=False)]}
     calls = ScriptedCalls(refuse("InvalidParameterValue"), {}, *[passing] * 9)
-    assert call_in_batches(calls, entries(2), threads=1) == {"1": "Code"}
+    assert call_in_batches(calls, entries(2), concurrency=Concurrency(1)) == {"1": "Code"}
     calls = ScriptedCalls(refuse("InvalidParameterValue"), {}, passing, {})
-    assert call_in_batches(calls, entries(2), threads=1) == {}
+    assert call_in_batches(calls, entries(2), concurrency=Concurrency(1)) == {}

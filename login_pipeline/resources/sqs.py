@@ -4,26 +4,32 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import boto3
+import botocore.session
 import dagster as dg
 from botocore.config import Config
+from botocore.httpsession import get_cert_path
 from dagster_aws.utils import ResourceWithBoto3Configuration
 from pydantic import Field, PrivateAttr
 
 from login_pipeline.errors import ConfigurationError, RunError
 from login_pipeline.interrupts import deferred_interrupts
 from login_pipeline.logs import run_log
+from login_pipeline.resources.libcurl import Connection
 from login_pipeline.resources.sqs_batches import Entry
 from login_pipeline.resources.sqs_errors import explain_sqs_errors
+from login_pipeline.resources.sqs_libcurl import LibcurlSqs
 from login_pipeline.resources.sqs_queue import QueueDepth, SqsQueue
 from login_pipeline.resources.sqs_receive import Batch
-from login_pipeline.settings import Settings, read_settings, variable
+from login_pipeline.settings import Settings, SqsClient, read_settings, variable
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
+CONNECT_SECONDS = 5
 ANSWER_SECONDS = 15
 """How much longer than a long poll SQS may take to answer: an empty poll is no time-out."""
 HAND_BACK_DELAY = 10
@@ -42,7 +48,7 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
     not deleted when the run ends, however it ends, go back to the queue.
     """
 
-    threads: int = Field(default=16, ge=1, le=128, description="Calls to SQS at once.")
+    threads: int = Field(default=64, ge=1, le=256, description="Calls to SQS at once, at most.")
     read_timeout: int | None = Field(
         default=None, ge=1, description="Seconds to wait for an answer; where it is not set, 15 more than a long poll."
     )
@@ -140,34 +146,55 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
 
     def _queue(self, name: str) -> SqsQueue:
         with explain_sqs_errors("GetQueueAttributes", setting=variable(name), queue_url=self._settings.require(name)):
-            return SqsQueue(name, self._client, self._settings, threads=self.threads)
+            return SqsQueue(name, self._client, self._settings, threads=self.threads, busy_calls=self._busy_calls)
 
     @cached_property
     def _settings(self) -> Settings:
         return read_settings()
 
     @cached_property
-    def _client(self) -> "SQSClient":
-        session = boto3.Session(
+    def _session(self) -> boto3.Session:
+        return boto3.Session(
             aws_access_key_id=self.aws_access_key_id,
             aws_secret_access_key=self.aws_secret_access_key,
             aws_session_token=self.aws_session_token,
             region_name=self.region_name or self._settings.queue_region,
             profile_name=self.profile_name,
+            botocore_session=self._core,
         )
-        return session.client(
+
+    @cached_property
+    def _core(self) -> botocore.session.Session:
+        return botocore.session.get_session()
+
+    @cached_property
+    def _client(self) -> "SQSClient":
+        return self._session.client(
             "sqs",
             endpoint_url=self.endpoint_url,
             use_ssl=self.use_ssl,
             verify=None if self.verify else False,  # None lets the SDK's own AWS_CA_BUNDLE decide
             config=Config(
-                connect_timeout=5,
-                read_timeout=self.read_timeout or self._settings.long_poll + ANSWER_SECONDS,
+                connect_timeout=CONNECT_SECONDS,
+                read_timeout=self._read_timeout,
                 max_pool_connections=self.threads,
                 retries={"mode": "standard", "total_max_attempts": self.max_attempts},
                 parameter_validation=False,  # ours are right by construction; it costs a tenth of a call
+                user_agent_extra=f"login-pipeline/{version('login-pipeline')}",
             ),
         )
+
+    @cached_property
+    def _busy_calls(self) -> LibcurlSqs | None:
+        if self._settings.sqs_client is SqsClient.BOTO3:
+            return None
+        bundle = self._core.get_config_variable("ca_bundle") or get_cert_path(verify=True)
+        connection = Connection(CONNECT_SECONDS, self._read_timeout, bundle if self.verify else None)
+        return LibcurlSqs(self._client, self._session.get_credentials(), connection)
+
+    @property
+    def _read_timeout(self) -> int:
+        return self.read_timeout or self._settings.long_poll + ANSWER_SECONDS
 
 
 def hand_back_delay(receive_count: int) -> int:

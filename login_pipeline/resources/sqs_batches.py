@@ -3,14 +3,17 @@
 A batch call answers 200 with a list of the entries that failed, so success is known for each entry only.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from login_pipeline.resources.aws_errors import error_code
+from login_pipeline.resources.concurrency import Concurrency
+from login_pipeline.resources.crew import work
 
 MAX_ENTRIES = 10
 """Entries in one batch call. Source: Amazon SQS API Reference, SendMessageBatch."""
@@ -27,16 +30,25 @@ BatchCall = Callable[[Sequence[Any]], Mapping[str, Any]]
 """Takes up to ten entries, each with an Id, and returns SQS's answer."""
 
 
-def call_in_batches(call: BatchCall, entries: Iterable[Entry], *, threads: int) -> dict[str, str]:
+def call_in_batches(call: BatchCall, entries: Sequence[Entry], *, concurrency: Concurrency) -> dict[str, str]:
     """Calls `call` until each entry has succeeded or failed for good.
 
     Returns:
         The error code of each entry that failed, by its Id.
     """
     failed: dict[str, str] = {}
-    with ThreadPoolExecutor(threads, thread_name_prefix="sqs") as pool:
-        for failures in pool.map(lambda batch: _call_with_retries(call, batch), packed(entries)):
-            failed.update(failures)
+    batches = packed(entries)
+    lock = Lock()
+
+    def next_batch() -> bool:
+        with lock:  # a generator runs in one thread at a time
+            batch = next(batches, None)
+        if batch is None:
+            return False
+        failed.update(_call_with_retries(call, batch))
+        return True
+
+    work(next_batch, concurrency, calls=math.ceil(len(entries) / MAX_ENTRIES))
     return failed
 
 

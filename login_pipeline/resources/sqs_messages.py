@@ -33,8 +33,17 @@ class Message(NamedTuple):
     @classmethod
     def from_sqs(cls, message: Mapping[str, Any]) -> Self:
         """From an entry of ReceiveMessage's answer, with all its attributes."""
-        system, own = message["Attributes"], message.get("MessageAttributes", {})
+        system, own = message["Attributes"], message.get("MessageAttributes")
         sent = int(system["SentTimestamp"])
+        if not own:
+            return cls(
+                message["MessageId"],
+                message["MessageId"],
+                message["ReceiptHandle"],
+                sent,
+                int(system["ApproximateReceiveCount"]),
+                message["Body"],
+            )
         original_id = str(own.get(ORIGINAL_MESSAGE_ID, {}).get("StringValue", ""))
         original_sent = _timestamp(own.get(ORIGINAL_SENT_TIMESTAMP, {}).get("StringValue", ""), not_after=sent)
         came_back = _MESSAGE_ID.fullmatch(original_id) is not None and original_sent is not None

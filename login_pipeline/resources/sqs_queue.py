@@ -1,11 +1,13 @@
 """One SQS queue: receive, delete, hand back, send, count; and which of its messages are in hand."""
 
 import json
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from login_pipeline.resources.concurrency import Concurrency
 from login_pipeline.resources.sqs_batches import Entry, call_in_batches
 from login_pipeline.resources.sqs_errors import explain_sqs_errors
 from login_pipeline.resources.sqs_messages import Message
@@ -15,6 +17,8 @@ from login_pipeline.settings import Settings, variable
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.literals import QueueAttributeNameType
+
+    from login_pipeline.resources.sqs_libcurl import LibcurlSqs
 
 _COUNTS: Sequence["QueueAttributeNameType"] = (
     "ApproximateNumberOfMessages",
@@ -34,15 +38,25 @@ class QueueDepth(NamedTuple):
 class SqsQueue:
     """The queue that the setting `name` names.
 
+    The calls that a run makes by the thousand are those of `busy_calls`; without it of `client`, as all others are.
     A message is in hand from its receipt until it is deleted or handed back.
     """
 
-    def __init__(self, name: str, client: "SQSClient", settings: Settings, *, threads: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        client: "SQSClient",
+        settings: Settings,
+        *,
+        threads: int,
+        busy_calls: "LibcurlSqs | None" = None,
+    ) -> None:
         self.url: str = settings.require(name)
         self._name = name
         self._client = client
+        self._busy_calls = busy_calls or client
         self._settings = settings
-        self._threads = threads
+        self._concurrency = defaultdict[str, Concurrency](lambda: Concurrency(threads))
         self._receive_counts: dict[str, int] = {}
 
     @property
@@ -77,7 +91,7 @@ class SqsQueue:
         batch = receive_batch(
             self._receive_once,
             batch_size=batch_size,
-            threads=self._threads,
+            concurrency=self._concurrency["ReceiveMessage"],
             deadline=self._settings.receive_deadline,
         )
         for twin in self._receive_counts.keys() - {message.receipt_handle for message in batch.messages}:
@@ -92,7 +106,7 @@ class SqsQueue:
         """
         handles = list(receipt_handles)
         failed = self._in_batches(
-            self._client.delete_message_batch,
+            self._busy_calls.delete_message_batch,
             [{"Id": str(index), "ReceiptHandle": handle} for index, handle in enumerate(handles)],
         )
         for index, handle in enumerate(handles):
@@ -110,10 +124,10 @@ class SqsQueue:
             How many SQS did not take back, by its error code. They come back by their visibility timeout.
         """
         failed = self._in_batches(
-            self._client.change_message_visibility_batch,
+            self._busy_calls.change_message_visibility_batch,
             [
                 {"Id": str(index), "ReceiptHandle": handle, "VisibilityTimeout": delay(receive_count)}
-                for index, (handle, receive_count) in enumerate(self._receive_counts.items())
+                for index, (handle, receive_count) in enumerate(list(self._receive_counts.items()))
             ],
         )
         self._receive_counts.clear()
@@ -132,8 +146,9 @@ class SqsQueue:
         return {int(index): code for index, code in failed.items()}
 
     def _receive_once(self, messages: int) -> list[Message]:
+        started = time.monotonic()
         with explain_sqs_errors("ReceiveMessage", setting=variable(self._name), queue_url=self.url):
-            answer = self._client.receive_message(
+            answer = self._busy_calls.receive_message(
                 QueueUrl=self.url,
                 MaxNumberOfMessages=messages,
                 WaitTimeSeconds=self._settings.long_poll,
@@ -142,9 +157,19 @@ class SqsQueue:
                 MessageAttributeNames=["All"],
             )
         received = [Message.from_sqs(message) for message in answer.get("Messages", [])]
-        self._receive_counts.update({message.receipt_handle: message.receive_count for message in received})
+        if received:
+            self._receive_counts.update({message.receipt_handle: message.receive_count for message in received})
+            self._concurrency["ReceiveMessage"].answered(time.monotonic() - started)
         return received
 
     def _in_batches(self, call: Callable[..., Mapping[str, Any]], entries: list[Entry]) -> dict[str, str]:
         """Calls one of SQS's batch operations; the failed entries' codes."""
-        return call_in_batches(lambda batch: call(QueueUrl=self.url, Entries=batch), entries, threads=self._threads)
+        concurrency = self._concurrency[call.__name__]
+
+        def timed(batch: Sequence[Entry]) -> Mapping[str, Any]:
+            started = time.monotonic()
+            answer = call(QueueUrl=self.url, Entries=batch)
+            concurrency.answered(time.monotonic() - started)
+            return answer
+
+        return call_in_batches(timed, entries, concurrency=concurrency)

@@ -3,12 +3,13 @@
 import math
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import NamedTuple
 
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.interrupts import deferred_interrupts
+from login_pipeline.resources.concurrency import Concurrency
+from login_pipeline.resources.crew import work
 from login_pipeline.resources.sqs_messages import Message
 
 MAX_MESSAGES = 10
@@ -36,6 +37,8 @@ class _Receiver:
 
     def __init__(self, receive: Receive, batch_size: int, deadline: float) -> None:
         self.messages: list[Message] = []
+        self.empty_polls = 0
+        """In a row."""
         self._receive = receive
         self._room = batch_size
         self._characters = 0
@@ -45,37 +48,42 @@ class _Receiver:
     def calls_to_fill(self) -> int:
         return math.ceil(self._room / MAX_MESSAGES)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is room for more, and time."""
+        return self._room > 0 and time.monotonic() < self._until
+
     def stop(self) -> None:
         """Lets the calls under way end, and makes no more."""
         self._until = 0
 
-    def once(self) -> int:
-        """Calls once; how many messages came."""
+    def once(self) -> bool:
+        """Calls once; whether messages came."""
         with self._lock:
             wanted = min(self._room, MAX_MESSAGES)
             self._room -= wanted
-        received = self._receive(wanted) if wanted else []
+        if not wanted:
+            return False
+        received = self._receive(wanted)
         with self._lock:
             self._room += wanted - len(received)
             self.messages += received
+            self.empty_polls = 0 if received else self.empty_polls + 1
             self._characters += sum(len(message.body) for message in received)
             if self._characters >= MOST_CHARACTERS:
                 self.stop()
-        return len(received)
+        return bool(received)
 
-    def until_dry(self) -> bool:
-        """Calls until a poll comes back empty: True. False when the batch is full, time is up, or SQS fails."""
-        while self._room and time.monotonic() < self._until:
-            try:
-                received = self.once()
-            except LoginPipelineError:
-                return False
-            if not received:
-                return True
-        return False
+    def again(self) -> bool:
+        """Calls once more, unless the batch is full or time is up; False also when SQS fails or has no message."""
+        try:
+            return self.is_open and self.once()
+        except LoginPipelineError:
+            self.stop()
+            return False
 
 
-def receive_batch(receive: Receive, *, batch_size: int, threads: int, deadline: float) -> Batch:
+def receive_batch(receive: Receive, *, batch_size: int, concurrency: Concurrency, deadline: float) -> Batch:
     """Receives until the batch is full, the queue runs dry, or `deadline` seconds have passed.
 
     Full is also a batch whose bodies have MOST_CHARACTERS together; the calls under way may still add to it.
@@ -88,19 +96,9 @@ def receive_batch(receive: Receive, *, batch_size: int, threads: int, deadline: 
         LoginPipelineError: no call succeeded. Once messages are in hand, an error only ends the receiving.
     """
     receiver = _Receiver(receive, batch_size, deadline)
-    with (
-        deferred_interrupts(receiver.stop),
-        ThreadPoolExecutor(threads, thread_name_prefix="receive") as pool,
-    ):
-        empty_polls = 0 if pool.submit(receiver.once).result() else 1
-        if not empty_polls:
-            workers = range(min(threads, receiver.calls_to_fill()))
-            drains = [pool.submit(receiver.until_dry) for _ in workers]
-            empty_polls = sum(drain.result() for drain in drains)
-        while 0 < empty_polls < EMPTY_POLLS:
-            before = len(receiver.messages)
-            ran_dry = pool.submit(receiver.until_dry).result()
-            nothing_came = len(receiver.messages) == before
-            empty_polls = ran_dry + (empty_polls if ran_dry and nothing_came else 0)
+    with deferred_interrupts(receiver.stop):
+        receiver.once()
+        while receiver.is_open and receiver.empty_polls < EMPTY_POLLS:
+            work(receiver.again, concurrency, calls=1 if receiver.empty_polls else receiver.calls_to_fill())
     newest = {message.message_id: message for message in receiver.messages}
-    return Batch(list(newest.values()), ran_dry=empty_polls >= EMPTY_POLLS)
+    return Batch(list(newest.values()), ran_dry=receiver.empty_polls >= EMPTY_POLLS)

@@ -1,0 +1,45 @@
+"""How many calls are made at once: more while answers stay fast, fewer when they have to wait for each other."""
+
+import math
+from threading import Lock
+
+FIRST, FEWEST = 16, 4
+"""Calls at once in the beginning, and at least."""
+TOLERANCE = 1.5
+"""How much longer than the fastest answer they may take on average before fewer are made at once."""
+
+
+class Concurrency:
+    """The number of calls of one operation.
+
+    In each round of answers it is multiplied by how much slower they were than the fastest one, and its square root is
+    added, to try out whether more go. Source: the gradient limit of Netflix's concurrency-limits.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        """How many there ever are."""
+        self._limit = float(min(FIRST, most))
+        self._fastest = math.inf
+        self._sum, self._answers = 0.0, 0
+        self._lock = Lock()
+
+    @property
+    def limit(self) -> int:
+        """How many calls should be made at once now."""
+        return int(self._limit)
+
+    def answered(self, seconds: float) -> None:
+        """Tells that a call was answered after so many seconds; a poll that waited for messages does not count."""
+        with self._lock:
+            self._fastest = min(self._fastest, seconds)
+            self._sum += seconds
+            self._answers += 1
+            if self._answers >= self._limit:
+                self._limit = self._next_limit(self._sum / self._answers)
+                self._sum, self._answers = 0.0, 0
+
+    def _next_limit(self, mean: float) -> float:
+        as_fast_as_can_be = min(1.0, max(0.5, TOLERANCE * self._fastest / mean))
+        limit = self._limit * as_fast_as_can_be + math.sqrt(self._limit)
+        return min(max(limit, FEWEST), self.most)
