@@ -25,7 +25,7 @@ ACTIVE_STATUSES = [
 TICK_SECONDS = 1
 """At every look of Dagster's daemon, which comes every 5 seconds; 5 itself would miss every other by a hair.
 
-Source: dagster/_daemon/sensor.py, MIN_INTERVAL_LOOP_TIME. A run lasts seconds, and a place that is free is to be filled.
+Source: dagster/_daemon/sensor.py, MIN_INTERVAL_LOOP_TIME. A run lasts seconds; a place that is free is to be filled.
 """
 PHANTOM_AGE = timedelta(hours=1)
 """A run that is active for longer was killed without a word, and must not hold its place for ever."""
