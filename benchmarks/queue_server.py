@@ -61,7 +61,7 @@ class QueueServer:
 
     def __enter__(self) -> Self:
         """Returns when it listens and is filled."""
-        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True, cwd=ROOT)  # noqa: S603 - ours
+        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         assert self._process.stdout  # noqa: S101 - it is a pipe
         line = self._process.stdout.readline()
         if not line:

@@ -17,6 +17,7 @@ CALLS = 5_000
 CONNECTIONS = 64
 LATENCY = 0.015
 SECONDS = 5.0
+HEADERS = "Authorization: AWS4-HMAC-SHA256 none\r\nContent-Type: application/x-amz-json-1.0\r\n"
 
 
 class Cost(NamedTuple):
@@ -32,13 +33,10 @@ async def call(stream: tuple[asyncio.StreamReader, asyncio.StreamWriter], operat
     """Calls an operation; returns its answer."""
     reader, writer = stream
     content = json.dumps(asked).encode()
-    writer.write(
-        f"POST / HTTP/1.1\r\nHost: sqs\r\nX-Amz-Target: AmazonSQS.{operation}\r\nAuthorization: AWS4-HMAC-SHA256 none\r\n"
-        f"Content-Type: application/x-amz-json-1.0\r\nContent-Length: {len(content)}\r\n\r\n".encode()
-        + content
-    )
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+    head = f"POST / HTTP/1.1\r\nHost: sqs\r\nX-Amz-Target: AmazonSQS.{operation}\r\n{HEADERS}"
+    writer.write(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
+    answered = (await reader.readuntil(b"\r\n\r\n")).lower()
+    length = int(answered.partition(b"content-length:")[2].partition(b"\r\n")[0])
     return await reader.readexactly(length)
 
 

@@ -11,17 +11,14 @@ import dagster as dg
 import pandas as pd
 
 from login_pipeline.assets import masked_logins, raw_sqs_messages, user_logins_table
+from login_pipeline.batch_checks import check_batch
 from login_pipeline.columns import column_problems
 from login_pipeline.group_sizes import group_sizes
-from login_pipeline.login_event import LoginEvent, parse_login
-from login_pipeline.masked_schema import count_misfits
-from login_pipeline.masking import TOKEN, MaskingMethod
+from login_pipeline.masking import MaskingMethod
 from login_pipeline.resources.masking import NOT_KEYED, MaskingResource
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.settings import read_settings
 
-MASKED = {"masked_ip": "ip", "masked_device_id": "device_id"}
-"""Each masked column, and the field of the message that it masks."""
 NOT_ASKED = "not asked, because the columns are wrong"
 
 Counted = int | str | list[str] | dict[str, int]
@@ -57,18 +54,8 @@ def masked_logins_checks(
     raw_sqs_messages: pd.DataFrame, masked_logins: pd.DataFrame, masking: MaskingResource
 ) -> Iterator[dg.AssetCheckResult]:
     """Holds the batch's masks against the values they came from, in memory."""
-    misfits = count_misfits(masked_logins)
-    yield _result("columns_fit_the_table", not misfits, misfits=sum(misfits.values()), by_rule=misfits)
-
-    clear = _clear_values(raw_sqs_messages, masked_logins)
-    in_clear = sum(_values_in_clear(clear[field], masked_logins[column]) for column, field in MASKED.items())
-    yield _result("masked_values_hold_no_clear_value", in_clear == 0, values_in_clear=in_clear)
-
-    mismatches = sum(_mismatches(clear[field], masked_logins[column]) for column, field in MASKED.items())
-    yield _result("equal_values_have_equal_masks", mismatches == 0, mismatches=mismatches)
-
-    repeated = int(masked_logins["message_id"].duplicated().sum())
-    yield _result("message_ids_are_unique", repeated == 0, repeated=repeated)
+    for check, passed, counts in check_batch(raw_sqs_messages, masked_logins):
+        yield _result(check, passed, **counts)
 
     keyed = masking.method is not MaskingMethod.SHA256
     advice = {} if keyed else {"advice": NOT_KEYED}
@@ -125,22 +112,3 @@ def _result(name: str, passed: bool, **metadata: Counted) -> dg.AssetCheckResult
 def _warning(name: str, passed: bool, **metadata: Counted) -> dg.AssetCheckResult:
     """Fails no run, no command and no CI."""
     return dg.AssetCheckResult(check_name=name, passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=metadata)
-
-
-def _clear_values(raw: pd.DataFrame, masked: pd.DataFrame) -> dict[str, list[str]]:
-    """The ip and device_id in clear of each row of `masked`, in its order."""
-    bodies = dict(zip(raw["message_id"], raw["body"], strict=True))
-    logins = [parse_login(bodies[message_id]) for message_id in masked["message_id"]]
-    valid = [login for login in logins if isinstance(login, LoginEvent)]
-    return {"ip": [login.ip for login in valid], "device_id": [login.device_id for login in valid]}
-
-
-def _values_in_clear(clear: list[str], masked: "pd.Series[str]") -> int:
-    """Held against its own value only: a sender can make a device_id that equals another message's mask."""
-    return sum(not TOKEN.fullmatch(str(mask)) or mask == value for value, mask in zip(clear, masked, strict=False))
-
-
-def _mismatches(clear: list[str], masked: "pd.Series[str]") -> int:
-    """0 where clear and masked values correspond one to one."""
-    pairs = len(set(zip(clear, masked, strict=False)))
-    return (pairs - len(set(clear))) + (pairs - len(set(masked))) + abs(len(clear) - len(masked))

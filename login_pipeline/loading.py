@@ -85,7 +85,7 @@ def load_chunk(
     chunk: pd.DataFrame, database: LoginDatabaseResource, queue: LoginQueueResource, log: Log, figures: LoadFigures
 ) -> dict[str, str]:
     """Loads the chunk, then deletes its messages; the reason of each that the database refuses, by message_id."""
-    rows = chunk[[*NAMES, "message_id"]].itertuples(index=False, name=None)
+    rows = zip(*(chunk[name].tolist() for name in (*NAMES, "message_id")), strict=True)
     loaded = database.load(rows, seconds=queue.seconds_to_load())
     figures.loaded += loaded.rows
     figures.duplicates += loaded.duplicates

@@ -1,8 +1,9 @@
 """One batch of messages on its way to rows: DataFrames in, DataFrames out. Pure: no I/O, no Dagster."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from login_pipeline.columns import NAMES
@@ -24,22 +25,29 @@ class MaskedBatch(NamedTuple):
 
 def raw_messages(messages: Sequence[tuple[str, str, str, int, int, str, *tuple[Any, ...]]]) -> pd.DataFrame:
     """The messages as a DataFrame of RAW_COLUMNS, a row each."""
-    frame = pd.DataFrame([message[: len(RAW_COLUMNS)] for message in messages], columns=RAW_COLUMNS, dtype=object)
+    columns = zip(*messages, strict=True) if messages else [()] * len(RAW_COLUMNS)
+    frame = pd.DataFrame(dict(zip(RAW_COLUMNS, columns, strict=False)), dtype=object)
     return frame.astype({"sent_timestamp": "int64", "receive_count": "int64"})
 
 
 def mask_logins(raw: pd.DataFrame, masks: Masks) -> MaskedBatch:
     """The valid messages of `raw` as a DataFrame of MASKED_COLUMNS; the others are left out."""
-    rows = []
-    with_unknown_keys = 0
-    for message_id, receipt_handle, sent_timestamp, body in _messages(raw):
-        login = parse_login(body)
-        if isinstance(login, Rejection):
-            continue
-        rows.append((*_row(login, sent_timestamp, masks), message_id, receipt_handle))
-        with_unknown_keys += login.unknown_keys > 0
-    frame = pd.DataFrame(rows, columns=MASKED_COLUMNS, dtype=object)
-    return MaskedBatch(frame.astype({"app_version": "int64"}), with_unknown_keys)
+    parsed = [parse_login(body) for body in raw["body"]]
+    logins = [login for login in parsed if isinstance(login, LoginEvent)]
+    messages = raw[_flags(isinstance(login, LoginEvent) for login in parsed)]
+    columns = {
+        "user_id": [login.user_id for login in logins],
+        "device_type": [login.device_type for login in logins],
+        "masked_ip": [masks.ip(login.ip) for login in logins],
+        "masked_device_id": [masks.device_id(login.device_id) for login in logins],
+        "locale": [login.locale for login in logins],
+        "app_version": [login.app_version for login in logins],
+        "create_date": [create_date(sent) for sent in messages["sent_timestamp"].tolist()],
+        "message_id": messages["message_id"].tolist(),
+        "receipt_handle": messages["receipt_handle"].tolist(),
+    }
+    frame = pd.DataFrame(columns, columns=MASKED_COLUMNS, dtype=object).astype({"app_version": "int64"})
+    return MaskedBatch(frame, sum(login.unknown_keys > 0 for login in logins))
 
 
 def rejected_messages(raw: pd.DataFrame, masked: pd.DataFrame) -> pd.DataFrame:
@@ -48,7 +56,8 @@ def rejected_messages(raw: pd.DataFrame, masked: pd.DataFrame) -> pd.DataFrame:
     Raises:
         AssertionError: one of them is a valid login, so that masking lost it.
     """
-    rejected = raw[~raw["message_id"].isin(masked["message_id"])]
+    taken = set(masked["message_id"])
+    rejected = raw[_flags(message_id not in taken for message_id in raw["message_id"])]
     reasons = [_reason(body) for body in rejected["body"]]
     return rejected.assign(reason=pd.Series(reasons, index=rejected.index, dtype=object))
 
@@ -59,21 +68,9 @@ def refused_messages(raw: pd.DataFrame, reasons: Mapping[str, str]) -> pd.DataFr
     return refused.assign(reason=refused["message_id"].map(reasons))
 
 
-def _messages(raw: pd.DataFrame) -> Iterator[tuple[str, str, int, str]]:
-    return zip(raw["message_id"], raw["receipt_handle"], raw["sent_timestamp"].tolist(), raw["body"], strict=True)
-
-
-def _row(login: LoginEvent, sent_timestamp: int, masks: Masks) -> tuple[object, ...]:
-    """In the order of the table's columns."""
-    return (
-        login.user_id,
-        login.device_type,
-        masks.ip(login.ip),
-        masks.device_id(login.device_id),
-        login.locale,
-        login.app_version,
-        create_date(sent_timestamp),
-    )
+def _flags(flags: Iterable[bool]) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    """Which rows; pandas takes an empty list for no columns."""
+    return np.fromiter(flags, dtype=bool)
 
 
 def _reason(body: str) -> str:

@@ -4,31 +4,33 @@ A wrong type is a rejection, never a coercion. A rejection is a code and a field
 that it can be logged and stored.
 """
 
-import ipaddress
-import json
 import re
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import Any, NoReturn
+from datetime import date, timedelta
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
 
 from login_pipeline.columns import MAX_LENGTH
+from login_pipeline.ip_address import canonical_ip, is_ip
+from login_pipeline.login_json import Fields, RejectedError, decode
 from login_pipeline.masking import MAX_VALUE_BYTES
 
-FIELDS = frozenset({"user_id", "app_version", "device_type", "ip", "locale", "device_id"})
 DEVICE_ID_MAX_LENGTH = 128
 """Characters. The table holds only the mask, which has to fit its 256 characters by every method (masking.py)."""
 INT4_MAX = 2**31 - 1
-STORED_IN_CLEAR = frozenset({"user_id", "device_type", "locale"})
-"""What a sender writes into the table as it is: it must not be an ip."""
+_INT4_DIGITS = len(str(INT4_MAX))
 
 _TAGS = r"[0-9A-Za-z-]++(?:\.[0-9A-Za-z-]++)*+"
 """Never tried again with less, so that a long one costs no memory."""
 _APP_VERSION = re.compile(rf"(0|[1-9][0-9]*)(?:\.[0-9]+){{0,3}}(?:-{_TAGS})?(?:\+{_TAGS})?")
 """Semantic Versioning 2.0.0, looser where real apps are: 1 to 4 parts, and leading zeros after the major."""
+_DAY = 86_400_000
+"""Milliseconds; UTC as computers keep it has no leap seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoginEvent:
+class LoginEvent(msgspec.Struct, frozen=True, gc=False):
     """One valid login. `ip` is canonical and, like `device_id`, personal data in clear: in memory only."""
 
     user_id: str
@@ -40,133 +42,98 @@ class LoginEvent:
     unknown_keys: int
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
+class Rejection(msgspec.Struct, frozen=True):
     """Why a body is not a login: `reason` is a code such as `missing.user_id`, never a value."""
 
     reason: str
 
 
-class _RejectedError(Exception):
-    """Leaves the parser from any depth with its reason code."""
-
-
 def parse_login(body: str) -> LoginEvent | Rejection:
     """What the body of a message says, or why it is not a login. Raises nothing, whatever the body is."""
     try:
-        return _login(_json_object(body))
-    except _RejectedError as rejected:
+        return _login(*decode(body))
+    except RejectedError as rejected:
         return Rejection(str(rejected))
 
 
 def create_date(sent_timestamp: int) -> date:
     """The UTC date of an SQS SentTimestamp, in milliseconds since the epoch."""
-    return datetime.fromtimestamp(sent_timestamp / 1000, tz=UTC).date()
+    return _date(sent_timestamp // _DAY)
 
 
-def _json_object(body: str) -> dict[str, Any]:
-    try:
-        value = json.loads(body, object_pairs_hook=_unique_keys, parse_constant=_not_json)
-    except (ValueError, RecursionError):  # not JSON; an integer of over 4,300 digits; nested too deep
-        raise _RejectedError("not_json") from None
-    if not isinstance(value, dict):
-        raise _RejectedError("not_an_object")
-    return value
+@lru_cache(maxsize=1024)
+def _date(day: int) -> date:
+    return date(1970, 1, 1) + timedelta(days=day)
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = dict(pairs)
-    if len(keys) != len(pairs):
-        raise _RejectedError("duplicate_key")
-    return keys
-
-
-def _not_json(_constant: str) -> NoReturn:
-    """Python's parser takes NaN and Infinity; RFC 8259 does not."""
-    raise _RejectedError("not_json")
-
-
-def _login(message: dict[str, Any]) -> LoginEvent:
+def _login(fields: Fields, unknown_keys: int) -> LoginEvent:
+    """The first field that is wrong, in this order, gives the reason."""
     return LoginEvent(
-        user_id=_text(message, "user_id", MAX_LENGTH["user_id"]),
-        device_type=_text(message, "device_type", MAX_LENGTH["device_type"]),
-        ip=_canonical_ip(_text(message, "ip", None)),
-        device_id=_device_id(message),
-        locale=_locale(message),
-        app_version=_major_version(_text(message, "app_version", None)),
-        unknown_keys=len(message.keys() - FIELDS),
+        _stored_in_clear("user_id", fields.user_id),
+        _stored_in_clear("device_type", fields.device_type),
+        _ip(_text("ip", fields.ip)),
+        _device_id(fields.device_id),
+        _locale(fields.locale),
+        _major_version(_text("app_version", fields.app_version)),
+        unknown_keys,
     )
 
 
-def _text(message: dict[str, Any], field: str, max_length: int | None) -> str:
-    if field not in message:
-        raise _RejectedError(f"missing.{field}")
-    value = message[field]
+def _text(field: str, value: Any, max_length: int | None = None) -> str:
     if not isinstance(value, str):
-        raise _RejectedError(f"wrong_type.{field}")
+        raise RejectedError(f"missing.{field}" if value is UNSET else f"wrong_type.{field}")
     if not value.strip():
-        raise _RejectedError(f"empty.{field}")
+        raise RejectedError(f"empty.{field}")
     if max_length and len(value) > max_length:
-        raise _RejectedError(f"too_long.{field}")
-    if "\x00" in value or not _is_unicode(value):  # PostgreSQL stores neither
-        raise _RejectedError(f"bad_character.{field}")
-    if field in STORED_IN_CLEAR and _is_ip(value):
-        raise _RejectedError(f"ip_in_clear.{field}")
+        raise RejectedError(f"too_long.{field}")
+    if "\x00" in value or not (value.isascii() or _is_unicode(value)):  # PostgreSQL stores neither
+        raise RejectedError(f"bad_character.{field}")
     return value
 
 
-def _device_id(message: dict[str, Any]) -> str:
-    device_id = _text(message, "device_id", DEVICE_ID_MAX_LENGTH)
+def _stored_in_clear(field: str, value: Any) -> str:
+    """What a sender writes into the table as it is: it must not be an ip."""
+    text = _text(field, value, MAX_LENGTH[field])
+    if is_ip(text):
+        raise RejectedError(f"ip_in_clear.{field}")
+    return text
+
+
+def _device_id(value: Any) -> str:
+    device_id = _text("device_id", value, DEVICE_ID_MAX_LENGTH)
     if len(device_id.encode()) > MAX_VALUE_BYTES:
-        raise _RejectedError("too_long.device_id")
+        raise RejectedError("too_long.device_id")
     return device_id
 
 
-def _is_ip(value: str) -> bool:
-    if "." not in value and ":" not in value:
-        return False
-    try:
-        ipaddress.ip_address(value.strip())
-    except ValueError:
-        return False
-    return True
-
-
-def _is_unicode(value: str) -> bool:
+def _is_unicode(text: str) -> bool:
     """Whether the text has no lone surrogate, which JSON can spell and UTF-8 cannot."""
     try:
-        value.encode()
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True
 
 
-def _locale(message: dict[str, Any]) -> str | None:
+def _locale(value: Any) -> str | None:
     """The locale; None where it is absent, null or blank."""
-    value = message.get("locale")
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if value is None or value is UNSET or (isinstance(value, str) and not value.strip()):
         return None
-    return _text(message, "locale", MAX_LENGTH["locale"])
+    return _stored_in_clear("locale", value)
 
 
 def _major_version(text: str) -> int:
     version = _APP_VERSION.fullmatch(text)
     if version is None:
-        raise _RejectedError("malformed.app_version")
-    major = version[1]
-    if len(major) > len(str(INT4_MAX)) or int(major) > INT4_MAX:
-        raise _RejectedError("out_of_range.app_version")
-    return int(major)
+        raise RejectedError("malformed.app_version")
+    digits = version[1]
+    if len(digits) > _INT4_DIGITS or (major := int(digits)) > INT4_MAX:
+        raise RejectedError("out_of_range.app_version")
+    return major
 
 
-def _canonical_ip(text: str) -> str:
-    """One spelling for each address, so that equal addresses have equal masks (RFC 5952)."""
+def _ip(text: str) -> str:
     try:
-        address = ipaddress.ip_address(text.strip())
+        return canonical_ip(text)
     except ValueError:
-        raise _RejectedError("malformed.ip") from None
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.scope_id is not None:  # a zone means something on the sender's host alone
-            raise _RejectedError("malformed.ip")
-        return str(address.ipv4_mapped or address)
-    return str(address)
+        raise RejectedError("malformed.ip") from None

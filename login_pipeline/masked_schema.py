@@ -1,5 +1,6 @@
 """What a DataFrame must be to fit user_logins, as a pandera schema derived from the destination's columns."""
 
+import sys
 from datetime import date
 from typing import Any
 
@@ -25,16 +26,32 @@ def count_misfits(logins: pd.DataFrame) -> dict[str, int]:
     return {}
 
 
-def _is_text(values: "pd.Series[Any]") -> "pd.Series[bool]":
-    return values.map(lambda value: type(value) is str)
+def _is_text(values: "pd.Series[Any]") -> "pd.Series[bool] | bool":
+    return _all_are(str, values) or values.map(lambda value: type(value) is str)
 
 
-def _is_date(values: "pd.Series[Any]") -> "pd.Series[bool]":
-    return values.map(lambda value: type(value) is date)
+def _is_date(values: "pd.Series[Any]") -> "pd.Series[bool] | bool":
+    return _all_are(date, values) or values.map(lambda value: type(value) is date)
+
+
+def _all_are(type_: type, values: "pd.Series[Any]") -> bool:
+    """Asked for all values at once, at a tenth of the cost; which of them are not is asked where some are not."""
+    return set(map(type, values.tolist())) <= {type_}
+
+
+def _has_length(least: int, most: int | None) -> pa.Check:
+    def fits(values: "pd.Series[Any]") -> "pd.Series[bool] | bool":
+        if _all_are(str, values):
+            lengths = [*map(len, values.tolist()), least]
+            if min(lengths) >= least and max(lengths) <= (most or sys.maxsize):
+                return True
+        return values.str.len().between(least, most or sys.maxsize)
+
+    return pa.Check(fits, name=f"str_length({least}, {most})")
 
 
 def _text(max_length: int | None, *, nullable: bool = False) -> pa.Column:
-    checks = [pa.Check(_is_text, name="is text"), pa.Check.str_length(1, max_length)]
+    checks = [pa.Check(_is_text, name="is text"), _has_length(1, max_length)]
     return pa.Column(object, checks, nullable=nullable)
 
 

@@ -5,7 +5,6 @@ sub-keys, so that equal strings in the two columns do not match.
 """
 
 import binascii
-import hmac
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
@@ -16,6 +15,8 @@ from hashlib import sha256
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from login_pipeline.keys import ID_DIGITS, KeyRing, MaskingKey
 
@@ -58,8 +59,14 @@ def hmac_sha256_masks(key: MaskingKey) -> Masks:
     """Keyed masks, `<key id>.<64 hexadecimal digits>`: without the key nothing can be tried out (RFC 2104)."""
 
     def under(sub_key: bytes) -> Mask:
-        before = f"{key.id}."
-        return lambda value: before + hmac.digest(sub_key, value.encode(), "sha256").hex()
+        before, keyed = f"{key.id}.", HMAC(sub_key, SHA256())  # a copy has the key's part of the work done
+
+        def mask(value: str) -> str:
+            own = keyed.copy()
+            own.update(value.encode())
+            return before + own.finalize().hex()
+
+        return mask
 
     return Masks(ip=under(key.sub_key("login-pipeline ip")), device_id=under(key.sub_key("login-pipeline device_id")))
 

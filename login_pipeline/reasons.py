@@ -4,7 +4,7 @@ import re
 
 from psycopg2 import errorcodes
 
-from login_pipeline.login_event import FIELDS
+from login_pipeline.login_json import FIELDS
 from login_pipeline.resources.postgres_load import FORGOTTEN, LEFT_OUT
 
 _OF_THE_BODY = {"not_json", "not_an_object", "duplicate_key"}

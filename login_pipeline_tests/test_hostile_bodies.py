@@ -84,8 +84,8 @@ class _Unescaped:
     def __init__(self, rows: Any) -> None:
         self._rows = list(rows)
 
-    def getvalue(self) -> str:
-        return "".join("\t".join(map(str, row)) + "\n" for row in self._rows)
+    def getvalue(self) -> bytes:
+        return "".join("\t".join(map(str, row)) + "\n" for row in self._rows).encode()
 
 
 def test_each_reason_of_the_contract_is_known_and_no_other_text() -> None:

@@ -16,13 +16,15 @@ from login_pipeline.resources.sqs_batches import call_in_batches, packed
 from login_pipeline.resources.sqs_messages import Message
 from login_pipeline.resources.sqs_queue import QueueDepth
 from login_pipeline.resources.sqs_receive import receive_batch
+from login_pipeline.settings import SqsClient
 from login_pipeline_tests.conftest import Pipeline
 
 Body = Callable[..., str]
 
 
 @pytest.fixture
-def resource(pipeline: Pipeline) -> LoginQueueResource:
+def resource(each_sqs_client: SqsClient) -> LoginQueueResource:
+    """By each client in turn."""
     return LoginQueueResource()
 
 

@@ -47,7 +47,7 @@ class LongPolls:
     def wake(self) -> None:
         """Replies to those for whom there are messages now."""
         for queue, all_waiting in list(self._waiting.items()):
-            queue.next_due(self._clock.now())
+            queue.show_due(self._clock.now())
             for waiting in list(all_waiting) if queue.visible else ():
                 answer = waiting.poll.answer(self._clock)
                 if answer is None:
@@ -69,16 +69,16 @@ class LongPolls:
 
     def _set_alarm(self) -> None:
         """For the moment when the next hidden message can be received."""
-        now = self._clock.now()
-        due = min((at for queue in self._waiting if (at := queue.next_due(now)) is not None), default=None)
+        due = min((at for queue in self._waiting if (at := queue.next_due()) is not None), default=None)
         if due == self._due:
             return
         if self._alarm:
             self._alarm.cancel()
         self._due = due
-        self._alarm = (
-            None if due is None else asyncio.get_running_loop().call_later((due - now) / 1000 + _SLACK, self._ring)
-        )
+        self._alarm = None
+        if due is not None:
+            seconds = max(0, due - self._clock.now()) / 1000 + _SLACK
+            self._alarm = asyncio.get_running_loop().call_later(seconds, self._ring)
 
     def _ring(self) -> None:
         self._due = None

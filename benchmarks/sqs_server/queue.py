@@ -74,7 +74,7 @@ class Queue:
         Returns:
             The messages, each with the count of this delivery. None where none can be received.
         """
-        self._show_what_is_due(now)
+        self.show_due(now)
         received = self._take(min(most, self.max_in_flight - self.in_flight))
         if not received:
             return received
@@ -89,7 +89,7 @@ class Queue:
         self.in_flight += len(received)
         self._hide(received, IN_FLIGHT, now + visibility_timeout * 1000)
         if not visibility_timeout:
-            self._show_what_is_due(now)
+            self.show_due(now)
         return received
 
     def is_at_its_limit(self) -> bool:
@@ -117,7 +117,7 @@ class Queue:
         Raises:
             SqsError: the handle is none of this queue, or its message is not in flight or is deleted.
         """
-        self._show_what_is_due(now)
+        self.show_due(now)
         number, receive_count = self.handles.read(handle)
         message = self._known.get(number)
         if message is None:
@@ -127,11 +127,19 @@ class Queue:
             raise SqsError("MessageNotInflight", "The message referred to isn't in flight.")
         if message.receive_count == receive_count:
             self._hide([message], IN_FLIGHT, now + visibility_timeout * 1000)
-            self._show_what_is_due(now)
+            self.show_due(now)
 
-    def next_due(self, now: int) -> int | None:
-        """When the next hidden message can be received; None where nothing is hidden. What is due is in line then."""
-        self._show_what_is_due(now)
+    def show_due(self, now: int) -> None:
+        """Puts in line what was hidden until now."""
+        while self._hidden and self._hidden[0][0] <= now:
+            for message in self._still_hidden(*heapq.heappop(self._hidden)):
+                self._leave(message)
+                self._show(message)
+
+    def next_due(self) -> int | None:
+        """When the next hidden message comes into line; None where nothing is hidden."""
+        while self._hidden and not self._still_hidden(*self._hidden[0]):
+            heapq.heappop(self._hidden)
         return self._hidden[0][0] if self._hidden else None
 
     def purge(self) -> None:
@@ -181,12 +189,6 @@ class Queue:
     def _still_hidden(self, until: int, numbers: tuple[int, ...]) -> list[Message]:
         messages = [self._known[number] for number in numbers if number in self._known]
         return [each for each in messages if each.visible_at == until and each.state in (IN_FLIGHT, DELAYED)]
-
-    def _show_what_is_due(self, now: int) -> None:
-        while self._hidden and (self._hidden[0][0] <= now or not self._still_hidden(*self._hidden[0])):
-            for message in self._still_hidden(*heapq.heappop(self._hidden)):
-                self._leave(message)
-                self._show(message)
 
     def _leave(self, message: Message) -> None:
         """Takes it out of the count of its state."""

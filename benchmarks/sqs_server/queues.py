@@ -35,7 +35,7 @@ def purge_queue(account: Account, request: OfQueue) -> bytes:
 def get_queue_attributes(account: Account, request: GetQueueAttributes) -> bytes:
     """Tells a queue's attributes, and how many messages there are: other than on Amazon SQS at this very moment."""
     owned = account.by_url(request.queue_url)
-    owned.queue.next_due(account.clock.now())
+    owned.queue.show_due(account.clock.now())
     attributes = owned.attributes.get(request.attribute_names)
     return msgspec.json.encode({"Attributes": attributes} if attributes else {})
 

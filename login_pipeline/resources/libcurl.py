@@ -42,7 +42,6 @@ class Handles:
 
     def _new(self, url: str) -> pycurl.Curl:
         handle = pycurl.Curl()
-        handle.setopt(pycurl.URL, url)
         handle.setopt(pycurl.NOSIGNAL, 1)  # libcurl's own signals would end other threads' calls
         handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)  # SQS speaks nothing newer
         handle.setopt(pycurl.TCP_KEEPALIVE, 1)

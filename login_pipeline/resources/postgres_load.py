@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from io import StringIO
+from io import BytesIO
+from operator import itemgetter
+from types import NoneType
 from typing import NamedTuple
 
 import psycopg2
@@ -20,7 +22,8 @@ LEFT_OUT = "left_out"
 IDLE_SECONDS = 30.0
 """How long the server waits for a client that says nothing in the middle of a transaction."""
 
-_ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+_ESCAPES = {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}
+_ESCAPED = str.maketrans(_ESCAPES)
 """What COPY's text format gives a meaning. Source: PostgreSQL documentation, COPY, "Text Format"."""
 
 Row = Sequence[object]
@@ -45,11 +48,12 @@ def load_rows(cursor: extensions.cursor, rows: Sequence[Row], *, until: float) -
     Raises:
         psycopg2.Error: the database refused, and not because of a row.
     """
-    rows = sorted(rows, key=lambda row: str(row[-1]))  # two runs with the same messages wait, and do not deadlock
+    rows = sorted(rows, key=itemgetter(-1))  # two runs with the same messages wait, and do not deadlock
     message_ids = [str(row[-1]) for row in rows]
+    lines = _lines([*zip(*rows, strict=True), range(len(rows))])
     limit_time(cursor, until - time.monotonic())
     cursor.execute(statements("load")["stage"])
-    cursor.copy_expert(statements("load")["copy"], copy_lines((*row, place) for place, row in enumerate(rows)))
+    cursor.copy_expert(statements("load")["copy"], lines)
     cursor.execute(statements("load")["forgotten"])
     forgotten = {message_id: FORGOTTEN for (message_id,) in cursor.fetchall()}
     inserted, refused = _insert_all(cursor, message_ids, until)
@@ -63,13 +67,26 @@ def limit_time(cursor: extensions.cursor, seconds: float) -> None:
     cursor.execute(statements("load")["limit_time"], milliseconds)  # 0 is no limit
 
 
-def copy_lines(rows: Iterable[Row]) -> StringIO:
-    """The rows as COPY's text format has them."""
-    lines = StringIO()
-    for row in rows:
-        lines.write("\t".join(r"\N" if value is None else str(value).translate(_ESCAPED) for value in row) + "\n")
-    lines.seek(0)
-    return lines
+def copy_lines(rows: Iterable[Row]) -> BytesIO:
+    """The rows as COPY's text format has them, in UTF-8."""
+    return _lines(zip(*rows, strict=True))
+
+
+def _lines(columns: Iterable[Sequence[object]]) -> BytesIO:
+    lines = map("\t".join, zip(*map(_copy_texts, columns), strict=True))
+    return BytesIO("\n".join([*lines, ""]).encode())
+
+
+def _copy_texts(values: Sequence[object]) -> Sequence[str]:
+    """One column's values. Few have a character to escape, so that is asked of all of them at once."""
+    types = set(map(type, values))
+    texts = list(map(str, values))
+    joined = "".join(texts)
+    if any(character in joined for character in _ESCAPES):
+        texts = [text.translate(_ESCAPED) for text in texts]
+    if NoneType in types:
+        texts = [r"\N" if value is None else text for value, text in zip(values, texts, strict=True)]
+    return texts
 
 
 def _insert_all(cursor: extensions.cursor, message_ids: Sequence[str], until: float) -> tuple[int, dict[str, str]]:

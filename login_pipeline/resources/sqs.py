@@ -64,6 +64,8 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
             in_hand, not_taken = self.hand_back()
             if in_hand:
                 _tell(context, in_hand, not_taken)
+            if self._stale_at is not None and self._busy_calls and self._busy_calls.failures:
+                run_log(context).warning("made_again_by_boto3", calls=dict(self._busy_calls.failures))
 
     @cached_property
     def login_queue(self) -> SqsQueue:

@@ -1,10 +1,11 @@
 """SQS's busiest calls at a fraction of what they cost with boto3: libcurl signs and sends them.
 
-boto3 makes the first call of each operation, and libcurl the others on its pattern (sqs_pattern.py). A call that is not
-answered with 200, for whatever reason, is made again by boto3: endpoint, region, credentials, retries, backoff and
-errors are the SDK's own, and only what goes well is made cheap.
+boto3 makes the first call, and libcurl the others on its pattern (sqs_pattern.py). A call that is not answered with
+200, for whatever reason, is made again by boto3: endpoint, region, credentials, retries, backoff and errors are the
+SDK's own, and only what goes well is made cheap.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import msgspec
 import pycurl
 
 from login_pipeline.resources.libcurl import Connection, Handles
-from login_pipeline.resources.sqs_pattern import Pattern, Patterns
+from login_pipeline.resources.sqs_pattern import LastCall, Pattern
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
@@ -34,8 +35,10 @@ class LibcurlSqs:
     def __init__(self, client: "SQSClient", credentials: "Credentials | None", connection: Connection) -> None:
         self._client = client
         self._credentials = credentials
-        self._patterns = Patterns(client)
+        self._last_call = LastCall(client)
         self._handles = Handles(connection)
+        self.failures: Counter[str] = Counter()
+        """How many calls boto3 made again, by HTTP's status or libcurl's error code (CURLcode)."""
 
     def receive_message(self, **request: Any) -> Answer:
         """ReceiveMessage."""
@@ -50,32 +53,40 @@ class LibcurlSqs:
         return self._call("ChangeMessageVisibilityBatch", self._client.change_message_visibility_batch, request)
 
     def _call(self, operation: str, by_boto3: Callable[..., Answer], request: Mapping[str, Any]) -> Answer:
-        pattern = self._patterns.get(operation)
-        answer = self._send(pattern, request) if pattern else None
+        pattern = self._last_call.pattern
+        answer = self._send(pattern, operation, request) if pattern else None
         return by_boto3(**request) if answer is None else answer
 
-    def _send(self, pattern: Pattern, request: Mapping[str, Any]) -> Answer | None:
+    def _send(self, pattern: Pattern, operation: str, request: Mapping[str, Any]) -> Answer | None:
         """The answer; None where there is none, or not a good one."""
         handle = self._handles.take(pattern.url)
         try:
-            handle.setopt(pycurl.HTTPHEADER, [*pattern.headers, *NOT_BOTO3_S, *self._sign(handle, pattern)])
+            self._prepare(handle, pattern, operation)
             handle.setopt(pycurl.POSTFIELDS, msgspec.json.encode(request))
             answer = handle.perform_rb()
-            good = handle.getinfo(pycurl.RESPONSE_CODE) == OK
+            status = handle.getinfo(pycurl.RESPONSE_CODE)
             self._handles.put_back(handle)
-            return msgspec.json.decode(answer, type=dict[str, Any]) if good else None
-        except (pycurl.error, msgspec.DecodeError):
-            return None
+            if status == OK:
+                return msgspec.json.decode(answer, type=dict[str, Any])
+            self.failures[f"HTTP {status}"] += 1
+        except msgspec.DecodeError:
+            self.failures["not JSON"] += 1
+        except pycurl.error as error:
+            self.failures[f"libcurl {error.args[0]}"] += 1
+        return None
 
-    def _sign(self, handle: pycurl.Curl, pattern: Pattern) -> list[str]:
-        """Has libcurl sign the call; the headers that temporary credentials need. They are refreshed when it is time.
+    def _prepare(self, handle: pycurl.Curl, pattern: Pattern, operation: str) -> None:
+        """Has libcurl sign the call, with credentials that are refreshed when it is time.
 
         Source: AWS Signature Version 4; libcurl, CURLOPT_AWS_SIGV4.
         """
-        if self._credentials is None:
-            return []
-        key, secret, token, _ = self._credentials.get_frozen_credentials()
-        handle.setopt(pycurl.AWS_SIGV4, f"aws:amz:{pattern.region}:{pattern.service}")
-        handle.setopt(pycurl.USERNAME, key)
-        handle.setopt(pycurl.PASSWORD, secret)
-        return [f"X-Amz-Security-Token: {token}"] if token else []
+        handle.setopt(pycurl.URL, pattern.url)
+        headers = [*pattern.headers_of(operation), *NOT_BOTO3_S]
+        if self._credentials is not None:
+            key, secret, token, _ = self._credentials.get_frozen_credentials()
+            handle.setopt(pycurl.AWS_SIGV4, f"aws:amz:{pattern.region}:{pattern.service}")
+            handle.setopt(pycurl.USERNAME, key)
+            handle.setopt(pycurl.PASSWORD, secret)
+            if token:
+                headers.append(f"X-Amz-Security-Token: {token}")
+        handle.setopt(pycurl.HTTPHEADER, headers)

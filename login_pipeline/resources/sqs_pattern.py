@@ -14,40 +14,38 @@ OF_ONE_CALL = {
     "content-length",
     "x-amz-date",
     "x-amz-security-token",
+    "x-amz-target",
 }
-"""Headers that are made for each call anew, or by libcurl; the names of HTTP headers have no case."""
+"""Headers, in lower case, that say something about one call only."""
+SERVICE = "AmazonSQS"
+"""In header X-Amz-Target, before the operation. Source: botocore's model of SQS, `targetPrefix`."""
 
 _SCOPE = re.compile(r"Credential=[^/]+/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
 
 
 class Pattern(NamedTuple):
-    """A call of one operation: where it goes, with which headers, and what it is signed for."""
+    """A call: where it goes, the headers that each call has, and what it is signed for."""
 
     url: str
     headers: list[str]
     region: str
     service: str
 
+    def headers_of(self, operation: str) -> list[str]:
+        """Those of a call of this operation."""
+        return [*self.headers, f"X-Amz-Target: {SERVICE}.{operation}"]
 
-class Patterns:
-    """The newest call that a client made of each operation, by the operation's name."""
+
+class LastCall:
+    """The pattern of the last call that a client made; None before the first one that was signed."""
 
     def __init__(self, client: "SQSClient") -> None:
-        self._patterns: dict[str, Pattern] = {}
+        self.pattern: Pattern | None = None
         client.meta.events.register("before-send.sqs", self._keep)
 
-    def get(self, operation: str) -> Pattern | None:
-        """The pattern; None before the client's first signed call of it."""
-        return self._patterns.get(operation)
-
-    def _keep(self, request: "AWSPreparedRequest", event_name: str, **_: Any) -> None:
-        """An event handler of botocore; it returns nothing, so that botocore sends the request."""
-        headers = {name: _text(value) for name, value in request.headers.items()}
-        scope = _SCOPE.search(headers.get("Authorization", ""))
-        if scope is not None:
+    def _keep(self, request: "AWSPreparedRequest", **_: Any) -> None:
+        """Handles an event of botocore's; it returns nothing, so that botocore sends the request."""
+        headers = {name: value if isinstance(value, str) else value.decode() for name, value in request.headers.items()}
+        if scope := _SCOPE.search(headers.get("Authorization", "")):
             kept = [f"{name}: {value}" for name, value in headers.items() if name.lower() not in OF_ONE_CALL]
-            self._patterns[event_name.rpartition(".")[2]] = Pattern(request.url, kept, **scope.groupdict())
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+            self.pattern = Pattern(request.url, kept, **scope.groupdict())

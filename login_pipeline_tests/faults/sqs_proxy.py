@@ -27,6 +27,20 @@ class Answer(NamedTuple):
     """Header x-amzn-query-error: the error's code of the older query protocol, from which the SDK takes its name."""
 
 
+class Heard(NamedTuple):
+    """A call as it arrived; `client` is the port of the connection's other end."""
+
+    client: int
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def action(self) -> str:
+        """As in the header X-Amz-Target, without "AmazonSQS."."""
+        return self.headers["X-Amz-Target"].rpartition(".")[2]
+
+
 class ConnectionCutError(Exception):
     """The connection ends without an answer."""
 
@@ -59,6 +73,8 @@ class SqsProxy:
     """With which it speaks to its clients; without it in clear."""
     calls: Counter[str] = field(default_factory=Counter)
     """How often each action was called, the calls that broke included."""
+    heard: list[Heard] = field(default_factory=list)
+    """Those calls, in the order in which they came."""
     _rules: list[_Rule] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -163,7 +179,9 @@ def _handler(proxy: SqsProxy) -> type[BaseHTTPRequestHandler]:
         disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
-            content = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            proxy.heard.append(Heard(self.client_address[1], self.path, dict(self.headers.items()), body))
+            content = json.loads(body or b"{}")
             headers = {name: self.headers[name] for name in _KEPT if name in self.headers}
             with suppress(OSError):  # the client may have gone
                 try:

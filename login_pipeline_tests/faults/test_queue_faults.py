@@ -34,6 +34,8 @@ from login_pipeline_tests.faults.tcp_proxy import Fault as DatabaseFault
 from login_pipeline_tests.faults.tcp_proxy import TcpProxy
 from login_pipeline_tests.test_sensors import skip_reason, tick
 
+pytestmark = pytest.mark.usefixtures("each_sqs_client")
+
 PASSING = {
     "throttled": THROTTLED,
     "rate exceeded": RATE_EXCEEDED,

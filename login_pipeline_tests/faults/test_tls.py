@@ -1,17 +1,19 @@
 """The ways to the database and to SQS are encrypted, and only the server that is meant is spoken with."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
+import pycurl
 import pytest
 import trustme
 
 from login_pipeline.doctor import Finding, examine
 from login_pipeline.local.ports import HOST
+from login_pipeline.resources.libcurl import Connection, Handles
 from login_pipeline.resources.postgres_protection import protection
 from login_pipeline.resources.sqs_errors import endpoint_in_clear
 from login_pipeline_tests.conftest import Database, Pipeline, Servers
@@ -179,8 +181,9 @@ class TestDatabase:
         assert "LOGIN_MAINTENANCE_DATABASE_URL cannot be used: the server does not" in finding("maintenance role").says
 
 
+@pytest.mark.usefixtures("each_sqs_client")
 class TestQueue:
-    """By the AWS SDK, which trusts the authorities in AWS_CA_BUNDLE."""
+    """By the AWS SDK and by libcurl, which trust the authorities in AWS_CA_BUNDLE."""
 
     @contextmanager
     def behind_tls(self, pipeline: Pipeline, servers: Servers, authority: trustme.CA, host: str) -> Iterator[str]:
@@ -229,6 +232,26 @@ class TestQueue:
         assert sentence.startswith(says.format(endpoint))
         assert "AWS_CA_BUNDLE" in sentence
         assert_nothing_was_received(sent)
+
+    @pytest.mark.parametrize(
+        ("certificate_for", "bundle", "answers"),
+        [(HOST, "right", True), (HOST, "wrong", False), (HOST, "missing", False), (ELSEWHERE, "right", False)],
+    )
+    def test_libcurl_itself_speaks_with_nobody_else(
+        self,
+        pipeline: Pipeline,
+        servers: Servers,
+        authorities: Authorities,
+        certificate_for: str,
+        bundle: str,
+        answers: bool,
+    ) -> None:
+        trusted = Connection(5, 5, authorities.right_file.replace("right", bundle))
+        with self.behind_tls(pipeline, servers, authorities.right, certificate_for) as endpoint:
+            handle = Handles(trusted).take(endpoint)
+            handle.setopt(pycurl.URL, endpoint)
+            with nullcontext() if answers else pytest.raises(pycurl.error):
+                handle.perform_rb()
 
     def test_endpoint_that_does_not_speak_tls_is_one_sentence(self, pipeline: Pipeline, servers: Servers) -> None:
         endpoint = servers.sqs_endpoint.replace("http://", "https://")

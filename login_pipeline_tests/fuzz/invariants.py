@@ -1,10 +1,12 @@
 """What must hold for every body, and for every batch of them."""
 
-import ipaddress
+from collections.abc import Callable
 
+from login_pipeline.ip_address import parsed_ip
 from login_pipeline.keys import MaskingKey
 from login_pipeline.login_batch import RAW_COLUMNS, mask_logins, raw_messages, rejected_messages
 from login_pipeline.login_event import DEVICE_ID_MAX_LENGTH, INT4_MAX, LoginEvent, Rejection, parse_login
+from login_pipeline.login_json import FIELDS, Fields, RejectedError, decode, decode_exactly
 from login_pipeline.masked_schema import count_misfits
 from login_pipeline.masking import TOKEN, hmac_sha256_masks
 from login_pipeline.reasons import is_rejection
@@ -19,9 +21,18 @@ def require_body(body: str) -> str:
     parsed = parse_login(body)
     if isinstance(parsed, Rejection):
         assert is_rejection(parsed.reason), "a reason that nobody knows, and that may quote the body"
-        return parsed.reason
-    _require_login(parsed)
-    return "login"
+    else:
+        _require_login(parsed)
+    assert _decoded(decode, body) == _decoded(decode_exactly, body), "msgspec and Python's parser differ"
+    return "login" if isinstance(parsed, LoginEvent) else parsed.reason
+
+
+def _decoded(decode: Callable[[str], tuple[Fields, int]], body: str) -> object:
+    try:
+        fields, unknown_keys = decode(body)
+    except RejectedError as error:
+        return str(error)
+    return {name: getattr(fields, name) for name in FIELDS}, unknown_keys
 
 
 def _require_login(login: LoginEvent) -> None:
@@ -29,7 +40,7 @@ def _require_login(login: LoginEvent) -> None:
         _require_text(getattr(login, name), most)
     if login.locale is not None:
         _require_text(login.locale, 32)
-    assert str(ipaddress.ip_address(login.ip)) == login.ip, "an ip that is not canonical"
+    assert parsed_ip(login.ip) == login.ip, "an ip that is not canonical"
     assert type(login.app_version) is int
     assert 0 <= login.app_version <= INT4_MAX
     assert login.unknown_keys >= 0
@@ -54,7 +65,7 @@ def require_batch(bodies: list[str]) -> int:
     assert count_misfits(masked) == {}, "a row that the table does not take"
     masks = [*masked["masked_ip"], *masked["masked_device_id"]]
     assert all(TOKEN.fullmatch(mask) for mask in masks)
-    lines = copy_lines(masked.astype(object).itertuples(index=False, name=None)).getvalue()
+    lines = copy_lines(masked.astype(object).itertuples(index=False, name=None)).getvalue().decode()
     assert lines.count("\n") == len(masked), "a value that COPY takes for a row's end"
     assert all(line.count("\t") == len(masked.columns) - 1 for line in lines.split("\n")[:-1]), "or for a column's"
     lines.encode()

@@ -1,0 +1,65 @@
+"""The bare engine: the functions that the assets call, without Dagster: `python -m benchmarks.contenders.ours`.
+
+Batch after batch until the queue is dry, each on the way of a run of login_job (assets.py): received, masked, checked,
+the rejects quarantined, the rest loaded and deleted.
+"""
+
+from collections.abc import Iterator
+from typing import cast
+
+import dagster as dg
+import pandas as pd
+
+from benchmarks.contenders.meter import Meter
+from login_pipeline.checks import masked_logins_checks
+from login_pipeline.loading import LoadFigures, load_logins
+from login_pipeline.login_batch import mask_logins, raw_messages, rejected_messages
+from login_pipeline.logs import process_log
+from login_pipeline.preflight import check_surroundings
+from login_pipeline.quarantine import quarantine, require_all_sent
+from login_pipeline.resources.masking import MaskingResource
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.sqs import LoginQueueResource
+
+
+class Engine:
+    """The resources of a run, and what the four assets do with them."""
+
+    def __init__(self) -> None:
+        self.queue, self.database, self.masking = LoginQueueResource(), LoginDatabaseResource(), MaskingResource()
+        check_surroundings(self.queue, self.database, self.masking)
+
+    def batch(self) -> tuple[int, bool]:
+        """Drains one batch; how many messages it had, and whether the queue is dry."""
+        received = self.queue.receive()
+        raw = raw_messages(received.messages)
+        logins, _ = mask_logins(raw, self.masking.masks())
+        self._check(raw, logins)
+        rejected = rejected_messages(raw, logins)
+        require_all_sent(quarantine(rejected, self.queue, self.database, process_log()))
+        load_logins(logins, raw, self.database, self.queue, process_log(), LoadFigures())
+        return len(raw), received.ran_dry
+
+    def _check(self, raw: pd.DataFrame, logins: pd.DataFrame) -> None:
+        """The checks that block the load in every run."""
+        results = cast("Iterator[dg.AssetCheckResult]", masked_logins_checks(raw, logins, self.masking))
+        failed = [check for check in results if not check.passed]
+        if failed:
+            raise RuntimeError(f"check failed: {', '.join(str(check.check_name) for check in failed)}")
+
+
+def main() -> None:
+    """Drains what LOGIN_QUEUE_URL names, by the settings in the environment."""
+    engine = Engine()
+    meter = Meter()
+    batches, dry = 0, False
+    while not dry:
+        messages, dry = engine.batch()
+        if messages:
+            batches += 1
+            meter.progressed()
+    meter.tell(batches=batches)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Holds a batch's masked logins against the messages they came from. Pure: no I/O, no Dagster.
+
+What they say is counts, never a value. They lean on nothing that the assets made but the two DataFrames.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pandas as pd
+
+from login_pipeline.login_event import LoginEvent, parse_login
+from login_pipeline.masked_schema import count_misfits
+from login_pipeline.masking import TOKEN
+
+MASKED = {"masked_ip": "ip", "masked_device_id": "device_id"}
+"""Each masked column, and the field of the message that it masks."""
+
+
+class Finding(NamedTuple):
+    """What one check found; it failed where `passed` is False."""
+
+    check: str
+    passed: bool
+    counts: dict[str, int | dict[str, int]]
+
+
+def check_batch(raw: pd.DataFrame, masked: pd.DataFrame) -> Iterator[Finding]:
+    """What each check finds.
+
+    Args:
+        raw: raw_sqs_messages.
+        masked: masked_logins.
+    """
+    misfits = count_misfits(masked)
+    yield Finding("columns_fit_the_table", not misfits, {"misfits": sum(misfits.values()), "by_rule": misfits})
+
+    clear = _clear_values(raw, masked)
+    in_clear = sum(_values_in_clear(clear[field], masked[column]) for column, field in MASKED.items())
+    yield Finding("masked_values_hold_no_clear_value", in_clear == 0, {"values_in_clear": in_clear})
+
+    mismatches = sum(_mismatches(clear[field], masked[column]) for column, field in MASKED.items())
+    yield Finding("equal_values_have_equal_masks", mismatches == 0, {"mismatches": mismatches})
+
+    repeated = int(masked["message_id"].duplicated().sum())
+    yield Finding("message_ids_are_unique", repeated == 0, {"repeated": repeated})
+
+
+def _clear_values(raw: pd.DataFrame, masked: pd.DataFrame) -> dict[str, list[str]]:
+    """The ip and device_id in clear of each row of `masked`, in its order."""
+    bodies = dict(zip(raw["message_id"], raw["body"], strict=True))
+    logins = [parse_login(bodies[message_id]) for message_id in masked["message_id"]]
+    valid = [login for login in logins if isinstance(login, LoginEvent)]
+    return {"ip": [login.ip for login in valid], "device_id": [login.device_id for login in valid]}
+
+
+def _values_in_clear(clear: list[str], masked: "pd.Series[str]") -> int:
+    """Held against its own value only: a sender can make a device_id that equals another message's mask."""
+    masks = masked.tolist()
+    tokens = map(TOKEN.fullmatch, map(str, masks))
+    return sum(not token or mask == value for token, mask, value in zip(tokens, masks, clear, strict=False))
+
+
+def _mismatches(clear: list[str], masked: "pd.Series[str]") -> int:
+    """0 where clear and masked values correspond one to one."""
+    masks = masked.tolist()
+    pairs = len(set(zip(clear, masks, strict=False)))
+    return (pairs - len(set(clear))) + (pairs - len(set(masks))) + abs(len(clear) - len(masks))

@@ -1,0 +1,213 @@
+"""What the AWS SDK gives to each call, whichever client makes it: credentials, endpoint, proxies, retries, errors."""
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from login_pipeline.errors import LoginPipelineError
+from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.settings import SqsClient
+from login_pipeline_tests.conftest import REGION, Pipeline
+from login_pipeline_tests.faults import sts
+from login_pipeline_tests.faults.sqs_faults import (
+    ACCESS_DENIED,
+    NO_SUCH_QUEUE,
+    OVER_LIMIT,
+    RATE_EXCEEDED,
+    THROTTLED,
+    UNAVAILABLE,
+    cut_before,
+    error,
+)
+from login_pipeline_tests.faults.sqs_proxy import Answer, ConnectionCutError, Fault, Heard, SqsProxy
+
+ROLE = """
+[profile base]
+aws_access_key_id = BASE
+aws_secret_access_key = base
+[profile assumed]
+role_arn = arn:aws:iam::123456789012:role/loader
+source_profile = base
+region = us-east-1
+"""
+BUSY = ("ReceiveMessage", "DeleteMessageBatch", "ChangeMessageVisibilityBatch")
+WITHOUT_NAMESPACE = Answer(400, {"__type": "ThrottlingException", "message": "Rate exceeded"})
+
+
+def silent(_content: object, _forward: object) -> Answer:
+    """Says nothing for longer than is waited for."""
+    time.sleep(4)
+    raise ConnectionCutError
+
+
+@pytest.fixture(autouse=True)
+def client(each_sqs_client: SqsClient) -> SqsClient:
+    return each_sqs_client
+
+
+@pytest.fixture
+def resource(sqs_proxy: SqsProxy) -> LoginQueueResource:
+    """Behind the proxy."""
+    return LoginQueueResource(read_timeout=2)
+
+
+def use(resource: LoginQueueResource, pipeline: Pipeline, body: Callable[..., str], messages: int = 40) -> None:
+    """Receives, deletes half, and hands the other half back: all that a run asks for by the thousand, twice or more."""
+    pipeline.queue.send(*(body() for _ in range(messages)))
+    handles = [message.receipt_handle for message in resource.receive().messages]
+    assert len(handles) == messages
+    assert resource.delete(handles[::2]) == {}
+    assert resource.hand_back() == (messages // 2, {})
+    assert pipeline.queue.count() == messages // 2
+
+
+def of_one_run(heard: list[Heard]) -> list[Heard]:
+    return [call for call in heard if call.action in BUSY]
+
+
+def signature(call: Heard, endpoint: str, credentials: Credentials, region: str) -> str:
+    """The call's signature, as botocore makes it for the headers that were signed."""
+    names = re.search(r"SignedHeaders=([^,]+)", call.headers["Authorization"])
+    assert names
+    headers = {name: value for name, value in call.headers.items() if name.lower() in names[1].split(";")}
+    auth = SigV4Auth(credentials, "sqs", region)
+    request = AWSRequest("POST", f"{endpoint}/", headers, call.body)
+    request.context["timestamp"] = headers["X-Amz-Date"]
+    return auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request)
+
+
+def test_libcurl_makes_every_call_but_the_first(
+    resource: LoginQueueResource, sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str], client: SqsClient
+) -> None:
+    use(resource, pipeline, body)
+    calls = of_one_run(sqs_proxy.heard)
+    by_boto3 = ["amz-sdk-invocation-id" in call.headers for call in calls]
+    assert {call.action for call in calls} == set(BUSY)
+    assert by_boto3 == ([True] + [False] * (len(calls) - 1) if client is SqsClient.LIBCURL else [True] * len(calls))
+
+
+def test_each_call_has_a_good_signature_by_fresh_credentials_of_the_role(
+    resource: LoginQueueResource,
+    sqs_proxy: SqsProxy,
+    pipeline: Pipeline,
+    body: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("botocore.auth.SIGNED_HEADERS_BLACKLIST", [])  # libcurl signs what botocore leaves out, too
+    (tmp_path / "config").write_text(ROLE)
+    pipeline.set(AWS_ACCESS_KEY_ID=None, AWS_SECRET_ACCESS_KEY=None, AWS_REGION=None)
+    pipeline.set(AWS_PROFILE="assumed", AWS_CONFIG_FILE=str(tmp_path / "config"))
+    with sts.sts_server() as endpoint:
+        pipeline.set(AWS_ENDPOINT_URL_STS=endpoint)
+        use(resource, pipeline, body)
+    numbers = set()
+    for call in of_one_run(sqs_proxy.heard):
+        authorization = re.search(
+            r"Credential=ASSUMED(\d+)/\d{8}/us-east-1/sqs/aws4_request,.*Signature=(\w+)$",
+            call.headers["Authorization"],
+        )
+        assert authorization, call.headers["Authorization"]
+        number = int(authorization[1])
+        assert call.headers["X-Amz-Security-Token"] == sts.token(number)
+        credentials = Credentials("ASSUMED", sts.secret(number), sts.token(number))
+        assert signature(call, sqs_proxy.endpoint, credentials, REGION) == authorization[2]
+        numbers.add(number)
+    assert len(numbers) > 3, "the credentials were never refreshed"
+
+
+def test_connections_are_used_again(
+    resource: LoginQueueResource, sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str]
+) -> None:
+    resource = resource.model_copy(update={"threads": 1})
+    use(resource, pipeline, body)
+    calls = of_one_run(sqs_proxy.heard)
+    assert len(calls) > 8
+    assert len({call.client for call in calls}) <= 2  # one of boto3's, one of libcurl's
+
+
+def test_each_call_says_which_program_makes_it(
+    resource: LoginQueueResource, sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str]
+) -> None:
+    use(resource, pipeline, body)
+    assert {"Boto3/" in call.headers["User-Agent"] for call in sqs_proxy.heard} == {True}
+    assert {"login-pipeline/" in call.headers["User-Agent"] for call in sqs_proxy.heard} == {True}
+
+
+@pytest.mark.parametrize("by_way_of_it", [True, False])
+def test_calls_go_by_way_of_the_proxy_in_the_environment(
+    resource: LoginQueueResource,
+    sqs_proxy: SqsProxy,
+    pipeline: Pipeline,
+    body: Callable[..., str],
+    by_way_of_it: bool,
+) -> None:
+    elsewhere = "http://sqs.invalid:9999"
+    if by_way_of_it:
+        pipeline.set(HTTP_PROXY=sqs_proxy.endpoint, AWS_ENDPOINT_URL_SQS=elsewhere)
+    else:
+        pipeline.set(HTTP_PROXY="http://127.0.0.1:9", NO_PROXY="127.0.0.1")
+    use(resource, pipeline, body)
+    targets = {call.target for call in of_one_run(sqs_proxy.heard)}
+    assert targets == ({f"{elsewhere}/"} if by_way_of_it else {"/"})
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        cut_before,
+        silent,
+        THROTTLED,
+        RATE_EXCEEDED,
+        lambda *_: WITHOUT_NAMESPACE,
+        UNAVAILABLE,
+        error(500, "com.amazonaws.sqs#InternalFailure", "InternalFailure", "Internal failure."),
+    ],
+    ids=["cut", "silent", "throttled", "rate exceeded", "without namespace", "unavailable", "500"],
+)
+def test_calls_that_fail_for_a_while_are_made_again(
+    resource: LoginQueueResource, sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str], fault: Fault
+) -> None:
+    use(resource, pipeline, body, messages=20)  # no call is the first of its kind any more
+    pipeline.queue.take_all()
+    for action in BUSY:
+        sqs_proxy.on(action, fault, times=2)
+    use(resource, pipeline, body, messages=20)
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (NO_SUCH_QUEUE, "LOGIN_QUEUE_URL names a queue that does not exist"),
+        (ACCESS_DENIED, "The AWS credentials may not call sqs:ReceiveMessage"),
+        (OVER_LIMIT, "The queue has as many messages in flight as it may have"),
+        (cut_before, "SQS does not answer at http://127.0.0.1"),
+    ],
+)
+def test_call_that_fails_for_good_is_told_in_the_same_sentence(
+    resource: LoginQueueResource,
+    sqs_proxy: SqsProxy,
+    pipeline: Pipeline,
+    body: Callable[..., str],
+    fault: Fault,
+    says: str,
+) -> None:
+    use(resource, pipeline, body, messages=20)
+    with sqs_proxy.breaking("ReceiveMessage", fault), pytest.raises(LoginPipelineError, match=says):
+        resource.receive()
+
+
+def test_receipt_handle_that_is_not_valid_fails_alone(
+    resource: LoginQueueResource, pipeline: Pipeline, body: Callable[..., str]
+) -> None:
+    use(resource, pipeline, body, messages=20)
+    (handle, *others) = [message.receipt_handle for message in resource.receive().messages]
+    assert resource.delete([*others, "nonsense"]) == {"ReceiptHandleIsInvalid": 1}
+    assert resource.hand_back() == (1, {})
+    assert handle
