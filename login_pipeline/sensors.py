@@ -22,6 +22,11 @@ ACTIVE_STATUSES = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+TICK_SECONDS = 1
+"""At every look of Dagster's daemon, which comes every 5 seconds; 5 itself would miss every other by a hair.
+
+Source: dagster/_daemon/sensor.py, MIN_INTERVAL_LOOP_TIME. A run lasts seconds; a place that is free is to be filled.
+"""
 PHANTOM_AGE = timedelta(hours=1)
 """A run that is active for longer was killed without a word, and must not hold its place for ever."""
 ATTEMPTS, ANSWER_SECONDS = 2, 15
@@ -42,7 +47,7 @@ class _Failing(BaseModel):
 
 @dg.sensor(
     job=login_job,
-    minimum_interval_seconds=10,
+    minimum_interval_seconds=TICK_SECONDS,
     default_status=(
         dg.DefaultSensorStatus.RUNNING if read_load_settings().sensor_enabled else dg.DefaultSensorStatus.STOPPED
     ),

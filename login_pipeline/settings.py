@@ -112,18 +112,18 @@ class Settings(LoadSettings):
         examples=["secretsmanager:login-pipeline/masking-key"],
     )
     batch_size: int = Field(
-        10_000,
+        50_000,
         ge=1,
         le=IN_FLIGHT_BUDGET,
         description="Messages that one run receives at most.",
-        examples=["10000"],
+        examples=["50000"],
     )
     max_concurrent_runs: int = Field(
-        4,
+        2,
         ge=1,
         le=1000,
         description="Runs that the sensor keeps going at once, over all hosts.",
-        examples=["4"],
+        examples=["2"],
     )
     visibility_timeout: int = Field(
         900,

@@ -80,4 +80,4 @@ def _announce(port: int) -> None:
     command = Path(sys.executable).with_name("login-pipeline")
     click.echo(f"Dagster UI        http://{HOST}:{port}   (Ctrl-C stops everything)")
     click.echo(f"another terminal  . {local_folder()}/env && {command} send --sample 100")
-    click.echo("                  queue_depth_sensor sees the messages within 10 s and starts login_job")
+    click.echo("                  queue_depth_sensor sees the messages within 5 s and starts login_job")

@@ -1,5 +1,7 @@
 """The masks that the settings ask for, made from the key when a run starts."""
 
+from functools import cached_property
+
 import dagster as dg
 
 from login_pipeline.masking import MaskingMethod, Masks, aes_siv_masks, hmac_sha256_masks, sha256_masks
@@ -15,7 +17,7 @@ NOT_KEYED = (
 class MaskingResource(dg.ConfigurableResource[object]):
     """The masks for ip and device_id, by LOGIN_MASKING_METHOD.
 
-    The key is read when a run starts, never from run config, where the UI would show it.
+    The key is read once, when a run starts, and never from run config, where the UI would show it.
     """
 
     def masks(self) -> Masks:
@@ -24,6 +26,10 @@ class MaskingResource(dg.ConfigurableResource[object]):
         Raises:
             ConfigurationError: the masking keys are missing, cannot be read, or protect nothing.
         """
+        return self._masks
+
+    @cached_property
+    def _masks(self) -> Masks:
         method = self.method
         if method is MaskingMethod.SHA256:
             return sha256_masks()

@@ -2,17 +2,18 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
 import dagster as dg
 import psycopg2
 from psycopg2 import extensions
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from login_pipeline.errors import ConfigurationError, LoginPipelineError
 from login_pipeline.resources.postgres_access import Access
 from login_pipeline.resources.postgres_call import call, cancelled_by_signals
+from login_pipeline.resources.postgres_connection import KeptConnection
 from login_pipeline.resources.postgres_errors import not_connected, statement_refused
 from login_pipeline.resources.postgres_load import Loaded, Row, limit_time, load_rows
 from login_pipeline.resources.postgres_prepare import LOCK_SECONDS, PREPARE_SECONDS, TABLES, columns, is_there, prepare
@@ -32,11 +33,23 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
     """The database that LOGIN_DATABASE_URL names. The URL is read when a run connects and never shown.
 
     With `maintenance` it connects as the role in LOGIN_MAINTENANCE_DATABASE_URL, where that is set: the one that may
-    create, update and delete.
+    create, update and delete. A run checks, loads and records on one connection.
     """
 
     connect_timeout: int = Field(default=10, ge=2, le=300, description="Seconds to wait for a connection.")
     maintenance: bool = Field(default=False, description="Whether for what a run may not do.")
+
+    _kept: KeptConnection | None = PrivateAttr(default=None)
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["LoginDatabaseResource"]:
+        """One run's use of the database."""
+        self._kept = KeptConnection(self._connect)
+        try:
+            yield self
+        finally:
+            self._kept.close()
+            self._kept = None
 
     @property
     def access(self) -> Access:
@@ -169,10 +182,18 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
 
     def _call(self, work: Callable[[extensions.cursor], Answer], seconds: float) -> Answer:
         """Does `work` in a transaction that a signal, or the time limit, cuts off; raises as `transaction` does."""
+        variable = self.access.variable
         try:
-            return call(self._connect, work, seconds=seconds, setting=self.access.variable)
+            with self._connection() as connection:
+                return call(connection, work, connect=self._connect, seconds=seconds, setting=variable)
         except psycopg2.Error as error:
             raise statement_refused(error, self.access) from None
+
+    @contextmanager
+    def _connection(self) -> Iterator[extensions.connection]:
+        """The run's; outside a run, one for this call."""
+        with self._kept.lend() if self._kept else closing(self._connect()) as connection:
+            yield connection
 
     def _connect(self) -> extensions.connection:
         access = self.access

@@ -18,6 +18,7 @@ from psycopg2 import extensions
 
 from login_pipeline.errors import DatabaseError, LoginPipelineError
 from login_pipeline.interrupts import deferred_interrupts
+from login_pipeline.resources.postgres_connection import Connect
 from login_pipeline.sql import statements
 
 ANSWER_SECONDS = 10.0
@@ -26,15 +27,22 @@ CANCEL_SECONDS = 5.0
 """How long a server may take to cancel a statement."""
 
 Answer = TypeVar("Answer")
-Connect = Callable[[], extensions.connection]
 
 
-def call(connect: Connect, work: Callable[[extensions.cursor], Answer], *, seconds: float, setting: str) -> Answer:
+def call(
+    connection: extensions.connection,
+    work: Callable[[extensions.cursor], Answer],
+    *,
+    connect: Connect,
+    seconds: float,
+    setting: str,
+) -> Answer:
     """Does `work` in a transaction of its own: committed at the end, rolled back on any error.
 
     Args:
-        connect: Makes a connection.
+        connection: On which nothing is under way; not to be used again after an error.
         work: What to do with a cursor; it has PostgreSQL limit its statements' time itself.
+        connect: Makes another connection, on which the work can be cancelled.
         seconds: What `work` has; a server that is silent for longer is given up.
         setting: The variable that names the database.
 
@@ -43,7 +51,7 @@ def call(connect: Connect, work: Callable[[extensions.cursor], Answer], *, secon
         psycopg2.Error: what `work` raised.
     """
     done: Future[Answer] | None = None
-    with closing(connect()) as connection, ThreadPoolExecutor(1, thread_name_prefix="postgres") as pool:
+    with ThreadPoolExecutor(1, thread_name_prefix="postgres") as pool:
         try:
             with deferred_interrupts():  # until the pool knows the thread, nobody would wait for it
                 done = pool.submit(_in_transaction, connection, work)

@@ -1,0 +1,55 @@
+"""The storage of Dagster's own records in PostgreSQL, on a connection that each process keeps.
+
+A dagster.yaml names it: Dagster's own opens a connection for each statement and closes it again, over a hundred in a
+run that lasts seconds, and both sides pay for each.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from dagster_postgres import DagsterPostgresStorage
+from dagster_postgres.utils import create_pg_engine, get_token_provider_from_config, pg_url_from_config
+
+if TYPE_CHECKING:
+    from dagster._serdes import ConfigurableClassData
+    from dagster_postgres.auth import PgTokenProvider
+
+RECYCLE_SECONDS = 3600
+"""The age at which a connection is replaced, as in Dagster's web server."""
+
+
+class KeptConnectionStorage(DagsterPostgresStorage):
+    """Dagster's PostgreSQL storage, in which a connection is used again; configured just as that is.
+
+    Threads that need one at the same moment get more, for that moment. Before each use the connection is asked whether
+    it still stands, and made anew if not, so that a server's restart is survived as it is with a connection each.
+    """
+
+    def __init__(
+        self,
+        postgres_url: str,
+        should_autocreate_tables: bool = True,
+        inst_data: "ConfigurableClassData | None" = None,
+        token_provider: "PgTokenProvider | None" = None,
+    ) -> None:
+        super().__init__(postgres_url, should_autocreate_tables, inst_data, token_provider)
+        engine = create_pg_engine(
+            postgres_url,
+            token_provider,
+            isolation_level="AUTOCOMMIT",  # as Dagster's own engines
+            pool_size=1,
+            max_overflow=-1,
+            pool_pre_ping=True,
+            pool_recycle=RECYCLE_SECONDS,
+        )
+        for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
+            storage._engine = engine
+
+    @classmethod
+    def from_config_value(cls, inst_data: "ConfigurableClassData | None", config_value: Any) -> "KeptConnectionStorage":
+        """Made by Dagster, of what the dagster.yaml says."""
+        return cls(
+            pg_url_from_config(config_value),
+            config_value.get("should_autocreate_tables", True),
+            inst_data,
+            get_token_provider_from_config(config_value),
+        )

@@ -1,0 +1,104 @@
+"""Starts runs as forks of a process that has imported all that a run needs: a process for each, and no imports.
+
+Python, Dagster, pandas and the SDK take some three seconds of CPU to import, which is more than the messages of most
+batches take. A dagster.yaml names the launcher. What it forks holds no message, no connection and no thread of ours:
+it imports, and waits. It has the code and the environment with which the daemon launched its first run: after a change
+of either the daemon is to be started again.
+"""
+
+import os
+import signal
+import sys
+import threading
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerProcess
+from typing import Any
+
+import dagster as dg
+from dagster._cli.api import execute_run_command
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.launcher import DefaultRunLauncher, LaunchRunContext
+from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._grpc.types import ExecuteRunArgs
+from dagster._serdes import ConfigurableClassData, deserialize_value, serialize_value
+
+DEFINITIONS = "login_pipeline.definitions"
+LOOK_SECONDS = 2.0
+"""Between two looks of a run at whether somebody wants it to end."""
+GRACE = 30.0
+"""Seconds that runs have to hand their messages back when the launcher goes."""
+
+_FORKS = get_context("forkserver")
+
+
+class ForkedRunLauncher(DefaultRunLauncher):
+    """Launches the runs of this pipeline as forks, and those of other code as Dagster does by default."""
+
+    def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(inst_data)
+        self._forks: list[ForkServerProcess] = []
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Returns when the run has its process."""
+        run = context.dagster_run
+        if not _is_ours(run):
+            super().launch_run(context)
+            return
+        assert run.job_code_origin is not None  # noqa: S101 - it is ours
+        arguments = ExecuteRunArgs(run.job_code_origin, run.run_id, self._instance.get_ref(), True)
+        _FORKS.set_forkserver_preload(["__main__", __name__, DEFINITIONS, "login_pipeline.dagster_storage"])
+        fork = _FORKS.Process(target=execute_run, args=[serialize_value(arguments)], name=f"run {run.run_id}")
+        fork.start()
+        self._forks = [*(each for each in self._forks if each.is_alive()), fork]
+
+    def terminate(self, run_id: str) -> bool:
+        """Has the run end itself, whichever process or host asks for it, and hand its messages back."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is not None and GRPC_INFO_TAG in run.tags:
+            return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
+        if run is None or run.is_finished:
+            return False
+        self._instance.report_run_canceling(run)
+        return True
+
+    def dispose(self) -> None:
+        """Ends the runs that are under way, and waits until they have handed their messages back."""
+        for fork in self._forks:
+            fork.terminate()
+        for fork in self._forks:
+            fork.join(GRACE)
+
+
+def execute_run(arguments: str) -> None:
+    """A run's process: `dagster api execute_run`, which Dagster's launchers for containers start, too."""
+    ended = threading.Event()
+    threading.Thread(target=_end_when_canceled, args=[arguments, ended], daemon=True).start()
+    try:
+        execute_run_command.main([arguments], standalone_mode=False)
+    finally:
+        ended.set()
+
+
+def _end_when_canceled(arguments: str, ended: threading.Event) -> None:
+    of: Any = deserialize_value(arguments, ExecuteRunArgs)
+    if ended.wait(LOOK_SECONDS):
+        return
+    with dg.DagsterInstance.from_ref(of.instance_ref) as instance:
+        while not ended.wait(LOOK_SECONDS):
+            run = instance.get_run_by_id(of.run_id)
+            if run is not None and run.status is dg.DagsterRunStatus.CANCELING:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+
+def _is_ours(run: dg.DagsterRun) -> bool:
+    """Whether it runs the code that was imported, with this very Python."""
+    if run.job_code_origin is None:
+        return False
+    origin = run.job_code_origin.repository_origin
+    pointer = origin.code_pointer
+    return (
+        isinstance(pointer, ModuleCodePointer)
+        and pointer.module == DEFINITIONS
+        and origin.executable_path == sys.executable
+    )
