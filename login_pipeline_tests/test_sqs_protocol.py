@@ -449,6 +449,20 @@ def test_redrive_policy_moves_a_message_with_its_id_and_its_time(make_queue: Cal
     assert letters.count() == 0
 
 
+def test_long_poll_is_answered_when_a_redrive_policy_moves_a_message(make_queue: Callable[..., Queue]) -> None:
+    letters = make_queue()
+    queue = make_queue(RedrivePolicy=json.dumps({"deadLetterTargetArn": arn(letters), "maxReceiveCount": 1}))
+    queue.send("a")
+    receive(queue, VisibilityTimeout=0)
+    answers: list[list[Any]] = []
+    poll = threading.Thread(target=lambda: answers.append(receive(letters, WaitTimeSeconds=20)))
+    poll.start()
+    time.sleep(0.5)  # as above
+    assert receive(queue, WaitTimeSeconds=1) == []
+    poll.join()
+    assert [bodies(messages) for messages in answers] == [["a"]]
+
+
 @only_ours  # the emulator does not tell where from
 def test_letter_tells_where_it_came_from_and_keeps_its_count(make_queue: Callable[..., Queue]) -> None:
     letters = make_queue()
