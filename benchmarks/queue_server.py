@@ -61,7 +61,7 @@ class QueueServer:
 
     def __enter__(self) -> Self:
         """Returns when it listens and is filled."""
-        self._process = subprocess.Popen(  # noqa: S603 - a command of our own making
+        self._process = subprocess.Popen(
             self._command,
             stdout=subprocess.PIPE,
             text=True,
