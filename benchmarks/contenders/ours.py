@@ -5,7 +5,9 @@ the rejects quarantined, the rest loaded and deleted.
 """
 
 import sys
+from contextlib import ExitStack
 
+import dagster as dg
 import pandas as pd
 
 from benchmarks.contenders.meter import Meter
@@ -21,10 +23,13 @@ from login_pipeline.resources.sqs import LoginQueueResource
 
 
 class Engine:
-    """The resources of a run, and what the four assets do with them."""
+    """The resources of a run, from its beginning to its end, and what the four assets do with them."""
 
-    def __init__(self) -> None:
-        self.queue, self.database, self.masking = LoginQueueResource(), LoginDatabaseResource(), MaskingResource()
+    def __init__(self, stack: ExitStack) -> None:
+        context = dg.build_init_resource_context()
+        self.queue = stack.enter_context(LoginQueueResource().yield_for_execution(context))
+        self.database = stack.enter_context(LoginDatabaseResource().yield_for_execution(context))
+        self.masking = MaskingResource()
         check_surroundings(self.queue, self.database, self.masking)
 
     def batch(self) -> tuple[int, bool]:
@@ -48,15 +53,16 @@ class Engine:
 
 def main() -> None:
     """Drains what LOGIN_QUEUE_URL names, by the settings in the environment; with --one-batch no more than one run."""
-    engine = Engine()
-    meter = Meter()
-    batches, dry = 0, False
-    while not dry and not (batches and "--one-batch" in sys.argv):
-        messages, dry = engine.batch()
-        if messages:
-            batches += 1
-            meter.progressed()
-    meter.tell(batches=batches)
+    with ExitStack() as stack:
+        engine = Engine(stack)
+        meter = Meter()
+        batches, dry = 0, False
+        while not dry and not (batches and "--one-batch" in sys.argv):
+            messages, dry = engine.batch()
+            if messages:
+                batches += 1
+                meter.progressed()
+        meter.tell(batches=batches)
 
 
 if __name__ == "__main__":
