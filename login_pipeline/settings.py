@@ -136,7 +136,7 @@ class Settings(LoadSettings):
         60,
         ge=1,
         le=3600,
-        description="Seconds after which a run stops receiving, also when its batch is not full; a trickle costs calls.",
+        description="Seconds after which a run stops receiving, also when its batch is not full; fewer make more runs.",
         examples=["60"],
     )
     long_poll: int = Field(
