@@ -1,5 +1,7 @@
 """What of a DataFrame does not fit the table is counted by its rule, however fast it is known that all of it fits."""
 
+from typing import Any
+
 import pandas as pd
 import pytest
 
@@ -49,7 +51,7 @@ def test_each_value_that_does_not_fit_is_counted(logins: pd.DataFrame) -> None:
     ],
 )
 def test_one_value_among_good_ones_is_counted(
-    logins: pd.DataFrame, column: str, value: object, misfits: dict[str, int]
+    logins: pd.DataFrame, column: str, value: Any, misfits: dict[str, int]
 ) -> None:
     logins.at[3, column] = value
     assert count_misfits(logins) == misfits
