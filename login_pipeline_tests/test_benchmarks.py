@@ -97,6 +97,7 @@ def test_ratios_are_of_runs_in_the_same_round() -> None:
     """A machine that is slow for a while makes both slow."""
     runs = [measured("plain_0", 0, cpu_seconds=3000.0), measured("ours_0", 0, cpu_seconds=100.0)]
     runs += [measured("plain_0", 1, cpu_seconds=900.0), measured("ours_0", 1, cpu_seconds=30.0)]
+    runs += [measured("plain_0", 2, cpu_seconds=3000.0), measured("ours_0", 2, cpu_seconds=30.0)]
     (verdict,) = (each for each in verdicts(runs, PLAN) if each.target.id == "against_plain")
     assert verdict.measured == {"median": 30.0}
 

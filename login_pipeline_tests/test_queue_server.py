@@ -30,11 +30,14 @@ def port_of(server: QueueServer) -> int:
 
 
 def test_it_is_filled_with_valid_logins_that_are_the_same_for_the_same_seed() -> None:
-    filled = []
+    filled, sent = [], []
     for seed in (1, 1, 2):
         with QueueServer(fill=100, seed=seed) as server:
-            filled.append([(message["MessageId"], message["Body"]) for message in logins_of(server).take_all()])
+            queue = logins_of(server)
+            filled.append([(message["MessageId"], message["Body"]) for message in queue.take_all()])
+            sent.append(queue.send("a"))
     assert filled[0] == filled[1]
+    assert sent[0] == sent[1] != sent[2]
     assert not set(filled[0]) & set(filled[2])
     logins = [parse_login(body) for _, body in filled[0]]
     assert all(isinstance(login, LoginEvent) for login in logins)
