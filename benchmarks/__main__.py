@@ -9,6 +9,7 @@ touched. Exit codes: 0 all targets met; 1 one is missed, or a run came to a wron
 import argparse
 import signal
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -39,10 +40,15 @@ class Arguments(argparse.ArgumentParser):
 
 
 def main() -> int:
-    """The exit code."""
-    given = _arguments()
+    """The exit code; a signal ends it as Ctrl-C does."""
     for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(stop, _interrupt)
+    return benchmark(sys.argv[1:])
+
+
+def benchmark(arguments: Sequence[str]) -> int:
+    """The exit code of a benchmark with these arguments."""
+    given = _given(arguments)
     try:
         return _run(given)
     except LoginPipelineError as error:
@@ -84,7 +90,7 @@ def _keep(told: dict[str, Any], given: argparse.Namespace) -> None:
     print(f"The result is in {given.output}, the plot in {drawn}")
 
 
-def _arguments() -> argparse.Namespace:
+def _given(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Arguments(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -97,7 +103,7 @@ def _arguments() -> argparse.Namespace:
     name = f"{datetime.now(UTC):%Y-%m-%dT%H%M%S}.json"
     parser.add_argument("--output", type=Path, default=FOLDER / name, help="the file for the result")
     parser.add_argument("--plot", type=Path, help="the file for the plot, instead of docs/performance.svg")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def _number(text: str) -> int:

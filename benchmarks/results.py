@@ -27,6 +27,7 @@ FIGURES: dict[str, Figure] = {
     "process_cpu_seconds": lambda each: each.process_cpu_seconds,
     "peak_mb": lambda each: each.peak_mb,
     "over_idle_mb": lambda each: each.over_idle_mb,
+    "daemon_start_seconds": lambda each: each.figures.get("daemon_start_seconds"),
 }
 """Of a scenario; CPU in microseconds a message."""
 

@@ -5,14 +5,17 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
+from benchmarks.__main__ import benchmark
+from benchmarks.databases import GivenDatabases
 from benchmarks.judge import failures, verdicts
 from benchmarks.measurement import Measurement
 from benchmarks.measuring import Contender, Scenario, measure
@@ -24,6 +27,9 @@ from benchmarks.surroundings import Surroundings
 from benchmarks.targets import TARGETS
 from login_pipeline.local.ports import wait_until
 from login_pipeline_tests.conftest import Database, Servers
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
 
 PLAN = plan(full=False, given_queues=False)
 WELL = {
@@ -91,6 +97,7 @@ def test_ratios_are_of_runs_in_the_same_round() -> None:
     """A machine that is slow for a while makes both slow."""
     runs = [measured("plain_0", 0, cpu_seconds=3000.0), measured("ours_0", 0, cpu_seconds=100.0)]
     runs += [measured("plain_0", 1, cpu_seconds=900.0), measured("ours_0", 1, cpu_seconds=30.0)]
+    runs += [measured("plain_0", 2, cpu_seconds=3000.0), measured("ours_0", 2, cpu_seconds=30.0)]
     (verdict,) = (each for each in verdicts(runs, PLAN) if each.target.id == "against_plain")
     assert verdict.measured == {"median": 30.0}
 
@@ -147,26 +154,24 @@ def test_contender_that_crashes_is_found(surroundings: Surroundings) -> None:
     assert "40 messages not deleted" in run.problems
 
 
-def benchmarks(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks", *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def exit_code(*arguments: str) -> int:
+    try:
+        return benchmark(arguments)
+    except SystemExit as wrong_arguments:
+        return int(wrong_arguments.code or 0)
 
 
-def test_small_benchmark_writes_its_result_and_its_plot(tmp_path: Path) -> None:
+def test_small_benchmark_writes_its_result_and_its_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "result.json"
     scenarios = ("plain_0", "overlapped_0", "ours_0", "two_0")
-    done = benchmarks("--messages", "200", "--runs", "1", "--output", str(output), "--only", *scenarios)
+    code = exit_code("--messages", "200", "--runs", "1", "--output", str(output), "--only", *scenarios)
     written = json.loads(output.read_text())
     assert written["failed_runs"] == []
     assert list(written["scenarios"]) == list(scenarios)
     missed = [target["id"] for target in written["targets"] if target["met"] is False]
-    assert done.returncode == (1 if missed else 0)
-    assert all(f"Target {target} is missed" in done.stderr for target in missed)
+    assert code == (1 if missed else 0)
+    told = capsys.readouterr().err
+    assert all(f"Target {target} is missed" in told for target in missed)
     ours = written["runs"][2]
     assert ours["server_cpu_seconds"] > 0
     assert ours["database_cpu_seconds"] >= 0
@@ -174,20 +179,51 @@ def test_small_benchmark_writes_its_result_and_its_plot(tmp_path: Path) -> None:
     assert "client CPU a message" in output.with_suffix(".svg").read_text()
 
 
-def test_given_servers_are_left_as_they_were(tmp_path: Path, servers: Servers, database: Database) -> None:
+def test_given_servers_are_left_as_they_were(
+    tmp_path: Path, servers: Servers, database: Database, sqs_client: "SQSClient"
+) -> None:
     database.query("CREATE TABLE user_logins (is_mine integer)")
     before = database.query("SELECT datname FROM pg_database WHERE datname LIKE 'bench%'")
     output = tmp_path / "result.json"
-    done = benchmarks(
+    exit_code(
         *("--endpoint-url", servers.sqs_endpoint, "--database-url", database.url),
         *("--messages", "200", "--runs", "1", "--output", str(output), "--only", "plain", "ours"),
     )
     written = json.loads(output.read_text())
-    assert written["failed_runs"] == [], done.stderr
+    assert written["failed_runs"] == []
     assert written["runs"][0]["server_cpu_seconds"] is None
     assert any("--endpoint-url" in sentence for sentence in written["left_out"])
     assert database.query("SELECT datname FROM pg_database WHERE datname LIKE 'bench%'") == before
     assert database.query("SELECT count(*) FROM user_logins") == [(0,)]
+    assert sqs_client.list_queues(QueueNamePrefix="bench-").get("QueueUrls", []) == []
+
+
+@pytest.fixture
+def role_url(database: Database) -> Iterator[str]:
+    """Of the database, for a role that may create no other one."""
+    name = f"bench_role_{uuid.uuid4().hex}"
+    database.query(f"CREATE ROLE {name} LOGIN PASSWORD 'no-secret'")
+    host = database.url.rpartition("@")[2]
+    yield f"postgresql://{name}:no-secret@{host}"
+    database.query(f"DROP OWNED BY {name}")
+    database.query(f"DROP ROLE {name}")
+
+
+def test_role_that_may_create_no_database_gets_a_schema(database: Database, role_url: str) -> None:
+    role = role_url.split("//")[1].split(":")[0]
+    (name,) = database.query("SELECT current_database()")[0]
+    database.query(f"GRANT CREATE ON DATABASE {name} TO {role}")
+    database.query("CREATE TABLE user_logins (is_mine integer)")
+    with GivenDatabases(role_url).fresh() as url:
+        Database(url).query("CREATE TABLE user_logins (is_the_benchmark_s integer)")
+    assert database.query("SELECT is_mine FROM user_logins") == []
+    assert database.query("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'bench%'") == []
+
+
+def test_role_that_may_create_nothing_is_told_so(role_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("--database-url", role_url) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert sentence.startswith("The role of --database-url may create neither a database nor a schema")
 
 
 @pytest.mark.parametrize(
@@ -200,11 +236,12 @@ def test_given_servers_are_left_as_they_were(tmp_path: Path, servers: Servers, d
         (["--database-url", "postgresql://127.0.0.1:9/none"], "does not let the benchmark in"),
     ],
 )
-def test_what_cannot_be_started_is_one_sentence(arguments: list[str], says: str) -> None:
-    done = benchmarks(*arguments)
-    assert done.returncode == 2
-    assert says in done.stderr
-    assert len(done.stderr.splitlines()) == 1, done.stderr
+def test_what_cannot_be_started_is_one_sentence(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(*arguments) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert says in sentence
 
 
 def test_interrupt_leaves_no_process(tmp_path: Path) -> None:
