@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import psycopg2
@@ -34,7 +35,7 @@ def test_run_and_its_events_are_written_on_connections_that_are_kept(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connections: list[object] = []
-    connect = psycopg2.connect
+    connect: Any = psycopg2.connect
 
     def counted(*dsn: str, **options: object) -> object:
         connections.append(dsn)
