@@ -57,10 +57,14 @@ def _run(given: argparse.Namespace) -> int:
     planned = plan(
         full=given.full, given_queues=given.endpoint_url is not None, messages=given.messages, rounds=given.runs
     )
+    if given.only:
+        planned = planned.only(given.only)
     with servers(given.endpoint_url, given.database_url) as surroundings:
         measurements = campaign(planned, surroundings)
     left_out = [sentence for argument, sentence in LEFT_OUT.items() if getattr(given, argument) is not None]
-    if not given.full:
+    if given.only:
+        left_out.append(f"every scenario but {', '.join(given.only)}")
+    elif not given.full:
         left_out.append("90 of the 100 runs in one process, and backlogs over 100,000; make bench-full has them")
     told = result(measurements, verdicts(measurements, planned), planned, left_out)
     _keep(told, given)
@@ -74,7 +78,7 @@ def _run(given: argparse.Namespace) -> int:
 def _keep(told: dict[str, Any], given: argparse.Namespace) -> None:
     """The JSON, and the plot: in the docs where the benchmark is the one that they are about."""
     write(told, given.output)
-    ours = given.endpoint_url is None and given.database_url is None and given.messages is None
+    ours = not any((given.endpoint_url, given.database_url, given.messages, given.only))
     drawn = given.plot or (PLOT if ours else given.output.with_suffix(".svg"))
     draw(told, drawn)
     print(f"The result is in {given.output}, the plot in {drawn}")
@@ -89,6 +93,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--database-url", help="of a PostgreSQL database, whose role may create databases or schemas")
     parser.add_argument("--messages", type=_number, help="for the bare engine; everything else in proportion")
     parser.add_argument("--runs", type=_number, help="of each scenario, 3 without it, 5 with --full")
+    parser.add_argument("--only", nargs="+", metavar="SCENARIO", help="no other scenarios than these")
     name = f"{datetime.now(UTC):%Y-%m-%dT%H%M%S}.json"
     parser.add_argument("--output", type=Path, default=FOLDER / name, help="the file for the result")
     parser.add_argument("--plot", type=Path, help="the file for the plot, instead of docs/performance.svg")

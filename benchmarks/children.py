@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple
 
@@ -25,9 +25,11 @@ class Ended(NamedTuple):
 
 
 @contextmanager
-def started(module: str, environment: Mapping[str, str], *, processes: int = 1) -> Iterator[list["Child"]]:
+def started(
+    module: str, environment: Mapping[str, str], *arguments: str, processes: int = 1
+) -> Iterator[list["Child"]]:
     """The contender, so many times, each connected and waiting for `go`; ended when the block is left."""
-    command = [sys.executable, "-m", module, "--wait"]
+    command = [sys.executable, "-m", module, "--wait", *arguments]
     with ExitStack() as stack:
         children = [stack.enter_context(running(command, environment)) for _ in range(processes)]
         for child in children:
@@ -110,4 +112,5 @@ class Child:
             self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                pipe.close()
+                with suppress(BrokenPipeError):  # of what a process that has crashed was told
+                    pipe.close()

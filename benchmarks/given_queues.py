@@ -4,6 +4,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -18,11 +19,11 @@ from benchmarks.queues import Left, sdk_region
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.local.sqs import REGION, sdk_environment
 from login_pipeline.resources.aws_errors import error_code
-from login_pipeline.resources.sqs_batches import call_in_batches
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.literals import QueueAttributeNameType
+    from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
 
 THREADS = 16
 COUNTS: Sequence["QueueAttributeNameType"] = (
@@ -48,15 +49,20 @@ class GivenBacklog:
         }
 
     def fill(self, messages: int) -> None:
-        """Sends the messages."""
-        entries = ({"Id": str(number), "MessageBody": body} for number, body in enumerate(bodies(messages, seed=1)))
-        failed = call_in_batches(
-            lambda batch: self._client.send_message_batch(QueueUrl=self.url, Entries=batch), entries, threads=THREADS
-        )
-        if failed:
+        """Sends the messages.
+
+        Raises:
+            ConfigurationError: the server does not take them all.
+        """
+        entries: list[SendMessageBatchRequestEntryTypeDef] = [
+            {"Id": str(number), "MessageBody": body} for number, body in enumerate(bodies(messages, seed=1))
+        ]
+        with ThreadPoolExecutor(THREADS) as pool:
+            refused = sum(pool.map(self._send, (entries[at : at + 10] for at in range(0, len(entries), 10))))
+        if refused:
             raise ConfigurationError(
-                f"{len(failed)} messages could not be sent to --endpoint-url ({', '.join(set(failed.values()))}); look "
-                "at the server, and at the permission sqs:SendMessage"
+                f"--endpoint-url took {messages - refused} of {messages} messages; look at the server, and at the "
+                "permission sqs:SendMessage"
             )
 
     def left(self) -> Left:
@@ -79,6 +85,10 @@ class GivenBacklog:
         """Deletes both queues."""
         for url in (self.url, self.dead_letter_url):
             self._client.delete_queue(QueueUrl=url)
+
+    def _send(self, entries: "list[SendMessageBatchRequestEntryTypeDef]") -> int:
+        """How many of these were refused."""
+        return len(self._client.send_message_batch(QueueUrl=self.url, Entries=entries).get("Failed", []))
 
     def _count(self, url: str) -> int:
         attributes = self._client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]

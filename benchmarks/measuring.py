@@ -31,13 +31,16 @@ class Scenario(NamedTuple):
     latency_ms: int | None
     processes: int = 1
     settings: Mapping[str, str] = {}
+    arguments: tuple[str, ...] = ()
 
 
 def measure(scenario: Scenario, surroundings: Surroundings, number: int) -> Measurement:
     """One run of the scenario, in round `number`."""
     with (
         surroundings.place(scenario.messages, scenario.latency_ms, scenario.settings) as place,
-        started(scenario.contender.module, place.environment, processes=scenario.processes) as children,
+        started(
+            scenario.contender.module, place.environment, *scenario.arguments, processes=scenario.processes
+        ) as children,
     ):
         clocks = Clocks(place, surroundings)
         for child in children:

@@ -14,6 +14,8 @@ MODULE = "benchmarks.contenders.many_runs"
 def measure_memory(scenario: Scenario, surroundings: Surroundings, runs: int) -> Iterator[Measurement]:
     """Each of the runs, on queues and a database of its own; `idle_mb` is the process's before the first of them."""
     idle_mb = None
+    if not runs:
+        return
     with started(MODULE, shell_settings()) as (child,):
         for number in range(runs):
             measured = _one(child, scenario, surroundings, number, idle_mb)

@@ -1,7 +1,7 @@
 """What is run: every scenario, and on how many messages."""
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Self
 
 from benchmarks.dagster_run import measure_run
 from benchmarks.measurement import Measurement
@@ -9,6 +9,7 @@ from benchmarks.measuring import OURS, OVERLAPPED, PLAIN, Contender, Scenario, m
 from benchmarks.queues import MALFORMED_MESSAGES
 from benchmarks.sensor_drain import measure_sensor_drain
 from benchmarks.surroundings import Surroundings
+from login_pipeline.errors import ConfigurationError
 
 MESSAGES = 100_000
 """Of the bare engine without latency; the other scenarios have their part of it, each enough for some seconds."""
@@ -20,16 +21,18 @@ Measure = Callable[[Scenario, Surroundings, int], Measurement]
 
 
 class Planned(NamedTuple):
-    """A scenario, and what measures it."""
+    """A scenario, what measures it, and in how many of the rounds at most."""
 
     scenario: Scenario
     measure: Measure = measure
+    rounds: int = 1000
 
 
 class Plan(NamedTuple):
     """A benchmark: the scenarios of each round, in their order; how often; and the runs for the memory.
 
-    `backlogs`, `dagster_runs` and `bare_runs` are the names of scenarios, by their number of messages.
+    `backlogs`, `dagster_runs` and `bare_runs` are the names of scenarios, by their number of messages. The backlog that
+    the contenders are measured on is one of the backlogs.
     """
 
     rounds: int
@@ -39,6 +42,18 @@ class Plan(NamedTuple):
     backlogs: dict[int, str]
     bare_runs: dict[int, str]
     dagster_runs: dict[int, str]
+
+    def only(self, names: Sequence[str]) -> Self:
+        """The same with no other scenarios than these.
+
+        Raises:
+            ConfigurationError: there is no such scenario.
+        """
+        known = [scenario.name for scenario, _, _ in self.planned] + [self.memory.name]
+        if unknown := [name for name in names if name not in known]:
+            raise ConfigurationError(f"There is no scenario {', '.join(unknown)}; name one of {', '.join(known)}")
+        planned = [each for each in self.planned if each.scenario.name in names]
+        return self._replace(planned=planned, memory_runs=self.memory_runs if self.memory.name in names else 0)
 
 
 def plan(*, full: bool, given_queues: bool, messages: int | None = None, rounds: int | None = None) -> Plan:
@@ -51,35 +66,40 @@ def plan(*, full: bool, given_queues: bool, messages: int | None = None, rounds:
         rounds: Instead of 3, or 5.
     """
     of = messages or (MESSAGES_OF_A_GIVEN_SERVER if given_queues else MESSAGES)
-    backlogs = {_part(of, each): f"backlog_{_part(of, each)}" for each in ((0.1, 0.5, 1, 5) if full else (0.1, 1))}
+    backlogs = {_part(of, each): f"backlog_{_part(of, each)}" for each in ((0.1, 0.5, 5) if full else (0.1,))}
     sizes = (_part(of, 0.01), _part(of, 1))
     bare, dagster = ({size: f"{name}_{size}" for size in sizes} for name in ("bare_run", "dagster_run"))
-    planned = [*_given(of), *_runs(bare, dagster)] if given_queues else [*_own(of), *_runs(bare, dagster), _sensor(of)]
+    planned = _given(of) if given_queues else _own(of, full=full)
     planned += [Planned(Scenario(name, OURS, size, 0)) for size, name in backlogs.items()]
+    planned += _runs(bare, dagster)
+    if not given_queues:
+        sensor = Scenario("sensor_15", OURS, _part(of, 2), LATENCY_MS)
+        planned.append(Planned(sensor, measure_sensor_drain, rounds=1000 if full else 2))
     batch = min(MEMORY_BATCH, _part(of, 0.5))
     return Plan(
         rounds=rounds or (5 if full else 3),
         planned=planned,
         memory=Scenario("memory", OURS, batch, 0, settings=_one_batch(batch)),
         memory_runs=100 if full else 10,
-        backlogs=backlogs,
+        backlogs={**backlogs, _part(of, 1): "ours" if given_queues else "ours_0"},
         bare_runs=bare,
         dagster_runs=dagster,
     )
 
 
-def _own(of: int) -> list[Planned]:
+def _own(of: int, *, full: bool) -> list[Planned]:
     """Each contender at each latency, on as many messages as take it some seconds."""
     parts: list[tuple[str, Contender, int, float, int]] = [
-        ("plain_0", PLAIN, 0, 0.05, 1),
+        ("plain_0", PLAIN, 0, 0.03, 1),
         ("overlapped_0", OVERLAPPED, 0, 0.2, 1),
         ("ours_0", OURS, 0, 1, 1),
         ("two_0", OURS, 0, 1, 2),
-        ("plain_15", PLAIN, LATENCY_MS, 0.005, 1),
+        ("plain_15", PLAIN, LATENCY_MS, 0.003, 1),
         ("overlapped_15", OVERLAPPED, LATENCY_MS, 0.2, 1),
         ("ours_15", OURS, LATENCY_MS, 2, 1),
-        ("two_15", OURS, LATENCY_MS, 2, 2),
     ]
+    if full:
+        parts.append(("two_15", OURS, LATENCY_MS, 1, 2))
     return [
         Planned(Scenario(name, contender, _part(of, part), latency, processes))
         for name, contender, latency, part, processes in parts
@@ -99,13 +119,10 @@ def _runs(bare: Mapping[int, str], dagster: Mapping[int, str]) -> list[Planned]:
     """The same messages as one batch: by the bare engine's process, and by a run's."""
     planned = []
     for size in bare:
-        planned.append(Planned(Scenario(bare[size], OURS, size, 0, settings=_one_batch(size))))
-        planned.append(Planned(Scenario(dagster[size], OURS, size, 0, settings=_one_batch(size)), measure_run))
+        batch = _one_batch(size)
+        planned.append(Planned(Scenario(bare[size], OURS, size, 0, settings=batch, arguments=("--one-batch",))))
+        planned.append(Planned(Scenario(dagster[size], OURS, size, 0, settings=batch), measure_run))
     return planned
-
-
-def _sensor(of: int) -> Planned:
-    return Planned(Scenario("sensor_15", OURS, _part(of, 2), LATENCY_MS), measure_sensor_drain)
 
 
 def _one_batch(size: int) -> dict[str, str]:

@@ -40,7 +40,7 @@ def draw(result: Mapping[str, Any], file: Path) -> None:
         figure, (rates, costs, backlogs) = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
         _bars(rates, scenarios, "messages_per_second", "messages a second (log scale)")
         _bars(costs, scenarios, "client_cpu_us", "client CPU a message, µs (log scale)")
-        _backlogs(backlogs, scenarios)
+        _backlogs(backlogs, {int(size): scenarios.get(name, {}) for size, name in result["backlogs"].items()})
         handles, labels = rates.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -65,14 +65,10 @@ def _bars(axes: Axes, scenarios: Mapping[str, Any], figure: str, label: str) -> 
     axes.set_ylabel(label)
 
 
-def _backlogs(axes: Axes, scenarios: Mapping[str, Any]) -> None:
+def _backlogs(axes: Axes, scenarios: Mapping[int, Any]) -> None:
     """Flat, where the cost of a message does not depend on how many wait with it."""
     _, colour, _ = CONTENDERS["ours"]
-    found = {
-        figures["messages"]: figures["client_cpu_us"]
-        for name, figures in scenarios.items()
-        if name.startswith("backlog_") and "client_cpu_us" in figures
-    }
+    found = {size: figures["client_cpu_us"] for size, figures in scenarios.items() if "client_cpu_us" in figures}
     sizes = sorted(found)
     medians = [found[size]["median"] for size in sizes]
     whiskers = _whiskers([found[size] for size in sizes])

@@ -61,7 +61,13 @@ class QueueServer:
 
     def __enter__(self) -> Self:
         """Returns when it listens and is filled."""
-        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        self._process = subprocess.Popen(
+            self._command,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            start_new_session=True,  # or a Ctrl-C would end it before the block has ended
+        )
         assert self._process.stdout  # noqa: S101 - it is a pipe
         line = self._process.stdout.readline()
         if not line:

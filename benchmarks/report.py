@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-WIDTH = 140
+WIDTH = 150
 COLUMNS = {
     "messages": "messages",
     "messages_per_second": "messages/s",
@@ -16,7 +16,6 @@ COLUMNS = {
     "database_cpu_us": "PostgreSQL\nus/message",
     "over_idle_mb": "memory\nMB over idle",
 }
-PLAIN = {"0": "plain_0", "15": "plain_15", "given": "plain"}
 
 
 def show(result: Mapping[str, Any]) -> None:
@@ -24,7 +23,7 @@ def show(result: Mapping[str, Any]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDTH)
-    console.print(_scenarios(result["scenarios"]))
+    console.print(_scenarios(result["scenarios"], result["rounds"]))
     console.print(_targets(result["targets"]))
     for sentence in result["left_out"]:
         console.print(f"Left out: {sentence}", soft_wrap=True)
@@ -41,9 +40,13 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
     return failed + missed
 
 
-def _scenarios(scenarios: Mapping[str, Any]) -> Table:
-    table = Table(title="Medians, and in brackets the least and the most", box=None, header_style="bold")
-    table.add_column("scenario")
+def _scenarios(scenarios: Mapping[str, Any], rounds: int) -> Table:
+    table = Table(
+        title=f"Medians of {rounds} interleaved rounds, and half the way from the least to the most",
+        box=None,
+        header_style="bold",
+    )
+    table.add_column("scenario", no_wrap=True)
     for heading in (*COLUMNS.values(), "CPU, times\nless than plain", "messages/s,\ntimes plain"):
         table.add_column(heading, justify="right")
     for name, figures in scenarios.items():
@@ -95,7 +98,8 @@ def _figure(figure: Mapping[str, float] | int | None) -> str:
         return ""
     if isinstance(figure, int):
         return f"{figure:,}"
-    return f"{_short(figure['median'])} ({_short(figure['least'])}-{_short(figure['most'])})"
+    spread = (figure["most"] - figure["least"]) / 2 / figure["median"] if figure["median"] else 0
+    return f"{_short(figure['median'])} ±{spread:.0%}"
 
 
 def _short(value: float) -> str:

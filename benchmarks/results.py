@@ -17,7 +17,7 @@ from login_pipeline.settings import Settings, variable
 FOLDER = Path(__file__).parent / "results"
 REFERENCE = FOLDER / "reference.json"
 """The one that is kept: docs/performance.md's figures are its."""
-SHOWN_SETTINGS = ("batch_size", "max_concurrent_runs", "long_poll", "masking_method", "receive_deadline")
+SHOWN_SETTINGS = ("batch_size", "max_concurrent_runs", "long_poll", "masking_method", "sqs_client")
 
 FIGURES: dict[str, Figure] = {
     "messages_per_second": lambda each: each.messages_per_second,
@@ -40,6 +40,7 @@ def result(
         "machine": {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()},
         "settings": _settings(),
         "rounds": plan.rounds,
+        "backlogs": dict(sorted(plan.backlogs.items())),
         "targets": [_target(verdict) for verdict in verdicts],
         "left_out": list(left_out),
         "failed_runs": failures(measurements),
@@ -90,6 +91,4 @@ def _scenario(measurements: Sequence[Measurement], name: str) -> dict[str, Any]:
 def _settings() -> dict[str, Any]:
     """The pipeline's as it ran, none of which is a secret."""
     settings = Settings(_env_file=None)
-    shown = {variable(name): getattr(settings, name) for name in SHOWN_SETTINGS}
-    client = os.environ.get("LOGIN_SQS_CLIENT")
-    return {**shown, **({"LOGIN_SQS_CLIENT": client} if client else {})}
+    return {variable(name): getattr(settings, name) for name in SHOWN_SETTINGS}

@@ -63,5 +63,15 @@ def _values_in_clear(clear: list[str], masked: "pd.Series[str]") -> int:
 def _mismatches(clear: list[str], masked: "pd.Series[str]") -> int:
     """0 where clear and masked values correspond one to one."""
     masks = masked.tolist()
+    if _one_to_one(clear, masks):
+        return 0
     pairs = len(set(zip(clear, masks, strict=False)))
     return (pairs - len(set(clear))) + (pairs - len(set(masks))) + abs(len(clear) - len(masks))
+
+
+def _one_to_one(clear: list[str], masks: list[str]) -> bool:
+    """Without an object for each pair: so many at once would have Python look through all of its own."""
+    if len(clear) != len(masks):
+        return False
+    mask_of = dict(zip(clear, masks, strict=True))
+    return [mask_of[value] for value in clear] == masks and len(set(masks)) == len(mask_of)

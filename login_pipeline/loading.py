@@ -2,12 +2,16 @@
 
 import time
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from threading import Event
+from typing import Any, Self
 
 import pandas as pd
 
 from login_pipeline.columns import NAMES
+from login_pipeline.interrupts import deferred_interrupts
 from login_pipeline.login_batch import refused_messages
 from login_pipeline.logs import Log
 from login_pipeline.quarantine import credible, quarantine, require_all_sent, require_taken
@@ -47,8 +51,9 @@ def load_logins(
 ) -> None:
     """Loads the batch, some rows in each transaction, so that a slow database gets somewhere all the same.
 
-    What is committed is deleted at once; only the rest is delivered again when the time is up. Else a load that
-    is too slow would be tried again and again, until the queue's redrive policy took its messages for bad ones.
+    What is committed is deleted at once, while the next rows are loaded; only the rest is delivered again when the
+    time is up. Else a load that is too slow would be tried again and again, until the queue's redrive policy took its
+    messages for bad ones.
 
     Args:
         masked: masked_logins.
@@ -65,12 +70,13 @@ def load_logins(
     """
     first, size = 0, FIRST_ROWS
     refused: dict[str, str] = {}
-    while first < len(masked):
-        started = time.monotonic()
-        refused |= load_chunk(masked[first : first + size], database, queue, log, figures)
-        first += size
-        if first < len(masked):
-            size = next_size(size, time.monotonic() - started, queue.seconds_to_load())
+    with Deletes(queue, figures) as deletes:
+        while first < len(masked):
+            started = time.monotonic()
+            refused |= load_chunk(masked[first : first + size], database, queue, log, figures, deletes)
+            first += size
+            if first < len(masked):
+                size = next_size(size, time.monotonic() - started, queue.seconds_to_load())
     if refused:
         _quarantine_refused(refused, raw, database, queue, log, figures)
 
@@ -82,19 +88,59 @@ def next_size(size: int, seconds: float, seconds_left: float) -> int:
 
 
 def load_chunk(
-    chunk: pd.DataFrame, database: LoginDatabaseResource, queue: LoginQueueResource, log: Log, figures: LoadFigures
+    chunk: pd.DataFrame,
+    database: LoginDatabaseResource,
+    queue: LoginQueueResource,
+    log: Log,
+    figures: LoadFigures,
+    deletes: "Deletes",
 ) -> dict[str, str]:
-    """Loads the chunk, then deletes its messages; the reason of each that the database refuses, by message_id."""
+    """Loads the chunk, then has its messages deleted; the reason of each that the database refuses, by message_id."""
     rows = zip(*(chunk[name].tolist() for name in (*NAMES, "message_id")), strict=True)
     loaded = database.load(rows, seconds=queue.seconds_to_load())
     figures.loaded += loaded.rows
     figures.duplicates += loaded.duplicates
     log.info("loaded", loaded=loaded.rows, duplicates=loaded.duplicates, refused=len(loaded.refused))
     has_its_row = ~chunk["message_id"].isin(list(loaded.refused))
-    not_deleted = queue.delete(chunk.loc[has_its_row, "receipt_handle"])
-    figures.not_deleted.update(not_deleted)
-    figures.deleted += int(has_its_row.sum()) - sum(not_deleted.values())
+    deletes.start(chunk.loc[has_its_row, "receipt_handle"].tolist())
     return loaded.refused
+
+
+class Deletes:
+    """The deletes of the rows that were committed last, beside the load of the next ones.
+
+    They are waited for where it is left; where an interrupt ends it, only the calls that are under way.
+    """
+
+    def __init__(self, queue: LoginQueueResource, figures: LoadFigures) -> None:
+        self._queue = queue
+        self._figures = figures
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="deletes")
+        self._hurry = Event()
+        self._under_way: tuple[int, Future[dict[str, int]]] | None = None
+
+    def start(self, receipt_handles: Sequence[str]) -> None:
+        """Deletes these messages, once those before are."""
+        self._wait()
+        self._under_way = len(receipt_handles), self._thread.submit(self._queue.delete, receipt_handles, self._hurry)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and not issubclass(kind, Exception):
+            self._hurry.set()
+        with deferred_interrupts(self._hurry.set):
+            self._wait()
+            self._thread.shutdown()
+
+    def _wait(self) -> None:
+        if self._under_way is None:
+            return
+        (messages, answer), self._under_way = self._under_way, None
+        not_deleted = answer.result()
+        self._figures.not_deleted.update(not_deleted)
+        self._figures.deleted += messages - sum(not_deleted.values())
 
 
 def _quarantine_refused(

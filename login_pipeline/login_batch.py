@@ -25,8 +25,8 @@ class MaskedBatch(NamedTuple):
 
 def raw_messages(messages: Sequence[tuple[str, str, str, int, int, str, *tuple[Any, ...]]]) -> pd.DataFrame:
     """The messages as a DataFrame of RAW_COLUMNS, a row each."""
-    columns = zip(*messages, strict=True) if messages else [()] * len(RAW_COLUMNS)
-    frame = pd.DataFrame(dict(zip(RAW_COLUMNS, columns, strict=False)), dtype=object)
+    columns = {name: [message[place] for message in messages] for place, name in enumerate(RAW_COLUMNS)}
+    frame = pd.DataFrame(columns, dtype=object)
     return frame.astype({"sent_timestamp": "int64", "receive_count": "int64"})
 
 

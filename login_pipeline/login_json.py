@@ -53,8 +53,8 @@ def decode(body: str) -> tuple[Fields, int]:
 def _plain_fields(body: str) -> _PlainFields | None:
     """None is no judgement.
 
-    msgspec keeps the last of equal keys, so the quotation marks are counted: there are two for each key and each string,
-    and more where a key is there twice, or where one is escaped, which is then left to the exact way, too.
+    msgspec keeps the last of equal keys, so the quotation marks are counted: there are two for each key and each
+    string, and more where a key is there twice, or where one is escaped, which is then left to the exact way, too.
     """
     try:
         fields = _decode_plain(body)

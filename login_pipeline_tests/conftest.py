@@ -18,6 +18,7 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 
+from benchmarks.queue_server import QueueServer
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import temporary_folder
 from login_pipeline.local.sqs import LocalSqs
@@ -54,6 +55,12 @@ def servers() -> Iterator[Servers]:
             stack.callback(postgres.stop)
             database_url = postgres.url("postgres")
         yield Servers(endpoint, database_url)
+
+
+@pytest.fixture(scope="session")
+def benchmark_server() -> Iterator[QueueServer]:
+    with QueueServer() as server:
+        yield server
 
 
 @dataclass
@@ -123,15 +130,19 @@ class Database:
         return self.query("SELECT * FROM user_logins")
 
 
-@pytest.fixture(scope="session")
-def sqs_client(servers: Servers) -> "SQSClient":
+def client_of(endpoint: str) -> "SQSClient":
     return boto3.client(
         "sqs",
-        endpoint_url=servers.sqs_endpoint,
+        endpoint_url=endpoint,
         region_name=REGION,
         aws_access_key_id="test",
         aws_secret_access_key="test",  # noqa: S106 - the emulators ask for none
     )
+
+
+@pytest.fixture(scope="session")
+def sqs_client(servers: Servers) -> "SQSClient":
+    return client_of(servers.sqs_endpoint)
 
 
 def _queue(client: "SQSClient") -> Queue:
@@ -141,6 +152,11 @@ def _queue(client: "SQSClient") -> Queue:
 @pytest.fixture
 def queue(sqs_client: "SQSClient") -> Queue:
     return _queue(sqs_client)
+
+
+@pytest.fixture
+def benchmark_queue(benchmark_server: QueueServer) -> Queue:
+    return _queue(client_of(benchmark_server.endpoint))
 
 
 @pytest.fixture

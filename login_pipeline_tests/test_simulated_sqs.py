@@ -1,4 +1,4 @@
-"""The simulated SQS does as the real server does: the same tests for both, where a real server can be asked."""
+"""The simulated SQS does as the real servers do: the same tests for all, where a real server can be asked."""
 
 import time
 from collections.abc import Callable
@@ -46,12 +46,12 @@ class Server(NamedTuple):
         return self.client.change_message_visibility_batch(QueueUrl=self.url, Entries=entries)
 
 
-@pytest.fixture(params=["simulated", "real"])
+@pytest.fixture(params=["simulated", "real", "benchmarks"])
 def server(request: pytest.FixtureRequest) -> Server:
     if request.param == "simulated":
         sqs = SimulatedSqs()
         return Server(sqs, QUEUE, sqs.pass_time)
-    queue: Queue = request.getfixturevalue("queue")
+    queue: Queue = request.getfixturevalue("queue" if request.param == "real" else "benchmark_queue")
     return Server(queue.client, queue.url, time.sleep)
 
 

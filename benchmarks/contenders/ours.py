@@ -4,14 +4,14 @@ Batch after batch until the queue is dry, each on the way of a run of login_job 
 the rejects quarantined, the rest loaded and deleted.
 """
 
-from collections.abc import Iterator
-from typing import cast
+import sys
+from contextlib import ExitStack
 
 import dagster as dg
 import pandas as pd
 
 from benchmarks.contenders.meter import Meter
-from login_pipeline.checks import masked_logins_checks
+from login_pipeline.batch_checks import check_batch
 from login_pipeline.loading import LoadFigures, load_logins
 from login_pipeline.login_batch import mask_logins, raw_messages, rejected_messages
 from login_pipeline.logs import process_log
@@ -23,10 +23,13 @@ from login_pipeline.resources.sqs import LoginQueueResource
 
 
 class Engine:
-    """The resources of a run, and what the four assets do with them."""
+    """The resources of a run, from its beginning to its end, and what the four assets do with them."""
 
-    def __init__(self) -> None:
-        self.queue, self.database, self.masking = LoginQueueResource(), LoginDatabaseResource(), MaskingResource()
+    def __init__(self, stack: ExitStack) -> None:
+        context = dg.build_init_resource_context()
+        self.queue = stack.enter_context(LoginQueueResource().yield_for_execution(context))
+        self.database = stack.enter_context(LoginDatabaseResource().yield_for_execution(context))
+        self.masking = MaskingResource()
         check_surroundings(self.queue, self.database, self.masking)
 
     def batch(self) -> tuple[int, bool]:
@@ -40,25 +43,26 @@ class Engine:
         load_logins(logins, raw, self.database, self.queue, process_log(), LoadFigures())
         return len(raw), received.ran_dry
 
-    def _check(self, raw: pd.DataFrame, logins: pd.DataFrame) -> None:
+    @staticmethod
+    def _check(raw: pd.DataFrame, logins: pd.DataFrame) -> None:
         """The checks that block the load in every run."""
-        results = cast("Iterator[dg.AssetCheckResult]", masked_logins_checks(raw, logins, self.masking))
-        failed = [check for check in results if not check.passed]
+        failed = [fact.check for fact in check_batch(raw, logins) if not fact.passed]
         if failed:
-            raise RuntimeError(f"check failed: {', '.join(str(check.check_name) for check in failed)}")
+            raise RuntimeError(f"check failed: {', '.join(failed)}")
 
 
 def main() -> None:
-    """Drains what LOGIN_QUEUE_URL names, by the settings in the environment."""
-    engine = Engine()
-    meter = Meter()
-    batches, dry = 0, False
-    while not dry:
-        messages, dry = engine.batch()
-        if messages:
-            batches += 1
-            meter.progressed()
-    meter.tell(batches=batches)
+    """Drains what LOGIN_QUEUE_URL names, by the settings in the environment; with --one-batch no more than one run."""
+    with ExitStack() as stack:
+        engine = Engine(stack)
+        meter = Meter()
+        batches, dry = 0, False
+        while not dry and not (batches and "--one-batch" in sys.argv):
+            messages, dry = engine.batch()
+            if messages:
+                batches += 1
+                meter.progressed()
+        meter.tell(batches=batches)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ class Front:
     def respond(self, request: Request, reply: Callable[[Answer], None]) -> GiveUp | None:
         """Answers one request, at once or later; what it returns ends the waiting."""
         if request.line.startswith(b"GET /counts "):
-            reply(Answer(200, json.dumps(self._counts()).encode()))
+            reply(Answer(200, json.dumps(self._counts()).encode(), at_once=True))
             return None
         try:
             if b"\r\nauthorization: aws4-hmac-sha256 " not in request.head:  # whether it is right, nobody asks

@@ -33,11 +33,12 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """An answer, and in `header` one more header line, if there is one."""
+    """An answer; `header` is one more header line, if there is one, and `at_once` says that it knows no latency."""
 
     status: int
     content: bytes
     header: bytes = b""
+    at_once: bool = False
 
 
 GiveUp = Callable[[], None]
@@ -114,7 +115,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _answer(self, answer: Answer) -> None:
         self._give_up = None
-        if self._latency:
+        if self._latency and not answer.at_once:
             self._loop.call_later(self._latency, self._write, answer)
         else:
             self._write(answer)

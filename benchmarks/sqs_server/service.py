@@ -76,10 +76,10 @@ class Service:
         except SqsError as error:
             self.refused[error.form.query_code] += 1
             raise
+        if self._long_polls:  # a receive can move messages too: to the dead-letter queue
+            self._long_polls.wake()
         if isinstance(answer, Poll):
             return self._long_polls.wait(answer, reply)
-        if self._long_polls:
-            self._long_polls.wake()
         reply(answer)
         return None
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version
+from threading import Event
 from typing import TYPE_CHECKING
 
 import boto3
@@ -123,13 +124,17 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
             )
         return left
 
-    def delete(self, receipt_handles: Iterable[str]) -> dict[str, int]:
+    def delete(self, receipt_handles: Iterable[str], hurry: Event | None = None) -> dict[str, int]:
         """Deletes messages that are loaded or on the dead-letter queue, for good.
+
+        Args:
+            receipt_handles: Those of the messages.
+            hurry: Once it is set, no more calls are made.
 
         Returns:
             How many could not be deleted, by SQS's error code. They are delivered again.
         """
-        return self.login_queue.delete(receipt_handles)
+        return self.login_queue.delete(receipt_handles, hurry)
 
     def send_dead_letters(self, dead_letters: Sequence[Entry]) -> dict[int, str]:
         """Puts messages on the dead-letter queue; the code of each that SQS refused, by its position."""

@@ -3,10 +3,9 @@
 A batch call answers 200 with a list of the entries that failed, so success is known for each entry only.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from threading import Lock
+from threading import Event
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -22,6 +21,8 @@ MAX_PAYLOAD = 262_144
 PAUSES = (0.2, 0.4)
 """Seconds before an entry that failed by SQS's own fault is tried again."""
 
+NOT_CALLED = "NotCalled"
+"""Our own code, of an entry for which there was no time any more."""
 ENTRY_FAULTS = {"BatchRequestTooLong", "InvalidMessageContents", "InvalidParameterValue"}
 """Codes with which a whole call is refused because of one entry, which must not cost its neighbours."""
 
@@ -30,25 +31,33 @@ BatchCall = Callable[[Sequence[Any]], Mapping[str, Any]]
 """Takes up to ten entries, each with an Id, and returns SQS's answer."""
 
 
-def call_in_batches(call: BatchCall, entries: Sequence[Entry], *, concurrency: Concurrency) -> dict[str, str]:
+def call_in_batches(
+    call: BatchCall, entries: Iterable[Entry], *, concurrency: Concurrency, hurry: Event | None = None
+) -> dict[str, str]:
     """Calls `call` until each entry has succeeded or failed for good.
+
+    Args:
+        call: One of SQS's batch operations.
+        entries: Any number of them.
+        concurrency: How many calls are made at once.
+        hurry: Once it is set, no more calls are made: the entries that are left fail as NOT_CALLED.
 
     Returns:
         The error code of each entry that failed, by its Id.
     """
     failed: dict[str, str] = {}
-    batches = packed(entries)
-    lock = Lock()
+    batches = list(packed(entries))
+    left = iter(batches)
 
     def next_batch() -> bool:
-        with lock:  # a generator runs in one thread at a time
-            batch = next(batches, None)
+        batch = next(left, None)
         if batch is None:
             return False
-        failed.update(_call_with_retries(call, batch))
+        stopped = hurry is not None and hurry.is_set()
+        failed.update({entry["Id"]: NOT_CALLED for entry in batch} if stopped else _call_with_retries(call, batch))
         return True
 
-    work(next_batch, concurrency, calls=math.ceil(len(entries) / MAX_ENTRIES))
+    work(next_batch, concurrency, calls=len(batches))
     return failed
 
 
@@ -68,9 +77,11 @@ def packed(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 
 
 def _size(entry: Entry) -> int:
-    """Bytes that SQS counts: the body and each attribute's name, type and value."""
+    """Bytes that SQS counts: the body and each attribute's name, type and value; none where nothing is sent."""
+    if "MessageBody" not in entry:
+        return 0
     attributes = entry.get("MessageAttributes", {})
-    texts = [entry.get("MessageBody", "")]
+    texts = [entry["MessageBody"]]
     for name, attribute in attributes.items():
         texts += [name, attribute["DataType"], attribute["StringValue"]]
     return sum(len(text.encode()) for text in texts)

@@ -5,6 +5,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from login_pipeline.resources.concurrency import Concurrency
@@ -98,8 +99,12 @@ class SqsQueue:
             self._receive_counts[twin] = 1  # left out of the batch, not failed: however often it came, it comes soon
         return batch
 
-    def delete(self, receipt_handles: Iterable[str]) -> dict[str, int]:
+    def delete(self, receipt_handles: Iterable[str], hurry: Event | None = None) -> dict[str, int]:
         """Deletes messages for good.
+
+        Args:
+            receipt_handles: Those of the messages.
+            hurry: Once it is set, no more calls are made.
 
         Returns:
             How many could not be deleted, by SQS's error code. They are delivered again.
@@ -108,9 +113,11 @@ class SqsQueue:
         failed = self._in_batches(
             self._busy_calls.delete_message_batch,
             [{"Id": str(index), "ReceiptHandle": handle} for index, handle in enumerate(handles)],
+            hurry,
         )
+        kept = {int(index) for index in failed}
         for index, handle in enumerate(handles):
-            if str(index) not in failed:
+            if index not in kept:
                 self._receive_counts.pop(handle, None)
         return dict(Counter(failed.values()))
 
@@ -162,7 +169,9 @@ class SqsQueue:
             self._concurrency["ReceiveMessage"].answered(time.monotonic() - started)
         return received
 
-    def _in_batches(self, call: Callable[..., Mapping[str, Any]], entries: list[Entry]) -> dict[str, str]:
+    def _in_batches(
+        self, call: Callable[..., Mapping[str, Any]], entries: list[Entry], hurry: Event | None = None
+    ) -> dict[str, str]:
         """Calls one of SQS's batch operations; the failed entries' codes."""
         concurrency = self._concurrency[call.__name__]
 
@@ -172,4 +181,4 @@ class SqsQueue:
             concurrency.answered(time.monotonic() - started)
             return answer
 
-        return call_in_batches(timed, entries, concurrency=concurrency)
+        return call_in_batches(timed, entries, concurrency=concurrency, hurry=hurry)

@@ -1,13 +1,13 @@
 """What a run's process can do other than the product does: to save time, or to show that the account can tell."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pandas as pd
 from botocore.config import Config
 
-from login_pipeline.loading import LoadFigures, load_chunk
+from login_pipeline.loading import Deletes, LoadFigures, load_chunk
 from login_pipeline.logs import Log
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
@@ -46,10 +46,15 @@ def delete_before_commit() -> None:
     """Messages are deleted from the queue, and only then loaded."""
 
     def delete_first(
-        chunk: pd.DataFrame, database: LoginDatabaseResource, queue: LoginQueueResource, log: Log, figures: LoadFigures
+        chunk: pd.DataFrame,
+        database: LoginDatabaseResource,
+        queue: LoginQueueResource,
+        log: Log,
+        figures: LoadFigures,
+        deletes: Deletes,
     ) -> dict[str, str]:
         queue.delete(chunk["receipt_handle"])
-        return load_chunk(chunk, database, queue, log, figures)
+        return load_chunk(chunk, database, queue, log, figures, deletes)
 
     patch("login_pipeline.loading.load_chunk", delete_first).start()
 
@@ -101,8 +106,8 @@ def hide_for_a_moment() -> None:
 
 
 def _hide_for(seconds: int) -> None:
-    def queue(name: str, client: "SQSClient", settings: Settings, *, threads: int) -> SqsQueue:
-        return SqsQueue(name, client, settings.model_copy(update={"visibility_timeout": seconds}), threads=threads)
+    def queue(name: str, client: "SQSClient", settings: Settings, **more: Any) -> SqsQueue:
+        return SqsQueue(name, client, settings.model_copy(update={"visibility_timeout": seconds}), **more)
 
     patch("login_pipeline.resources.sqs.SqsQueue", queue).start()
 

@@ -1,11 +1,11 @@
 """Tells when a run is about to do, and has just done, each thing that must not be done twice or forgotten.
 
-The run itself knows nothing of it: we listen where it calls psycopg2 and boto3. Where it
+The run itself knows nothing of it: we listen where it calls psycopg2, boto3 and libcurl. Where it
 calls differently, this file changes, and no other.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -14,6 +14,8 @@ from botocore.client import BaseClient
 from psycopg2 import extensions
 
 from login_pipeline.login_event import Rejection, parse_login
+from login_pipeline.resources.sqs_libcurl import LibcurlSqs
+from login_pipeline.resources.sqs_pattern import Pattern
 from login_pipeline.settings import read_settings
 
 
@@ -56,7 +58,7 @@ COMMITS = {Step.INSERT: Step.COMMIT, Step.QUARANTINE_RECORD: Step.QUARANTINE_COM
 def listen(listener: Listener) -> None:
     """Calls `listener` at each moment of the runs of this process from now on, in the thread that is at it."""
     _listen_to_psycopg2(listener)
-    _listen_to_boto3(listener)
+    _listen_to_sqs(listener)
 
 
 def _listen_to_psycopg2(listener: Listener) -> None:
@@ -91,7 +93,7 @@ def _listen_to_psycopg2(listener: Listener) -> None:
     psycopg2.connect = connect_and_listen
 
 
-def _listen_to_boto3(listener: Listener) -> None:
+def _listen_to_sqs(listener: Listener) -> None:
     calls = _Calls()
     make_api_call = BaseClient._make_api_call  # type: ignore[attr-defined]
 
@@ -100,6 +102,13 @@ def _listen_to_boto3(listener: Listener) -> None:
         return calls.learn(_around(listener, step, lambda: make_api_call(client, operation, parameters)))
 
     BaseClient._make_api_call = make_api_call_and_tell  # type: ignore[attr-defined]
+    send = LibcurlSqs._send
+
+    def send_and_tell(sqs: LibcurlSqs, pattern: Pattern, operation: str, request: Mapping[str, Any]) -> Any:
+        step = calls.step(operation, request)
+        return calls.learn(_around(listener, step, lambda: send(sqs, pattern, operation, request)))
+
+    LibcurlSqs._send = send_and_tell  # type: ignore[method-assign, assignment]
 
 
 class _Calls:
@@ -109,12 +118,12 @@ class _Calls:
         self._malformed: set[str] = set()
 
     def learn(self, answer: Any) -> Any:
-        for message in answer.get("Messages", ()):
+        for message in (answer or {}).get("Messages", ()):
             if isinstance(parse_login(message["Body"]), Rejection):
                 self._malformed.add(message["ReceiptHandle"])
         return answer
 
-    def step(self, operation: str, parameters: dict[str, Any]) -> Step | None:
+    def step(self, operation: str, parameters: Mapping[str, Any]) -> Step | None:
         if operation == "ReceiveMessage":
             return Step.RECEIVE
         if operation == "SendMessageBatch" and parameters["QueueUrl"] == read_settings().dead_letter_queue_url:

@@ -1,0 +1,37 @@
+"""What of a DataFrame does not fit the table is counted by its rule, however fast it is known that all of it fits."""
+
+import pandas as pd
+import pytest
+
+from login_pipeline.keys import MaskingKey
+from login_pipeline.login_batch import mask_logins, raw_messages
+from login_pipeline.masked_schema import count_misfits
+from login_pipeline.masking import hmac_sha256_masks
+from login_pipeline_tests.poison import valid
+
+
+@pytest.fixture
+def logins() -> pd.DataFrame:
+    bodies = [valid(locale=None), *[valid()] * 5]
+    raw = raw_messages([(f"id-{n}", f"id-{n}", f"receipt-{n}", 0, 1, body) for n, body in enumerate(bodies)])
+    return mask_logins(raw, hmac_sha256_masks(MaskingKey(bytes(range(32))))).logins
+
+
+def test_logins_fit(logins: pd.DataFrame) -> None:
+    assert count_misfits(logins) == {}
+    assert count_misfits(logins[:0]) == {}
+
+
+def test_each_value_that_does_not_fit_is_counted(logins: pd.DataFrame) -> None:
+    logins["user_id"] = pd.Series([7, "x" * 129, None, "", "fits", ["a"]], dtype=object)
+    logins["locale"] = pd.Series([None, float("nan"), "RU", 7, "x" * 33, ""], dtype=object)
+    logins["create_date"] = pd.Series([None, "2026-01-01", *logins["create_date"][2:]], dtype=object)
+    assert count_misfits(logins) == {
+        "user_id: not_nullable": 1,
+        "user_id: is text": 2,
+        "user_id: str_length(1, 128)": 3,
+        "locale: is text": 1,
+        "locale: str_length(1, 32)": 3,
+        "create_date: not_nullable": 1,
+        "create_date: is a date": 1,
+    }

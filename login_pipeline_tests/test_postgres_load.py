@@ -1,0 +1,38 @@
+"""COPY's text says what the rows say, whatever characters are in them."""
+
+from datetime import date
+
+import psycopg2
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from login_pipeline.resources.postgres_load import copy_lines
+from login_pipeline_tests.conftest import Database
+
+ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
+TRICKY = ["\\N", "\\", "\\.", "a\tb", "a\nb", "a\r\nb", "\u2028\x85", "None", " ", "\x7fü😀", "'", '"', ","]
+texts = st.text(st.sampled_from("aü\\N\t\n\r\v\f\x85") | st.characters(exclude_categories=["Cs"]), max_size=6)
+values = st.none() | texts | st.integers() | st.dates() | st.booleans() | st.floats()
+
+
+@given(st.integers(1, 4).flatmap(lambda columns: st.lists(st.tuples(*[values] * columns), max_size=6)))
+@example([])
+@example([(1, True), (True, 1)])
+@example([("a", 0.0), ("b", -0.0)])
+def test_each_value_stands_in_its_place(rows: list[tuple[object, ...]]) -> None:
+    written = ["\t".join(_written(value) for value in row) + "\n" for row in rows]
+    assert copy_lines(rows).getvalue().decode() == "".join(written)
+
+
+def _written(value: object) -> str:
+    return "\\N" if value is None else "".join(ESCAPES.get(character, character) for character in str(value))
+
+
+def test_postgresql_reads_what_was_written(database: Database) -> None:
+    rows = [(text, None if number % 2 else text, number, date(2026, 1, 1)) for number, text in enumerate(TRICKY)]
+    connection = psycopg2.connect(database.url)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE copied (a text, b text, c integer, d date)")
+        cursor.copy_expert("COPY copied FROM STDIN", copy_lines(rows))
+    connection.close()
+    assert database.query("SELECT * FROM copied ORDER BY c") == rows
