@@ -11,6 +11,7 @@ from typing import Any, Self
 import pandas as pd
 
 from login_pipeline.columns import NAMES
+from login_pipeline.garbage import no_cycle_collection
 from login_pipeline.interrupts import deferred_interrupts
 from login_pipeline.login_batch import refused_messages
 from login_pipeline.logs import Log
@@ -41,6 +42,7 @@ class LoadFigures:
         return {**counts, "reasons": dict(self.reasons)}
 
 
+@no_cycle_collection()
 def load_logins(
     masked: pd.DataFrame,
     raw: pd.DataFrame,

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from login_pipeline.columns import NAMES
+from login_pipeline.garbage import no_cycle_collection
 from login_pipeline.login_event import LoginEvent, Rejection, create_date, parse_login
 from login_pipeline.masking import Masks
 
@@ -30,6 +31,7 @@ def raw_messages(messages: Sequence[tuple[str, str, str, int, int, str, *tuple[A
     return frame.astype({"sent_timestamp": "int64", "receive_count": "int64"})
 
 
+@no_cycle_collection()
 def mask_logins(raw: pd.DataFrame, masks: Masks) -> MaskedBatch:
     """The valid messages of `raw` as a DataFrame of MASKED_COLUMNS; the others are left out."""
     parsed = [parse_login(body) for body in raw["body"]]

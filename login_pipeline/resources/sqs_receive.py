@@ -7,6 +7,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from login_pipeline.errors import LoginPipelineError
+from login_pipeline.garbage import no_cycle_collection
 from login_pipeline.interrupts import deferred_interrupts
 from login_pipeline.resources.concurrency import Concurrency
 from login_pipeline.resources.crew import work
@@ -83,6 +84,7 @@ class _Receiver:
             return False
 
 
+@no_cycle_collection()
 def receive_batch(receive: Receive, *, batch_size: int, concurrency: Concurrency, deadline: float) -> Batch:
     """Receives until the batch is full, the queue runs dry, or `deadline` seconds have passed.
 
