@@ -3,7 +3,7 @@
 import math
 from threading import Lock
 
-FIRST, FEWEST = 16, 2
+FIRST, FEWEST = 16, 4
 """Calls at once in the beginning, and at least."""
 TOLERANCE = 1.5
 """How much longer than the fastest answer they may take on average before fewer are made at once."""
