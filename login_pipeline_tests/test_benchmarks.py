@@ -246,7 +246,17 @@ def test_what_cannot_be_started_is_one_sentence(
 
 def test_interrupt_leaves_no_process(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks", "--only", "ours_15", "--output", str(tmp_path / "result.json")],
+        [
+            sys.executable,
+            "-m",
+            "benchmarks",
+            "--messages",
+            "20000",
+            "--only",
+            "ours_15",
+            "--output",
+            str(tmp_path / "result.json"),
+        ],
         stderr=subprocess.PIPE,
         text=True,
     )
