@@ -1,4 +1,4 @@
-"""The storage of Dagster's own records in PostgreSQL, on a connection that each process keeps.
+"""The storage of Dagster's own records in PostgreSQL, on connections that each process keeps: two at most.
 
 A dagster.yaml names it: Dagster's own opens a connection for each statement and closes it again, over a hundred in a
 run that lasts seconds, and both sides pay for each.
@@ -18,9 +18,9 @@ RECYCLE_SECONDS = 3600
 
 
 class KeptConnectionStorage(DagsterPostgresStorage):
-    """Dagster's PostgreSQL storage, in which a connection is used again; configured just as that is.
+    """Dagster's PostgreSQL storage, in which connections are used again; configured just as that is.
 
-    Threads that need one at the same moment get more, for that moment. Before each use the connection is asked whether
+    Threads that need more at the same moment get more, for that moment. Before each use a connection is asked whether
     it still stands, and made anew if not, so that a server's restart is survived as it is with a connection each.
     """
 
@@ -36,7 +36,7 @@ class KeptConnectionStorage(DagsterPostgresStorage):
             postgres_url,
             token_provider,
             isolation_level="AUTOCOMMIT",  # as Dagster's own engines
-            pool_size=1,
+            pool_size=2,  # some of what Dagster asks, it asks while it reads another answer
             max_overflow=-1,
             pool_pre_ping=True,
             pool_recycle=RECYCLE_SECONDS,

@@ -50,6 +50,7 @@ class ForkedRunLauncher(DefaultRunLauncher):
         fork = _FORKS.Process(target=execute_run, args=[serialize_value(arguments)], name=f"run {run.run_id}")
         fork.start()
         self._forks = [*(each for each in self._forks if each.is_alive()), fork]
+        threading.Thread(target=_fail_if_lost, args=[self._instance, run.run_id, fork], daemon=True).start()
 
     def terminate(self, run_id: str) -> bool:
         """Has the run end itself, whichever process or host asks for it, and hand its messages back."""
@@ -77,6 +78,14 @@ def execute_run(arguments: str) -> None:
         execute_run_command.main([arguments], standalone_mode=False)
     finally:
         ended.set()
+
+
+def _fail_if_lost(instance: dg.DagsterInstance, run_id: str, fork: ForkServerProcess) -> None:
+    """A process that was killed cannot say so itself, and its run would keep its place."""
+    fork.join()
+    run = instance.get_run_by_id(run_id)
+    if run is not None and not run.is_finished:
+        instance.report_run_failed(run, "The run's process ended before the run did: it was killed, or had no memory")
 
 
 def _end_when_canceled(arguments: str, ended: threading.Event) -> None:

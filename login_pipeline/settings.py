@@ -115,7 +115,7 @@ class Settings(LoadSettings):
         50_000,
         ge=1,
         le=IN_FLIGHT_BUDGET,
-        description="Messages that one run receives at most.",
+        description="Messages that one run receives at most; 50,000 take about 150 MB, and hide as long as they load.",
         examples=["50000"],
     )
     max_concurrent_runs: int = Field(
@@ -136,20 +136,27 @@ class Settings(LoadSettings):
         60,
         ge=1,
         le=3600,
-        description="Seconds after which a run stops receiving, also when its batch is not full.",
+        description="Seconds after which a run stops receiving, also when its batch is not full; fewer make more runs.",
         examples=["60"],
     )
     long_poll: int = Field(
         2,
         ge=1,
         le=20,
-        description="Seconds that a ReceiveMessage call waits for messages.",
+        description="Seconds that a ReceiveMessage call waits for messages; a run ends with a few that find none.",
         examples=["2"],
     )
     sqs_client: SqsClient = Field(
         SqsClient.LIBCURL,
-        description="What receives and deletes: libcurl, or boto3, which takes about ten times the CPU.",
+        description="What receives and deletes: libcurl, or boto3, which takes several times the CPU.",
         examples=["libcurl"],
+    )
+    sqs_threads: int = Field(
+        64,
+        ge=1,
+        le=256,
+        description="Calls to SQS at once, at most, each a thread and a connection; as many are made as pay.",
+        examples=["64"],
     )
     inbox_days: int = Field(
         30,

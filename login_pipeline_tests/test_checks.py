@@ -101,6 +101,12 @@ def test_equal_values_with_different_masks_fail(raw: pd.DataFrame, masked: pd.Da
     assert failed(raw, masked) == ["equal_values_have_equal_masks"]
 
 
+def test_as_many_masks_as_values_that_do_not_correspond_fail(raw: pd.DataFrame, masked: pd.DataFrame) -> None:
+    first, second, _ = masked["masked_ip"]  # of the first address, of another one, and of the first again
+    masked["masked_ip"] = pd.Series([first, second, second], dtype=object)
+    assert failed(raw, masked) == ["equal_values_have_equal_masks"]
+
+
 def test_different_values_with_equal_masks_fail(raw: pd.DataFrame, masked: pd.DataFrame) -> None:
     masked["masked_ip"] = pd.Series([MASKS.ip("the same for all")] * 3, dtype=object)
     assert failed(raw, masked) == ["equal_values_have_equal_masks"]

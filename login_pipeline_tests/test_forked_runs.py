@@ -1,5 +1,7 @@
 """Runs as the daemon launches them by our own dagster.yaml files: forks of a process that has imported everything."""
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -56,8 +58,10 @@ def ends(instance: dg.DagsterInstance, run_id: str, as_: dg.DagsterRunStatus) ->
     return soon(lambda: status(instance, run_id) is as_)
 
 
-def processes(instance: dg.DagsterInstance, run_id: str) -> set[str | None]:
-    return {event.message for event in instance.all_logs(run_id) if "Started process for run" in (event.message or "")}
+def processes(instance: dg.DagsterInstance, run_id: str) -> set[str]:
+    """What each of its processes told at its start, with its id."""
+    told = {event.message or "" for event in instance.all_logs(run_id)}
+    return {message for message in told if message.startswith("Started process for run")}
 
 
 @contextmanager
@@ -117,6 +121,19 @@ def test_end_of_the_daemon_ends_its_runs_and_waits_until_they_handed_their_messa
         assert run.is_finished
         assert not is_waiting(pipeline.database)
     assert soon(lambda: pipeline.queue.depth() == (1, 0))
+
+
+def test_run_whose_process_is_killed_fails_at_once(
+    pipeline: Pipeline, instance: dg.DagsterInstance, body: Body
+) -> None:
+    pipeline.run()
+    (message_id,) = pipeline.queue.send(body())
+    with loads_wait(pipeline.database, message_id):
+        run_id = launch(instance)
+        assert soon(lambda: is_waiting(pipeline.database))
+        (told,) = processes(instance, run_id)
+        os.kill(int("".join(filter(str.isdigit, told))), signal.SIGKILL)
+        assert ends(instance, run_id, dg.DagsterRunStatus.FAILURE)
 
 
 def test_run_of_other_code_is_launched_as_dagster_does(

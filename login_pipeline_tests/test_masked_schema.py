@@ -1,5 +1,7 @@
 """What of a DataFrame does not fit the table is counted by its rule, however fast it is known that all of it fits."""
 
+from typing import Any
+
 import pandas as pd
 import pytest
 
@@ -35,3 +37,21 @@ def test_each_value_that_does_not_fit_is_counted(logins: pd.DataFrame) -> None:
         "create_date: not_nullable": 1,
         "create_date: is a date": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "misfits"),
+    [
+        ("user_id", ["a"], {"user_id: is text": 1}),
+        ("user_id", "x" * 129, {"user_id: str_length(1, 128)": 1}),
+        ("user_id", "", {"user_id: str_length(1, 128)": 1}),
+        ("user_id", None, {"user_id: not_nullable": 1}),
+        ("create_date", "2026-01-01", {"create_date: is a date": 1}),
+        ("app_version", -1, {"app_version: in_range(0, 2147483647)": 1}),
+    ],
+)
+def test_one_value_among_good_ones_is_counted(
+    logins: pd.DataFrame, column: str, value: Any, misfits: dict[str, int]
+) -> None:
+    logins.at[3, column] = value
+    assert count_misfits(logins) == misfits

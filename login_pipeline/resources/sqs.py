@@ -49,7 +49,7 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
     not deleted when the run ends, however it ends, go back to the queue.
     """
 
-    threads: int = Field(default=64, ge=1, le=256, description="Calls to SQS at once, at most.")
+    threads: int | None = Field(default=None, ge=1, description="Calls to SQS at once; without it LOGIN_SQS_THREADS.")
     read_timeout: int | None = Field(
         default=None, ge=1, description="Seconds to wait for an answer; where it is not set, 15 more than a long poll."
     )
@@ -153,7 +153,7 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
 
     def _queue(self, name: str) -> SqsQueue:
         with explain_sqs_errors("GetQueueAttributes", setting=variable(name), queue_url=self._settings.require(name)):
-            return SqsQueue(name, self._client, self._settings, threads=self.threads, busy_calls=self._busy_calls)
+            return SqsQueue(name, self._client, self._settings, threads=self._threads, busy_calls=self._busy_calls)
 
     @cached_property
     def _settings(self) -> Settings:
@@ -184,7 +184,7 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
             config=Config(
                 connect_timeout=CONNECT_SECONDS,
                 read_timeout=self._read_timeout,
-                max_pool_connections=self.threads,
+                max_pool_connections=self._threads,
                 retries={"mode": "standard", "total_max_attempts": self.max_attempts},
                 parameter_validation=False,  # ours are right by construction; it costs a tenth of a call
                 user_agent_extra=f"login-pipeline/{version('login-pipeline')}",
@@ -198,6 +198,10 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
         bundle = self._core.get_config_variable("ca_bundle") or get_cert_path(verify=True)
         connection = Connection(CONNECT_SECONDS, self._read_timeout, bundle if self.verify else None)
         return LibcurlSqs(self._client, self._session.get_credentials(), connection)
+
+    @property
+    def _threads(self) -> int:
+        return self.threads or self._settings.sqs_threads
 
     @property
     def _read_timeout(self) -> int:

@@ -9,14 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.resources.concurrency import FIRST
 from login_pipeline_tests.faults.account import Account
 from login_pipeline_tests.faults.drain_process import Drain, drain
 from login_pipeline_tests.faults.moments import WAITING_LOADS, locked, wait_for
 from login_pipeline_tests.faults.sqs_faults import ACCESS_DENIED, Hold, after_seconds
 from login_pipeline_tests.faults.sqs_proxy import SqsProxy
-
-THREADS = LoginQueueResource().threads
 
 State = Callable[[Account, SqsProxy, Drain], AbstractContextManager[None]]
 """Returns from its beginning when the drain is in the state, and keeps it there until its end."""
@@ -71,10 +69,10 @@ def waiting_for_a_lock(account: Account, sqs_proxy: SqsProxy, process: Drain, *,
 
 @contextmanager
 def handing_back(account: Account, sqs_proxy: SqsProxy, process: Drain) -> Iterator[None]:
-    """More calls than threads, so that some are not under way yet when the signals come."""
+    """More calls than are made at once, so that some are not under way yet when the signals come."""
     with (
         sqs_proxy.breaking("DeleteMessageBatch", ACCESS_DENIED),
-        held(account, sqs_proxy, process, action="ChangeMessageVisibilityBatch", calls=THREADS),
+        held(account, sqs_proxy, process, action="ChangeMessageVisibilityBatch", calls=FIRST),
     ):
         yield
 
@@ -92,7 +90,7 @@ STATES: dict[str, State] = {
     "handing back": handing_back,
 }
 
-MESSAGES = {"handing back": (10 * THREADS + 10, 0), "masking": (10, 0), "moving to the dead-letter queue": (5, 3)}
+MESSAGES = {"handing back": (10 * FIRST + 10, 0), "masking": (10, 0), "moving to the dead-letter queue": (5, 3)}
 """Logins and malformed messages; elsewhere there are more than one call delivers, and no malformed ones."""
 
 
