@@ -45,4 +45,5 @@ def _one(
             idle_mb=said.get("idle_mb") if idle_mb is None else idle_mb,
             peak_mb=said.get("peak_mb"),
             problems=[*crashed, *wrong(OURS, place)],
+            figures={"resident_before_mb": said.get("idle_mb")},
         )
