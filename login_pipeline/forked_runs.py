@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
 from typing import Any
@@ -25,6 +26,8 @@ from dagster._serdes import ConfigurableClassData, deserialize_value, serialize_
 DEFINITIONS = "login_pipeline.definitions"
 LOOK_SECONDS = 2.0
 """Between two looks of a run at whether somebody wants it to end."""
+LAST_SECONDS = 4.0
+"""Seconds in which a run may end by itself when the launcher goes; a container has 10 by default, for all."""
 GRACE = 30.0
 """Seconds that runs have to hand their messages back when the launcher goes."""
 
@@ -63,7 +66,10 @@ class ForkedRunLauncher(DefaultRunLauncher):
         return True
 
     def dispose(self) -> None:
-        """Ends the runs that are under way, and waits until they have handed their messages back."""
+        """Lets runs that are about to end do so, ends the others, and waits until they handed their messages back."""
+        until = time.monotonic() + LAST_SECONDS
+        for fork in self._forks:
+            fork.join(max(0.0, until - time.monotonic()))
         for fork in self._forks:
             fork.terminate()
         for fork in self._forks:
