@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
+import msgspec
 import pandas as pd
 
 from login_pipeline.logs import Log
 from login_pipeline.quarantine import Quarantined, quarantine
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
-from login_pipeline.resources.sqs_messages import Message, sent_again
+from login_pipeline.resources.sqs_messages import Message, Received, sent_again
 from login_pipeline.resources.sqs_receive import Batch
 from login_pipeline.sql import statements
 
@@ -70,8 +71,8 @@ def _today(_sent_timestamp: int) -> date:
     return datetime.now(UTC).date()
 
 
-def _forget_the_first_sending(cls: type[Message], message: dict[str, Any]) -> Message:
-    return _from_sqs({**message, "MessageAttributes": {}})
+def _forget_the_first_sending(cls: type[Message], received: Received) -> Message:
+    return _from_sqs(msgspec.structs.replace(received, attributes={}))
 
 
 def _trust_the_table(refused: Mapping[str, str], _raw: pd.DataFrame, _max_receive_count: int | None) -> dict[str, str]:

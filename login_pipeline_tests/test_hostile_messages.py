@@ -10,7 +10,7 @@ import pytest
 from login_pipeline.columns import NAMES
 from login_pipeline.drain import Totals
 from login_pipeline.redrive import redrive
-from login_pipeline.resources.sqs_messages import Message
+from login_pipeline.resources.sqs_messages import Answer, Message
 from login_pipeline.terminal import show_drain, show_redrive, show_rows
 from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.test_logs import Lines, json_lines
@@ -62,18 +62,18 @@ NO_IDS = [
 
 @pytest.mark.parametrize("text", NO_IDS)
 def test_text_that_is_no_message_id_is_not_taken_for_one(text: str) -> None:
-    message = Message.from_sqs(
-        {
-            "MessageId": "its own",
-            "ReceiptHandle": "handle",
-            "Body": "body",
-            "Attributes": {"SentTimestamp": "1767225600000", "ApproximateReceiveCount": "1"},
-            "MessageAttributes": {
-                "original_message_id": attribute(text),
-                "original_sent_timestamp": attribute("1", "Number"),
-            },
-        }
-    )
+    entry = {
+        "MessageId": "its own",
+        "ReceiptHandle": "handle",
+        "Body": "body",
+        "Attributes": {"SentTimestamp": "1767225600000", "ApproximateReceiveCount": "1"},
+        "MessageAttributes": {
+            "original_message_id": attribute(text),
+            "original_sent_timestamp": attribute("1", "Number"),
+        },
+    }
+    (received,) = Answer.from_boto3({"Messages": [entry]}).messages
+    message = Message.from_sqs(received)
     assert (message.message_id, message.sent_timestamp) == ("its own", 1767225600000)
 
 

@@ -22,6 +22,7 @@ Calls = set[tuple[str, str]]
 @pytest.fixture
 def calls(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Calls:
     """The actions that the SDK is asked for from now on, each with the placeholder of its queue."""
+    pipeline.set(LOGIN_SQS_CLIENT="boto3")  # it tells of each call; libcurl makes the same ones
     queues = {pipeline.queue.url: "YOUR-LOGIN-QUEUE", pipeline.dead_letter_queue.url: "YOUR-DEAD-LETTER-QUEUE"}
     called: Calls = set()
 

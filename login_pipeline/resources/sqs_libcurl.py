@@ -7,29 +7,30 @@ SDK's own, and only what goes well is made cheap.
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import pycurl
 
-from login_pipeline.resources.libcurl import Connection, Handles
-from login_pipeline.resources.sqs_pattern import LastCall, Pattern
+from login_pipeline.resources.libcurl import Call, Connection, Handles
+from login_pipeline.resources.sqs_messages import Answer
+from login_pipeline.resources.sqs_pattern import LastCall
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
     from mypy_boto3_sqs import SQSClient
 
 OK = 200
-NOT_BOTO3_S = ("Accept:", "Expect:")
-"""Headers that libcurl would add unasked."""
 
-Answer = Mapping[str, Any]
+BatchAnswer = dict[str, Any]
+Request = Mapping[str, Any]
+Decoded = TypeVar("Decoded")
 
 
 class LibcurlSqs:
-    """The calls that a run makes by the thousand, under boto3's names, with its arguments, answers and errors.
+    """The calls that a run makes by the thousand, under boto3's names, with its arguments and errors.
 
-    Answers lack what boto3 says of the HTTP response.
+    Their answers are boto3's, too, less what it says of the HTTP response, but for those of ReceiveMessage.
     """
 
     def __init__(self, client: "SQSClient", credentials: "Credentials | None", connection: Connection) -> None:
@@ -42,32 +43,33 @@ class LibcurlSqs:
 
     def receive_message(self, **request: Any) -> Answer:
         """ReceiveMessage."""
-        return self._call("ReceiveMessage", self._client.receive_message, request)
+        answer = self._send("ReceiveMessage", request, Answer.from_json)
+        return Answer.from_boto3(self._client.receive_message(**request)) if answer is None else answer
 
-    def delete_message_batch(self, **request: Any) -> Answer:
+    def delete_message_batch(self, **request: Any) -> Mapping[str, Any]:
         """DeleteMessageBatch."""
-        return self._call("DeleteMessageBatch", self._client.delete_message_batch, request)
+        answer = self._send("DeleteMessageBatch", request, _batch)
+        return self._client.delete_message_batch(**request) if answer is None else answer
 
-    def change_message_visibility_batch(self, **request: Any) -> Answer:
+    def change_message_visibility_batch(self, **request: Any) -> Mapping[str, Any]:
         """ChangeMessageVisibilityBatch."""
-        return self._call("ChangeMessageVisibilityBatch", self._client.change_message_visibility_batch, request)
+        answer = self._send("ChangeMessageVisibilityBatch", request, _batch)
+        return self._client.change_message_visibility_batch(**request) if answer is None else answer
 
-    def _call(self, operation: str, by_boto3: Callable[..., Answer], request: Mapping[str, Any]) -> Answer:
+    def _send(self, operation: str, request: Request, decode: Callable[[bytes], Decoded]) -> Decoded | None:
+        """The answer; None where there is no pattern yet, no answer, or not a good one."""
         pattern = self._last_call.pattern
-        answer = self._send(pattern, operation, request) if pattern else None
-        return by_boto3(**request) if answer is None else answer
-
-    def _send(self, pattern: Pattern, operation: str, request: Mapping[str, Any]) -> Answer | None:
-        """The answer; None where there is none, or not a good one."""
-        handle = self._handles.take(pattern.url)
+        if pattern is None:
+            return None
+        call = Call(pattern, operation, self._credentials.get_frozen_credentials() if self._credentials else None)
         try:
-            self._prepare(handle, pattern, operation)
+            handle = self._handles.take(call)
             handle.setopt(pycurl.POSTFIELDS, msgspec.json.encode(request))
             answer = handle.perform_rb()
             status = handle.getinfo(pycurl.RESPONSE_CODE)
-            self._handles.put_back(handle)
+            self._handles.put_back(call, handle)
             if status == OK:
-                return msgspec.json.decode(answer, type=dict[str, Any])
+                return decode(answer)
             self.failures[f"HTTP {status}"] += 1
         except msgspec.DecodeError:
             self.failures["not JSON"] += 1
@@ -75,18 +77,6 @@ class LibcurlSqs:
             self.failures[f"libcurl {error.args[0]}"] += 1
         return None
 
-    def _prepare(self, handle: pycurl.Curl, pattern: Pattern, operation: str) -> None:
-        """Has libcurl sign the call, with credentials that are refreshed when it is time.
 
-        Source: AWS Signature Version 4; libcurl, CURLOPT_AWS_SIGV4.
-        """
-        handle.setopt(pycurl.URL, pattern.url)
-        headers = [*pattern.headers_of(operation), *NOT_BOTO3_S]
-        if self._credentials is not None:
-            key, secret, token, _ = self._credentials.get_frozen_credentials()
-            handle.setopt(pycurl.AWS_SIGV4, f"aws:amz:{pattern.region}:{pattern.service}")
-            handle.setopt(pycurl.USERNAME, key)
-            handle.setopt(pycurl.PASSWORD, secret)
-            if token:
-                headers.append(f"X-Amz-Security-Token: {token}")
-        handle.setopt(pycurl.HTTPHEADER, headers)
+def _batch(answer: bytes) -> BatchAnswer:
+    return msgspec.json.decode(answer, type=BatchAnswer)

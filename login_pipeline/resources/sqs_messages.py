@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
+import msgspec
+
 REASON = "reason"
 ORIGINAL_MESSAGE_ID = "original_message_id"
 ORIGINAL_SENT_TIMESTAMP = "original_sent_timestamp"
@@ -11,6 +13,45 @@ ORIGINAL_SENT_TIMESTAMP = "original_sent_timestamp"
 _MESSAGE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """As SQS makes them. Whoever may send can write the attribute: what is taken for an id is stored and logged, so it can
 be no other text, and none of the inbox's counters (sql/inbox.sql)."""
+
+
+class SystemAttributes(msgspec.Struct, gc=False):
+    """What SQS says of a message: when it was sent, in milliseconds since the epoch, and how often it was delivered."""
+
+    sent_timestamp: int = msgspec.field(name="SentTimestamp")
+    receive_count: int = msgspec.field(name="ApproximateReceiveCount")
+
+
+class Attribute(msgspec.Struct, gc=False):
+    """What a sender says of a message; the text is empty where it is binary."""
+
+    text: str = msgspec.field(name="StringValue", default="")
+
+
+class Received(msgspec.Struct, gc=False):
+    """An entry of ReceiveMessage's answer, as far as anybody asks."""
+
+    message_id: str = msgspec.field(name="MessageId")
+    receipt_handle: str = msgspec.field(name="ReceiptHandle")
+    body: str = msgspec.field(name="Body")
+    system: SystemAttributes = msgspec.field(name="Attributes")
+    attributes: dict[str, Attribute] = msgspec.field(name="MessageAttributes", default_factory=dict)
+
+
+class Answer(msgspec.Struct, gc=False):
+    """ReceiveMessage's answer."""
+
+    messages: list[Received] = msgspec.field(name="Messages", default_factory=list)
+
+    @classmethod
+    def from_json(cls, answer: bytes) -> Self:
+        """As SQS sends it, with numbers that are strings; raises msgspec.DecodeError where it is another one."""
+        return msgspec.json.decode(answer, type=cls, strict=False)
+
+    @classmethod
+    def from_boto3(cls, answer: Mapping[str, Any]) -> Self:
+        """As boto3 has it."""
+        return msgspec.convert(answer, cls, strict=False)
 
 
 class Message(NamedTuple):
@@ -31,30 +72,23 @@ class Message(NamedTuple):
     """Why it is on the dead-letter queue, if this pipeline put it there."""
 
     @classmethod
-    def from_sqs(cls, message: Mapping[str, Any]) -> Self:
+    def from_sqs(cls, received: Received) -> Self:
         """From an entry of ReceiveMessage's answer, with all its attributes."""
-        system, own = message["Attributes"], message.get("MessageAttributes")
-        sent = int(system["SentTimestamp"])
-        if not own:
-            return cls(
-                message["MessageId"],
-                message["MessageId"],
-                message["ReceiptHandle"],
-                sent,
-                int(system["ApproximateReceiveCount"]),
-                message["Body"],
-            )
-        original_id = str(own.get(ORIGINAL_MESSAGE_ID, {}).get("StringValue", ""))
-        original_sent = _timestamp(own.get(ORIGINAL_SENT_TIMESTAMP, {}).get("StringValue", ""), not_after=sent)
-        came_back = _MESSAGE_ID.fullmatch(original_id) is not None and original_sent is not None
+        sent, own = received.system.sent_timestamp, received.attributes
+        message_id, reason = received.message_id, ""
+        if own:
+            original_id, original_sent = _text(own, ORIGINAL_MESSAGE_ID), _text(own, ORIGINAL_SENT_TIMESTAMP)
+            if _MESSAGE_ID.fullmatch(original_id) and _is_timestamp(original_sent, not_after=sent):
+                message_id, sent = original_id, int(original_sent)
+            reason = _text(own, REASON)
         return cls(
-            message_id=original_id if came_back else message["MessageId"],
-            sqs_message_id=message["MessageId"],
-            receipt_handle=message["ReceiptHandle"],
-            sent_timestamp=original_sent if came_back and original_sent is not None else sent,
-            receive_count=int(system["ApproximateReceiveCount"]),
-            body=message["Body"],
-            reason=str(own.get(REASON, {}).get("StringValue", "")),
+            message_id,
+            received.message_id,
+            received.receipt_handle,
+            sent,
+            received.system.receive_count,
+            received.body,
+            reason,
         )
 
 
@@ -76,8 +110,10 @@ def sent_again(message_id: str, sent_timestamp: int, body: str) -> dict[str, Any
     }
 
 
-def _timestamp(text: str, *, not_after: int) -> int | None:
-    """The time in milliseconds, or None where anybody else than this pipeline wrote the attribute."""
-    if text.isascii() and text.isdigit() and len(text) <= len(str(not_after)) and int(text) <= not_after:
-        return int(text)
-    return None
+def _text(attributes: Mapping[str, Attribute], name: str) -> str:
+    return attributes[name].text if name in attributes else ""
+
+
+def _is_timestamp(text: str, *, not_after: int) -> bool:
+    """False where anybody else than this pipeline wrote the attribute."""
+    return text.isascii() and text.isdigit() and len(text) <= len(str(not_after)) and int(text) <= not_after

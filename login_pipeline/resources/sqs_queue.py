@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from login_pipeline.resources.concurrency import Concurrency
 from login_pipeline.resources.sqs_batches import Entry, call_in_batches
 from login_pipeline.resources.sqs_errors import explain_sqs_errors
-from login_pipeline.resources.sqs_messages import Message
+from login_pipeline.resources.sqs_messages import Answer, Message
 from login_pipeline.resources.sqs_receive import Batch, receive_batch
 from login_pipeline.settings import Settings, variable
 
@@ -53,7 +53,7 @@ class SqsQueue:
         busy_calls: "LibcurlSqs | None" = None,
     ) -> None:
         self.url: str = settings.require(name)
-        self._name = name
+        self._variable = variable(name)
         self._client = client
         self._busy_calls = busy_calls or client
         self._settings = settings
@@ -77,7 +77,7 @@ class SqsQueue:
             ConfigurationError: the queue, the region or the credentials are missing or wrong, or nobody answers.
             QueueError: SQS refuses.
         """
-        with explain_sqs_errors("GetQueueAttributes", setting=variable(self._name), queue_url=self.url):
+        with explain_sqs_errors("GetQueueAttributes", setting=self._variable, queue_url=self.url):
             answer = self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)
         return answer.get("Attributes", {})
 
@@ -154,7 +154,7 @@ class SqsQueue:
 
     def _receive_once(self, messages: int) -> list[Message]:
         started = time.monotonic()
-        with explain_sqs_errors("ReceiveMessage", setting=variable(self._name), queue_url=self.url):
+        with explain_sqs_errors("ReceiveMessage", setting=self._variable, queue_url=self.url):
             answer = self._busy_calls.receive_message(
                 QueueUrl=self.url,
                 MaxNumberOfMessages=messages,
@@ -163,7 +163,7 @@ class SqsQueue:
                 MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
                 MessageAttributeNames=["All"],
             )
-        received = [Message.from_sqs(message) for message in answer.get("Messages", [])]
+        received = [Message.from_sqs(message) for message in _read(answer).messages]
         if received:
             self._receive_counts.update({message.receipt_handle: message.receive_count for message in received})
             self._concurrency["ReceiveMessage"].answered(time.monotonic() - started)
@@ -182,3 +182,8 @@ class SqsQueue:
             return answer
 
         return call_in_batches(timed, entries, concurrency=concurrency, hurry=hurry)
+
+
+def _read(answer: Answer | Mapping[str, Any]) -> Answer:
+    """By whichever client."""
+    return answer if isinstance(answer, Answer) else Answer.from_boto3(answer)

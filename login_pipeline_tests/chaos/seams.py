@@ -15,7 +15,7 @@ from psycopg2 import extensions
 
 from login_pipeline.login_event import Rejection, parse_login
 from login_pipeline.resources.sqs_libcurl import LibcurlSqs
-from login_pipeline.resources.sqs_pattern import Pattern
+from login_pipeline.resources.sqs_messages import Answer
 from login_pipeline.settings import read_settings
 
 
@@ -104,9 +104,9 @@ def _listen_to_sqs(listener: Listener) -> None:
     BaseClient._make_api_call = make_api_call_and_tell  # type: ignore[attr-defined]
     send = LibcurlSqs._send
 
-    def send_and_tell(sqs: LibcurlSqs, pattern: Pattern, operation: str, request: Mapping[str, Any]) -> Any:
+    def send_and_tell(sqs: LibcurlSqs, operation: str, request: Mapping[str, Any], decode: Any) -> Any:
         step = calls.step(operation, request)
-        return calls.learn(_around(listener, step, lambda: send(sqs, pattern, operation, request)))
+        return calls.learn(_around(listener, step, lambda: send(sqs, operation, request, decode)))
 
     LibcurlSqs._send = send_and_tell  # type: ignore[method-assign, assignment]
 
@@ -118,9 +118,10 @@ class _Calls:
         self._malformed: set[str] = set()
 
     def learn(self, answer: Any) -> Any:
-        for message in (answer or {}).get("Messages", ()):
-            if isinstance(parse_login(message["Body"]), Rejection):
-                self._malformed.add(message["ReceiptHandle"])
+        received = Answer.from_boto3(answer) if isinstance(answer, dict) else answer
+        for message in getattr(received, "messages", ()):
+            if isinstance(parse_login(message.body), Rejection):
+                self._malformed.add(message.receipt_handle)
         return answer
 
     def step(self, operation: str, parameters: Mapping[str, Any]) -> Step | None:

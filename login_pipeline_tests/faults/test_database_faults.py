@@ -190,11 +190,14 @@ def test_database_that_is_read_only_costs_no_delivery(account: Account, sqs_prox
 def test_database_that_becomes_read_only_during_a_run_hands_the_batch_back(
     account: Account, sqs_proxy: SqsProxy
 ) -> None:
-    """As when the primary of a cluster changes."""
+    """As when the primary of a cluster changes, which ends its connections."""
     account.send(20)
     with ExitStack() as until_the_end:
         with received(account.pipeline, sqs_proxy) as run:
             until_the_end.enter_context(read_only(account.pipeline.database))
+            account.pipeline.database.query(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'login-pipeline'"
+            )
         assert "read_only_sql_transaction, SQLSTATE 25006" in one_sentence(run.result())
     account.assert_nothing_is_lost()
     account.drain()

@@ -54,7 +54,7 @@ def client(each_sqs_client: SqsClient) -> SqsClient:
 @pytest.fixture
 def resource(sqs_proxy: SqsProxy) -> LoginQueueResource:
     """Behind the proxy."""
-    return LoginQueueResource(read_timeout=2)
+    return LoginQueueResource()
 
 
 def use(resource: LoginQueueResource, pipeline: Pipeline, body: Callable[..., str], messages: int = 40) -> None:
@@ -174,6 +174,7 @@ def test_calls_go_by_way_of_the_proxy_in_the_environment(
 def test_calls_that_fail_for_a_while_are_made_again(
     resource: LoginQueueResource, sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str], fault: Fault
 ) -> None:
+    resource = resource.model_copy(update={"read_timeout": 2})
     use(resource, pipeline, body, messages=20)  # no call is the first of its kind any more
     pipeline.queue.take_all()
     for action in BUSY:

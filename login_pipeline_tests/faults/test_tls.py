@@ -13,9 +13,10 @@ import trustme
 
 from login_pipeline.doctor import Finding, examine
 from login_pipeline.local.ports import HOST
-from login_pipeline.resources.libcurl import Connection, Handles
+from login_pipeline.resources.libcurl import Call, Connection, Handles
 from login_pipeline.resources.postgres_protection import protection
 from login_pipeline.resources.sqs_errors import endpoint_in_clear
+from login_pipeline.resources.sqs_pattern import Pattern
 from login_pipeline_tests.conftest import Database, Pipeline, Servers
 from login_pipeline_tests.faults.account import Account, one_sentence
 from login_pipeline_tests.faults.sqs_proxy import SqsProxy
@@ -248,8 +249,7 @@ class TestQueue:
     ) -> None:
         trusted = Connection(5, 5, authorities.right_file.replace("right", bundle))
         with self.behind_tls(pipeline, servers, authorities.right, certificate_for) as endpoint:
-            handle = Handles(trusted).take(endpoint)
-            handle.setopt(pycurl.URL, endpoint)
+            handle = Handles(trusted).take(Call(Pattern(endpoint, [], "", ""), "ReceiveMessage", None))
             with nullcontext() if answers else pytest.raises(pycurl.error):
                 handle.perform_rb()
 
