@@ -151,12 +151,12 @@ class Settings(LoadSettings):
         description="What receives and deletes: libcurl, or boto3, which takes several times the CPU.",
         examples=["libcurl"],
     )
-    sqs_threads: int = Field(
-        64,
+    sqs_calls: int = Field(
+        128,
         ge=1,
         le=256,
-        description="Calls to SQS at once, at most, each a thread and a connection; as many are made as pay.",
-        examples=["64"],
+        description="Calls to SQS at once, at most, each a connection; as many are made as pay.",
+        examples=["128"],
     )
     inbox_days: int = Field(
         30,

@@ -88,9 +88,9 @@ def _function(asset: dg.AssetsDefinition) -> Callable[..., Any]:
 
 
 def _queue(sqs: SimulatedSqs, process: SteppedProcess, watch: Watch) -> LoginQueueResource:
-    queue = LoginQueueResource(threads=1)
+    queue = LoginQueueResource(calls=1)
     queue.__dict__["_client"] = _StoppingClient(sqs, process, watch)  # where the resource keeps what it made
-    queue.__dict__["_busy_calls"] = None  # all calls are the client's
+    queue.__dict__["_libcurl"] = None  # all calls are the client's
     return queue
 
 

@@ -16,9 +16,11 @@ class Concurrency:
     added, to try out whether more go. Source: the gradient limit of Netflix's concurrency-limits.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, by_one_thread: int = 1) -> None:
+        """`by_one_thread`: how many calls a thread can make at once."""
         self.most = most
         """How many there ever are."""
+        self._by_one_thread = by_one_thread
         self._limit = float(min(FIRST, most))
         self._fastest = math.inf
         self._sum, self._answers = 0.0, 0
@@ -28,6 +30,16 @@ class Concurrency:
     def limit(self) -> int:
         """How many calls should be made at once now."""
         return int(self._limit)
+
+    @property
+    def threads(self) -> int:
+        """How many threads should make them."""
+        return math.ceil(self.limit / self._by_one_thread)
+
+    @property
+    def calls_of_a_thread(self) -> int:
+        """How many each of them should make at once."""
+        return math.ceil(self.limit / self.threads)
 
     def answered(self, seconds: float) -> None:
         """Tells that a call was answered after so many seconds; a poll that waited for messages does not count."""

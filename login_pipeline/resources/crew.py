@@ -7,7 +7,7 @@ from threading import Condition
 from login_pipeline.resources.concurrency import Concurrency
 
 Step = Callable[[], bool]
-"""Makes one call; False when its thread has nothing left to do."""
+"""Makes a call, or some at once; False when its thread has nothing left to do."""
 
 
 def work(step: Step, concurrency: Concurrency, *, calls: int) -> None:
@@ -24,7 +24,7 @@ def work(step: Step, concurrency: Concurrency, *, calls: int) -> None:
     with ThreadPoolExecutor(concurrency.most, thread_name_prefix="sqs") as pool:
         crew = _Crew(step, concurrency, pool)
         try:
-            crew.wait(min(calls, concurrency.limit))
+            crew.wait(min(calls, concurrency.threads))
         finally:
             crew.stop()
 
@@ -74,6 +74,6 @@ class _Crew:
         if self._stopped:
             return False
         with self._changed:
-            if self._at_work < self._concurrency.limit:
+            if self._at_work < self._concurrency.threads:
                 self._hire()
-            return self._at_work <= self._concurrency.limit
+            return self._at_work <= self._concurrency.threads

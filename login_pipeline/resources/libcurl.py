@@ -1,6 +1,10 @@
 """Connections of libcurl's, set up as the AWS SDK sets up its own."""
 
+import time
 from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import BytesIO
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -12,6 +16,11 @@ from login_pipeline.resources.sqs_pattern import Pattern
 
 NOT_BOTO3_S = ("Accept:", "Expect:")
 """Headers that libcurl would add unasked."""
+OK = 200
+POLL_SECONDS = 1.0
+"""Between two looks at calls of which nothing is heard."""
+NOTHING_TO_WAIT_FOR, PAUSE_SECONDS = -1, 0.01
+"""While libcurl has no socket yet: it says so, and is asked again after a pause. Source: curl_multi_fdset."""
 SLOWEST = 1
 """Bytes a second; below it for the read timeout, the server is taken to be silent."""
 
@@ -35,48 +44,108 @@ class Call(NamedTuple):
     credentials: ReadOnlyCredentials | None
 
 
-class Handles:
-    """libcurl's handles, one for each call under way. Each keeps its connection open for the next call."""
+class Response(NamedTuple):
+    """What became of one call; `problem` says why there is no good answer, as a code; `seconds` is what it took."""
+
+    body: bytes
+    problem: str | None
+    seconds: float
+
+
+class Bundle:
+    """Calls that one thread makes at once. Their connections stay open for the next ones."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._free: deque[tuple[Call, pycurl.Curl]] = deque()
+        self._multi = pycurl.CurlMulti()
+        self._handles: list[pycurl.Curl] = []
+        self._prepared_for: list[Call] = []
 
-    def take(self, call: Call) -> pycurl.Curl:
-        """A handle for the call, less its body: the one used last, whose connection is the least likely to be closed.
+    def send(self, call: Call, bodies: Sequence[bytes]) -> list[Response]:
+        """Makes a call with each body; the responses in their order.
 
         Raises:
             pycurl.error: libcurl does not take what it is told.
         """
+        handles = [self._handle(place, call) for place in range(len(bodies))]
+        answers = [BytesIO() for _ in bodies]
+        for handle, body, answer in zip(handles, bodies, answers, strict=True):
+            handle.setopt(pycurl.POSTFIELDS, body)
+            handle.setopt(pycurl.WRITEDATA, answer)
+            self._multi.add_handle(handle)
+        errors = self._until_all_are_answered(len(handles))
+        for handle in handles:
+            self._multi.remove_handle(handle)
+        return [
+            Response(answer.getvalue(), _problem(handle, errors), handle.getinfo(pycurl.TOTAL_TIME))
+            for handle, answer in zip(handles, answers, strict=True)
+        ]
+
+    def _until_all_are_answered(self, calls: int) -> dict[pycurl.Curl, int]:
+        """Libcurl's error codes, of the calls that have one."""
+        errors: dict[pycurl.Curl, int] = {}
+        while calls:
+            self._multi.perform()
+            _, good, bad = self._multi.info_read(calls)
+            errors.update({handle: code for handle, code, _ in bad})
+            calls -= len(good) + len(bad)
+            if calls and not (good or bad) and self._multi.select(POLL_SECONDS) == NOTHING_TO_WAIT_FOR:
+                time.sleep(PAUSE_SECONDS)
+        return errors
+
+    def _handle(self, place: int, call: Call) -> pycurl.Curl:
+        if place == len(self._handles):
+            self._handles.append(_new_handle(self._connection, call.pattern.url))
+            self._prepared_for.append(call)
+            _prepare(self._handles[place], call)
+        if self._prepared_for[place] != call:
+            _prepare(self._handles[place], call)
+            self._prepared_for[place] = call
+        return self._handles[place]
+
+
+class Bundles:
+    """The bundles that no thread uses."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._free: deque[Bundle] = deque()
+
+    @contextmanager
+    def one(self) -> Iterator[Bundle]:
+        """The one used last, whose connections are the least likely to be closed; not used again after an error."""
         try:
-            used_for, handle = self._free.pop()
+            bundle = self._free.pop()
         except IndexError:
-            used_for, handle = None, self._new(call.pattern.url)
-        if used_for != call:
-            _prepare(handle, call)
-        return handle
+            bundle = Bundle(self._connection)
+        yield bundle
+        self._free.append(bundle)
 
-    def put_back(self, call: Call, handle: pycurl.Curl) -> None:
-        """Lets other calls use it."""
-        self._free.append((call, handle))
 
-    def _new(self, url: str) -> pycurl.Curl:
-        handle = pycurl.Curl()
-        handle.setopt(pycurl.NOSIGNAL, 1)  # libcurl's own signals would end other threads' calls
-        handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)  # SQS speaks nothing newer
-        handle.setopt(pycurl.TCP_KEEPALIVE, 1)
-        handle.setopt(pycurl.CONNECTTIMEOUT, self._connection.connect_timeout)
-        handle.setopt(pycurl.LOW_SPEED_LIMIT, SLOWEST)
-        handle.setopt(pycurl.LOW_SPEED_TIME, self._connection.read_timeout)
-        handle.setopt(pycurl.NOPROXY, "")
-        # As botocore reads the environment; libcurl has rules of its own.
-        handle.setopt(pycurl.PROXY, get_environ_proxies(url).get(urlsplit(url).scheme, ""))
-        if self._connection.ca_bundle is None:
-            handle.setopt(pycurl.SSL_VERIFYPEER, 0)
-            handle.setopt(pycurl.SSL_VERIFYHOST, 0)
-        else:
-            handle.setopt(pycurl.CAINFO, self._connection.ca_bundle)
-        return handle
+def _new_handle(connection: Connection, url: str) -> pycurl.Curl:
+    handle = pycurl.Curl()
+    handle.setopt(pycurl.NOSIGNAL, 1)  # libcurl's own signals would end other threads' calls
+    handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)  # SQS speaks nothing newer
+    handle.setopt(pycurl.TCP_KEEPALIVE, 1)
+    handle.setopt(pycurl.CONNECTTIMEOUT, connection.connect_timeout)
+    handle.setopt(pycurl.LOW_SPEED_LIMIT, SLOWEST)
+    handle.setopt(pycurl.LOW_SPEED_TIME, connection.read_timeout)
+    handle.setopt(pycurl.NOPROXY, "")
+    # As botocore reads the environment; libcurl has rules of its own.
+    handle.setopt(pycurl.PROXY, get_environ_proxies(url).get(urlsplit(url).scheme, ""))
+    if connection.ca_bundle is None:
+        handle.setopt(pycurl.SSL_VERIFYPEER, 0)
+        handle.setopt(pycurl.SSL_VERIFYHOST, 0)
+    else:
+        handle.setopt(pycurl.CAINFO, connection.ca_bundle)
+    return handle
+
+
+def _problem(handle: pycurl.Curl, errors: Mapping[pycurl.Curl, int]) -> str | None:
+    if handle in errors:
+        return f"libcurl {errors[handle]}"
+    status = handle.getinfo(pycurl.RESPONSE_CODE)
+    return None if status == OK else f"HTTP {status}"
 
 
 def _prepare(handle: pycurl.Curl, call: Call) -> None:

@@ -49,7 +49,7 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
     not deleted when the run ends, however it ends, go back to the queue.
     """
 
-    threads: int | None = Field(default=None, ge=1, description="Calls to SQS at once; without it LOGIN_SQS_THREADS.")
+    calls: int | None = Field(default=None, ge=1, description="Calls to SQS at once; without it LOGIN_SQS_CALLS.")
     read_timeout: int | None = Field(
         default=None, ge=1, description="Seconds to wait for an answer; where it is not set, 15 more than a long poll."
     )
@@ -65,8 +65,8 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
             in_hand, not_taken = self.hand_back()
             if in_hand:
                 _tell(context, in_hand, not_taken)
-            if self._stale_at is not None and self._busy_calls and self._busy_calls.failures:
-                run_log(context).warning("made_again_by_boto3", calls=dict(self._busy_calls.failures))
+            if self._stale_at is not None and self._libcurl and self._libcurl.failures:
+                run_log(context).warning("made_again_by_boto3", calls=dict(self._libcurl.failures))
 
     @cached_property
     def login_queue(self) -> SqsQueue:
@@ -153,7 +153,7 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
 
     def _queue(self, name: str) -> SqsQueue:
         with explain_sqs_errors("GetQueueAttributes", setting=variable(name), queue_url=self._settings.require(name)):
-            return SqsQueue(name, self._client, self._settings, threads=self._threads, busy_calls=self._busy_calls)
+            return SqsQueue(name, self._client, self._settings, most_calls=self._calls, libcurl=self._libcurl)
 
     @cached_property
     def _settings(self) -> Settings:
@@ -184,7 +184,7 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
             config=Config(
                 connect_timeout=CONNECT_SECONDS,
                 read_timeout=self._read_timeout,
-                max_pool_connections=self._threads,
+                max_pool_connections=self._calls,
                 retries={"mode": "standard", "total_max_attempts": self.max_attempts},
                 parameter_validation=False,  # ours are right by construction; it costs a tenth of a call
                 user_agent_extra=f"login-pipeline/{version('login-pipeline')}",
@@ -192,7 +192,7 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
         )
 
     @cached_property
-    def _busy_calls(self) -> LibcurlSqs | None:
+    def _libcurl(self) -> LibcurlSqs | None:
         if self._settings.sqs_client is SqsClient.BOTO3:
             return None
         bundle = self._core.get_config_variable("ca_bundle") or get_cert_path(verify=True)
@@ -200,8 +200,8 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
         return LibcurlSqs(self._client, self._session.get_credentials(), connection)
 
     @property
-    def _threads(self) -> int:
-        return self.threads or self._settings.sqs_threads
+    def _calls(self) -> int:
+        return self.calls or self._settings.sqs_calls
 
     @property
     def _read_timeout(self) -> int:

@@ -5,6 +5,7 @@ A batch call answers 200 with a list of the entries that failed, so success is k
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from threading import Event
 from typing import Any
 
@@ -27,19 +28,28 @@ ENTRY_FAULTS = {"BatchRequestTooLong", "InvalidMessageContents", "InvalidParamet
 """Codes with which a whole call is refused because of one entry, which must not cost its neighbours."""
 
 Entry = dict[str, Any]
-BatchCall = Callable[[Sequence[Any]], Mapping[str, Any]]
+Answer = Mapping[str, Any]
+BatchCall = Callable[[Sequence[Any]], Answer]
 """Takes up to ten entries, each with an Id, and returns SQS's answer."""
+BatchCalls = Callable[[Sequence[Sequence[Any]]], Sequence[Answer | None]]
+"""Takes several times as many; an answer is None where the call is to be made once more, alone."""
 
 
 def call_in_batches(
-    call: BatchCall, entries: Iterable[Entry], *, concurrency: Concurrency, hurry: Event | None = None
+    call: BatchCall,
+    entries: Iterable[Entry],
+    *,
+    concurrency: Concurrency,
+    several: BatchCalls = lambda batches: [None for _ in batches],
+    hurry: Event | None = None,
 ) -> dict[str, str]:
-    """Calls `call` until each entry has succeeded or failed for good.
+    """Calls one of SQS's batch operations until each entry has succeeded or failed for good.
 
     Args:
-        call: One of SQS's batch operations.
+        call: Calls it once.
         entries: Any number of them.
         concurrency: How many calls are made at once.
+        several: Calls it several times at once, where that is possible.
         hurry: Once it is set, no more calls are made: the entries that are left fail as NOT_CALLED.
 
     Returns:
@@ -49,15 +59,16 @@ def call_in_batches(
     batches = list(packed(entries))
     left = iter(batches)
 
-    def next_batch() -> bool:
-        batch = next(left, None)
-        if batch is None:
-            return False
-        stopped = hurry is not None and hurry.is_set()
-        failed.update({entry["Id"]: NOT_CALLED for entry in batch} if stopped else _call_with_retries(call, batch))
-        return True
+    def next_batches() -> bool:
+        some = list(islice(left, concurrency.calls_of_a_thread))
+        if hurry is not None and hurry.is_set():
+            failed.update({entry["Id"]: NOT_CALLED for batch in some for entry in batch})
+        elif some:
+            for batch, answer in zip(some, several(some), strict=True):
+                failed.update(_call_with_retries(call, batch, answer))
+        return bool(some)
 
-    work(next_batch, concurrency, calls=len(batches))
+    work(next_batches, concurrency, calls=len(batches))
     return failed
 
 
@@ -87,11 +98,15 @@ def _size(entry: Entry) -> int:
     return sum(len(text.encode()) for text in texts)
 
 
-def _call_with_retries(call: BatchCall, batch: Sequence[Entry]) -> dict[str, str]:
+def _call_with_retries(call: BatchCall, batch: Sequence[Entry], answer: Answer | None) -> dict[str, str]:
+    """The codes of the entries that fail for good; `answer` is SQS's to the first call, where that is made."""
+    if answer is not None and not answer.get("Failed"):
+        return {}
     waiting = {entry["Id"]: entry for entry in batch}
     failed: dict[str, str] = {}
     for pause in (*PAUSES, None):
-        final, passing = _failures(call, list(waiting.values()))
+        final, passing = _failures(call, list(waiting.values())) if answer is None else _sorted(answer)
+        answer = None
         failed |= final
         if not passing or pause is None:
             return failed | passing
@@ -103,7 +118,7 @@ def _call_with_retries(call: BatchCall, batch: Sequence[Entry]) -> dict[str, str
 def _failures(call: BatchCall, entries: Sequence[Entry]) -> tuple[dict[str, str], dict[str, str]]:
     """The codes of the entries that failed for good, and of those that may succeed when tried again."""
     try:
-        failed = call(entries).get("Failed", [])
+        return _sorted(call(entries))
     except ClientError as error:  # the SDK has retried it already
         code = error_code(error)
         if code in ENTRY_FAULTS and len(entries) > 1:
@@ -113,6 +128,11 @@ def _failures(call: BatchCall, entries: Sequence[Entry]) -> tuple[dict[str, str]
         return {entry["Id"]: code for entry in entries}, {}
     except BotoCoreError as error:
         return {entry["Id"]: type(error).__name__ for entry in entries}, {}
+
+
+def _sorted(answer: Answer) -> tuple[dict[str, str], dict[str, str]]:
+    """What failed by our own fault, and what by SQS's."""
+    failed = answer.get("Failed", [])
     final = {failure["Id"]: str(failure["Code"]) for failure in failed if failure["SenderFault"]}
     passing = {failure["Id"]: str(failure["Code"]) for failure in failed if not failure["SenderFault"]}
     return final, passing

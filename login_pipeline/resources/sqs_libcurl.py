@@ -6,13 +6,13 @@ SDK's own, and only what goes well is made cheap.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 import pycurl
 
-from login_pipeline.resources.libcurl import Call, Connection, Handles
+from login_pipeline.resources.libcurl import Bundles, Call, Connection, Response
 from login_pipeline.resources.sqs_messages import Answer
 from login_pipeline.resources.sqs_pattern import LastCall
 
@@ -20,63 +20,67 @@ if TYPE_CHECKING:
     from botocore.credentials import Credentials
     from mypy_boto3_sqs import SQSClient
 
-OK = 200
-
 BatchAnswer = dict[str, Any]
+"""What failed and what did not, as boto3 has it."""
 Request = Mapping[str, Any]
 Decoded = TypeVar("Decoded")
 
 
-class LibcurlSqs:
-    """The calls that a run makes by the thousand, under boto3's names, with its arguments and errors.
+class Timed(NamedTuple, Generic[Decoded]):
+    """An answer, and after how many seconds it came."""
 
-    Their answers are boto3's, too, less what it says of the HTTP response, but for those of ReceiveMessage.
+    answer: Decoded | None
+    seconds: float
+
+
+class LibcurlSqs:
+    """The calls that a run makes by the thousand: several at once, by one thread.
+
+    An answer is None where boto3 is to make the call: before its own first one, and whenever something went wrong.
     """
 
+    CHANGES = ("DeleteMessageBatch", "ChangeMessageVisibilityBatch")
+
     def __init__(self, client: "SQSClient", credentials: "Credentials | None", connection: Connection) -> None:
-        self._client = client
         self._credentials = credentials
         self._last_call = LastCall(client)
-        self._handles = Handles(connection)
+        self._bundles = Bundles(connection)
         self.failures: Counter[str] = Counter()
-        """How many calls boto3 made again, by HTTP's status or libcurl's error code (CURLcode)."""
+        """How many calls boto3 had to make again, by HTTP's status or libcurl's error code (CURLcode)."""
 
-    def receive_message(self, **request: Any) -> Answer:
-        """ReceiveMessage."""
-        answer = self._send("ReceiveMessage", request, Answer.from_json)
-        return Answer.from_boto3(self._client.receive_message(**request)) if answer is None else answer
+    def receive(self, requests: Sequence[Request]) -> list[Timed[Answer]]:
+        """ReceiveMessage, so often."""
+        return self._send("ReceiveMessage", requests, Answer.from_json)
 
-    def delete_message_batch(self, **request: Any) -> Mapping[str, Any]:
-        """DeleteMessageBatch."""
-        answer = self._send("DeleteMessageBatch", request, _batch)
-        return self._client.delete_message_batch(**request) if answer is None else answer
+    def change(self, operation: str, requests: Sequence[Request]) -> list[Timed[BatchAnswer]]:
+        """One of CHANGES, so often."""
+        return self._send(operation, requests, _batch_answer)
 
-    def change_message_visibility_batch(self, **request: Any) -> Mapping[str, Any]:
-        """ChangeMessageVisibilityBatch."""
-        answer = self._send("ChangeMessageVisibilityBatch", request, _batch)
-        return self._client.change_message_visibility_batch(**request) if answer is None else answer
-
-    def _send(self, operation: str, request: Request, decode: Callable[[bytes], Decoded]) -> Decoded | None:
-        """The answer; None where there is no pattern yet, no answer, or not a good one."""
+    def _send(
+        self, operation: str, requests: Sequence[Request], decode: Callable[[bytes], Decoded]
+    ) -> list[Timed[Decoded]]:
         pattern = self._last_call.pattern
         if pattern is None:
-            return None
+            return [Timed(None, 0.0) for _ in requests]
         call = Call(pattern, operation, self._credentials.get_frozen_credentials() if self._credentials else None)
         try:
-            handle = self._handles.take(call)
-            handle.setopt(pycurl.POSTFIELDS, msgspec.json.encode(request))
-            answer = handle.perform_rb()
-            status = handle.getinfo(pycurl.RESPONSE_CODE)
-            self._handles.put_back(call, handle)
-            if status == OK:
-                return decode(answer)
-            self.failures[f"HTTP {status}"] += 1
-        except msgspec.DecodeError:
-            self.failures["not JSON"] += 1
+            with self._bundles.one() as bundle:
+                responses = bundle.send(call, [msgspec.json.encode(request) for request in requests])
         except pycurl.error as error:
-            self.failures[f"libcurl {error.args[0]}"] += 1
+            self.failures[f"libcurl {error.args[0]}"] += len(requests)
+            return [Timed(None, 0.0) for _ in requests]
+        return [Timed(self._good(response, decode), response.seconds) for response in responses]
+
+    def _good(self, response: Response, decode: Callable[[bytes], Decoded]) -> Decoded | None:
+        problem = response.problem
+        if problem is None:
+            try:
+                return decode(response.body)
+            except msgspec.DecodeError:
+                problem = "not JSON"
+        self.failures[problem] += 1
         return None
 
 
-def _batch(answer: bytes) -> BatchAnswer:
+def _batch_answer(answer: bytes) -> BatchAnswer:
     return msgspec.json.decode(answer, type=BatchAnswer)

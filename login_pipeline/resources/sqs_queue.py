@@ -8,18 +8,21 @@ from functools import cached_property
 from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from login_pipeline.errors import LoginPipelineError
 from login_pipeline.resources.concurrency import Concurrency
 from login_pipeline.resources.sqs_batches import Entry, call_in_batches
 from login_pipeline.resources.sqs_errors import explain_sqs_errors
+from login_pipeline.resources.sqs_libcurl import LibcurlSqs
 from login_pipeline.resources.sqs_messages import Answer, Message
-from login_pipeline.resources.sqs_receive import Batch, receive_batch
+from login_pipeline.resources.sqs_receive import MAX_MESSAGES, Batch, receive_batch
 from login_pipeline.settings import Settings, variable
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.literals import QueueAttributeNameType
 
-    from login_pipeline.resources.sqs_libcurl import LibcurlSqs
+BY_ONE_THREAD = 16
+"""Calls that a thread makes at once with libcurl: they cost less together, and threads wait for each other."""
 
 _COUNTS: Sequence["QueueAttributeNameType"] = (
     "ApproximateNumberOfMessages",
@@ -39,7 +42,7 @@ class QueueDepth(NamedTuple):
 class SqsQueue:
     """The queue that the setting `name` names.
 
-    The calls that a run makes by the thousand are those of `busy_calls`; without it of `client`, as all others are.
+    The calls that a run makes by the thousand are those of `libcurl`; without it of `client`, as all others are.
     A message is in hand from its receipt until it is deleted or handed back.
     """
 
@@ -49,15 +52,16 @@ class SqsQueue:
         client: "SQSClient",
         settings: Settings,
         *,
-        threads: int,
-        busy_calls: "LibcurlSqs | None" = None,
+        most_calls: int,
+        libcurl: LibcurlSqs | None = None,
     ) -> None:
         self.url: str = settings.require(name)
         self._variable = variable(name)
         self._client = client
-        self._busy_calls = busy_calls or client
+        self._libcurl = libcurl
         self._settings = settings
-        self._concurrency = defaultdict[str, Concurrency](lambda: Concurrency(threads))
+        by_one_thread = BY_ONE_THREAD if libcurl else 1
+        self._concurrency = defaultdict[str, Concurrency](lambda: Concurrency(most_calls, by_one_thread=by_one_thread))
         self._receive_counts: dict[str, int] = {}
 
     @property
@@ -90,7 +94,7 @@ class SqsQueue:
     def receive(self, batch_size: int) -> Batch:
         """Receives so many messages at most, for LOGIN_RECEIVE_DEADLINE at most; raises as `attributes` does."""
         batch = receive_batch(
-            self._receive_once,
+            self._receive,
             batch_size=batch_size,
             concurrency=self._concurrency["ReceiveMessage"],
             deadline=self._settings.receive_deadline,
@@ -111,7 +115,8 @@ class SqsQueue:
         """
         handles = list(receipt_handles)
         failed = self._in_batches(
-            self._busy_calls.delete_message_batch,
+            "DeleteMessageBatch",
+            self._client.delete_message_batch,
             [{"Id": str(index), "ReceiptHandle": handle} for index, handle in enumerate(handles)],
             hurry,
         )
@@ -131,7 +136,8 @@ class SqsQueue:
             How many SQS did not take back, by its error code. They come back by their visibility timeout.
         """
         failed = self._in_batches(
-            self._busy_calls.change_message_visibility_batch,
+            "ChangeMessageVisibilityBatch",
+            self._client.change_message_visibility_batch,
             [
                 {"Id": str(index), "ReceiptHandle": handle, "VisibilityTimeout": delay(receive_count)}
                 for index, (handle, receive_count) in enumerate(list(self._receive_counts.items()))
@@ -147,43 +153,77 @@ class SqsQueue:
             The error code of each message that SQS refused, by its position.
         """
         failed = self._in_batches(
+            "SendMessageBatch",
             self._client.send_message_batch,
             [{"Id": str(index), **message} for index, message in enumerate(messages)],
         )
         return {int(index): code for index, code in failed.items()}
 
-    def _receive_once(self, messages: int) -> list[Message]:
+    def _receive(self, messages: int) -> list[Message]:
+        """Long-polls; what came is in hand, also where some of the calls failed."""
+        sizes = [min(MAX_MESSAGES, messages - first) for first in range(0, messages, MAX_MESSAGES)]
+        requests = [self._poll(size) for size in sizes]
+        received: list[Message] = []
+        left = []
+        for request, (answer, seconds) in zip(requests, self._by_libcurl(requests), strict=True):
+            if answer is None:
+                left.append(request)
+            else:
+                received += self._take_in_hand(answer, seconds)
+        for request in left:
+            try:
+                received += self._receive_by_boto3(request)
+            except LoginPipelineError:
+                if not received:
+                    raise
+                break  # the next call says it again
+        return received
+
+    def _receive_by_boto3(self, request: dict[str, Any]) -> list[Message]:
         started = time.monotonic()
         with explain_sqs_errors("ReceiveMessage", setting=self._variable, queue_url=self.url):
-            answer = self._busy_calls.receive_message(
-                QueueUrl=self.url,
-                MaxNumberOfMessages=messages,
-                WaitTimeSeconds=self._settings.long_poll,
-                VisibilityTimeout=self._settings.visibility_timeout,
-                MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
-                MessageAttributeNames=["All"],
-            )
-        received = [Message.from_sqs(message) for message in _read(answer).messages]
+            answer = self._client.receive_message(**request)
+        return self._take_in_hand(Answer.from_boto3(answer), time.monotonic() - started)
+
+    def _by_libcurl(self, requests: Sequence[dict[str, Any]]) -> Sequence[tuple[Answer | None, float]]:
+        return self._libcurl.receive(requests) if self._libcurl else [(None, 0.0)] * len(requests)
+
+    def _poll(self, messages: int) -> dict[str, Any]:
+        return {
+            "QueueUrl": self.url,
+            "MaxNumberOfMessages": messages,
+            "WaitTimeSeconds": self._settings.long_poll,
+            "VisibilityTimeout": self._settings.visibility_timeout,
+            "MessageSystemAttributeNames": ["SentTimestamp", "ApproximateReceiveCount"],
+            "MessageAttributeNames": ["All"],
+        }
+
+    def _take_in_hand(self, answer: Answer, seconds: float) -> list[Message]:
+        received = [Message.from_sqs(message) for message in answer.messages]
         if received:
             self._receive_counts.update({message.receipt_handle: message.receive_count for message in received})
-            self._concurrency["ReceiveMessage"].answered(time.monotonic() - started)
+            self._concurrency["ReceiveMessage"].answered(seconds)
         return received
 
     def _in_batches(
-        self, call: Callable[..., Mapping[str, Any]], entries: list[Entry], hurry: Event | None = None
+        self, operation: str, call: Callable[..., Mapping[str, Any]], entries: list[Entry], hurry: Event | None = None
     ) -> dict[str, str]:
         """Calls one of SQS's batch operations; the failed entries' codes."""
-        concurrency = self._concurrency[call.__name__]
+        concurrency = self._concurrency[operation]
 
-        def timed(batch: Sequence[Entry]) -> Mapping[str, Any]:
+        def once(batch: Sequence[Entry]) -> Mapping[str, Any]:
             started = time.monotonic()
             answer = call(QueueUrl=self.url, Entries=batch)
             concurrency.answered(time.monotonic() - started)
             return answer
 
-        return call_in_batches(timed, entries, concurrency=concurrency, hurry=hurry)
+        def several(batches: Sequence[Sequence[Entry]]) -> list[Mapping[str, Any] | None]:
+            if self._libcurl is None or operation not in LibcurlSqs.CHANGES:
+                return [None] * len(batches)
+            answers = self._libcurl.change(operation, [{"QueueUrl": self.url, "Entries": batch} for batch in batches])
+            for answer, seconds in answers:
+                if answer is not None:
+                    concurrency.answered(seconds)
+            return [answer for answer, _ in answers]
 
-
-def _read(answer: Answer | Mapping[str, Any]) -> Answer:
-    """By whichever client."""
-    return answer if isinstance(answer, Answer) else Answer.from_boto3(answer)
+        return call_in_batches(once, entries, concurrency=concurrency, several=several, hurry=hurry)

@@ -23,7 +23,7 @@ MOST_CHARACTERS = 256 * 1024 * 1024
 """Of all bodies in a batch, about: with 1 MiB each, which SQS takes, a full one would need 10 GB."""
 
 Receive = Callable[[int], list[Message]]
-"""Long-polls once, for at most so many messages."""
+"""Long-polls for at most so many messages, with as many calls at once as that takes."""
 
 
 class Batch(NamedTuple):
@@ -36,11 +36,12 @@ class Batch(NamedTuple):
 class _Receiver:
     """One batch while it is received: the messages so far, and the room that is left, shared by the threads."""
 
-    def __init__(self, receive: Receive, batch_size: int, deadline: float) -> None:
+    def __init__(self, receive: Receive, batch_size: int, concurrency: Concurrency, deadline: float) -> None:
         self.messages: list[Message] = []
         self.empty_polls = 0
         """In a row."""
         self._receive = receive
+        self._concurrency = concurrency
         self._room = batch_size
         self._characters = 0
         self._until = time.monotonic() + deadline
@@ -59,9 +60,10 @@ class _Receiver:
         self._until = 0
 
     def once(self) -> bool:
-        """Calls once; whether messages came."""
+        """Calls once, or often at once while the queue is full; whether messages came."""
+        calls = self._concurrency.calls_of_a_thread if self.messages and not self.empty_polls else 1
         with self._lock:
-            wanted = min(self._room, MAX_MESSAGES)
+            wanted = min(self._room, MAX_MESSAGES * calls)
             self._room -= wanted
         if not wanted:
             return False
@@ -97,7 +99,7 @@ def receive_batch(receive: Receive, *, batch_size: int, concurrency: Concurrency
     Raises:
         LoginPipelineError: no call succeeded. Once messages are in hand, an error only ends the receiving.
     """
-    receiver = _Receiver(receive, batch_size, deadline)
+    receiver = _Receiver(receive, batch_size, concurrency, deadline)
     with deferred_interrupts(receiver.stop):
         receiver.once()
         while receiver.is_open and receiver.empty_polls < EMPTY_POLLS:

@@ -5,7 +5,7 @@ calls differently, this file changes, and no other.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -104,9 +104,12 @@ def _listen_to_sqs(listener: Listener) -> None:
     BaseClient._make_api_call = make_api_call_and_tell  # type: ignore[attr-defined]
     send = LibcurlSqs._send
 
-    def send_and_tell(sqs: LibcurlSqs, operation: str, request: Mapping[str, Any], decode: Any) -> Any:
-        step = calls.step(operation, request)
-        return calls.learn(_around(listener, step, lambda: send(sqs, operation, request, decode)))
+    def send_and_tell(sqs: LibcurlSqs, operation: str, requests: Sequence[Mapping[str, Any]], decode: Any) -> Any:
+        step = calls.step(operation, requests[0])
+        sent = _around(listener, step, lambda: send(sqs, operation, requests, decode))
+        for answer, _ in sent:
+            calls.learn(answer)
+        return sent
 
     LibcurlSqs._send = send_and_tell  # type: ignore[method-assign, assignment]
 

@@ -125,7 +125,7 @@ def test_each_call_has_a_good_signature_by_fresh_credentials_of_the_role(
 def test_connections_are_used_again(
     resource: LoginQueueResource, sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str]
 ) -> None:
-    resource = resource.model_copy(update={"threads": 1})
+    resource = resource.model_copy(update={"calls": 1})
     use(resource, pipeline, body)
     calls = of_one_run(sqs_proxy.heard)
     assert len(calls) > 8
