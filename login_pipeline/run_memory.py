@@ -4,6 +4,7 @@ Dagster's default IO manager would pickle the messages, personal data in clear, 
 shared by every run of a process and never cleared.
 """
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +28,7 @@ class RunMemory(dg.ConfigurableIOManager):
             yield memory
         finally:
             memory._values.clear()
+            gc.collect()  # Dagster's and pandas' cycles would keep the batch, in clear, until the collector comes by
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Keeps `obj` for this run's later steps."""
