@@ -74,3 +74,6 @@ _SCHEMA = pa.DataFrameSchema(
     strict=True,
     ordered=True,
 )
+
+count_misfits(pd.DataFrame({name: pd.Series(dtype=column.dtype.type) for name, column in _SCHEMA.columns.items()}))
+"""pandera imports half of what it needs at its first use: here, so that processes that are forked later have it."""
