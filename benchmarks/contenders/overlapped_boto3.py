@@ -24,8 +24,7 @@ from psycopg2 import extensions
 from benchmarks.contenders.meter import Meter
 
 THREADS = 16
-"""For receives, and as many for deletes. The best of 8, 16, 32 and 64 at 15 ms a call; with more the threads wait for
-each other."""
+"""For receives, and as many for deletes: with more, boto3's threads mostly wait for each other."""
 ROWS = 5_000
 """In one transaction."""
 AT_ONCE = 4 * ROWS

@@ -1,0 +1,36 @@
+"""The cycle collector waits while a batch is handled, and only then."""
+
+import gc
+
+import pytest
+
+from login_pipeline.garbage import no_cycle_collection
+
+
+def test_collector_waits_until_the_block_is_left() -> None:
+    with no_cycle_collection():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_collector_is_on_again_after_an_error() -> None:
+    with pytest.raises(LookupError), no_cycle_collection():
+        raise LookupError
+    assert gc.isenabled()
+
+
+def test_inner_block_leaves_the_outer_one_its_way() -> None:
+    with no_cycle_collection():
+        with no_cycle_collection():
+            pass
+        assert not gc.isenabled()
+
+
+def test_collector_that_somebody_turned_off_stays_off() -> None:
+    gc.disable()
+    try:
+        with no_cycle_collection():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
