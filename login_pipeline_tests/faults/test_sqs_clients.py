@@ -72,14 +72,19 @@ def of_one_run(heard: list[Heard]) -> list[Heard]:
 
 
 def signature(call: Heard, endpoint: str, credentials: Credentials, region: str) -> str:
-    """The call's signature, as botocore makes it for the headers that were signed."""
+    """The call's signature, as botocore makes it for the headers that were signed.
+
+    libcurl signs headers that botocore leaves out, because they may change after it has signed.
+    """
     names = re.search(r"SignedHeaders=([^,]+)", call.headers["Authorization"])
     assert names
     headers = {name: value for name, value in call.headers.items() if name.lower() in names[1].split(";")}
     auth = SigV4Auth(credentials, "sqs", region)
     request = AWSRequest("POST", f"{endpoint}/", headers, call.body)
     request.context["timestamp"] = headers["X-Amz-Date"]
-    return auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.auth.SIGNED_HEADERS_BLACKLIST", [])
+        return auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request)
 
 
 def test_libcurl_makes_every_call_but_the_first(
@@ -98,9 +103,7 @@ def test_each_call_has_a_good_signature_by_fresh_credentials_of_the_role(
     pipeline: Pipeline,
     body: Callable[..., str],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("botocore.auth.SIGNED_HEADERS_BLACKLIST", [])  # libcurl signs what botocore leaves out, too
     (tmp_path / "config").write_text(ROLE)
     pipeline.set(AWS_ACCESS_KEY_ID=None, AWS_SECRET_ACCESS_KEY=None, AWS_REGION=None)
     pipeline.set(AWS_PROFILE="assumed", AWS_CONFIG_FILE=str(tmp_path / "config"))
