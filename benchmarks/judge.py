@@ -126,8 +126,10 @@ def _memory_flat(measurements: Sequence[Measurement], plan: Plan) -> dict[str, f
 
 
 def _backlog(measurements: Sequence[Measurement], plan: Plan) -> dict[str, float | None]:
-    costs = [middle(measurements, name, _cpu_us) for name in plan.backlogs.values()]
-    known = [cost for cost in costs if cost]
+    """Each backlog is held against the smallest one."""
+    smallest = plan.backlogs[min(plan.backlogs)]
+    ratios = [against(measurements, name, smallest, _cpu_us) for name in plan.backlogs.values()]
+    known = [ratio for ratio in ratios if ratio]
     sizes = f"{min(plan.backlogs):,} to {max(plan.backlogs):,}"
     return {sizes: _percent_more(max(known) / min(known)) if len(known) > 1 else None}
 

@@ -31,8 +31,8 @@ class Planned(NamedTuple):
 class Plan(NamedTuple):
     """A benchmark: the scenarios of each round, in their order; how often; and the runs for the memory.
 
-    `backlogs`, `dagster_runs` and `bare_runs` are the names of scenarios, by their number of messages. The backlog that
-    the contenders are measured on is one of the backlogs.
+    `backlogs`, `dagster_runs` and `bare_runs` are the names of scenarios, by their number of messages. All backlogs are
+    drained in batches of the smallest one, so that nothing but their size differs.
     """
 
     rounds: int
@@ -66,11 +66,11 @@ def plan(*, full: bool, given_queues: bool, messages: int | None = None, rounds:
         rounds: Instead of 3, or 5.
     """
     of = messages or (MESSAGES_OF_A_GIVEN_SERVER if given_queues else MESSAGES)
-    backlogs = {_part(of, each): f"backlog_{_part(of, each)}" for each in ((0.1, 0.5, 5) if full else (0.1,))}
+    backlogs = {_part(of, each): f"backlog_{_part(of, each)}" for each in ((0.1, 0.5, 1, 5) if full else (0.1, 1))}
     sizes = (_part(of, 0.01), _part(of, 1))
     bare, dagster = ({size: f"{name}_{size}" for size in sizes} for name in ("bare_run", "dagster_run"))
     planned = _given(of) if given_queues else _own(of, full=full)
-    planned += [Planned(Scenario(name, OURS, size, 0)) for size, name in backlogs.items()]
+    planned += [Planned(Scenario(name, OURS, size, 0, settings=_batch(min(backlogs)))) for size, name in backlogs.items()]
     planned += _runs(bare, dagster)
     if not given_queues:
         sensor = Scenario("sensor_15", OURS, _part(of, 2), LATENCY_MS)
@@ -79,9 +79,9 @@ def plan(*, full: bool, given_queues: bool, messages: int | None = None, rounds:
     return Plan(
         rounds=rounds or (5 if full else 3),
         planned=planned,
-        memory=Scenario("memory", OURS, batch, 0, settings=_one_batch(batch)),
+        memory=Scenario("memory", OURS, batch, 0, settings=_batch(batch)),
         memory_runs=100 if full else 10,
-        backlogs={**backlogs, _part(of, 1): "ours" if given_queues else "ours_0"},
+        backlogs=backlogs,
         bare_runs=bare,
         dagster_runs=dagster,
     )
@@ -119,13 +119,13 @@ def _runs(bare: Mapping[int, str], dagster: Mapping[int, str]) -> list[Planned]:
     """The same messages as one batch: by the bare engine's process, and by a run's."""
     planned = []
     for size in bare:
-        batch = _one_batch(size)
+        batch = _batch(size)
         planned.append(Planned(Scenario(bare[size], OURS, size, 0, settings=batch, arguments=("--one-batch",))))
         planned.append(Planned(Scenario(dagster[size], OURS, size, 0, settings=batch), measure_run))
     return planned
 
 
-def _one_batch(size: int) -> dict[str, str]:
+def _batch(size: int) -> dict[str, str]:
     return {"LOGIN_BATCH_SIZE": str(size), "LOGIN_MAX_CONCURRENT_RUNS": "1"}
 
 

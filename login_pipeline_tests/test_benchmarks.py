@@ -39,6 +39,7 @@ WELL = {
     "ours_15": {"seconds": 1e6 / 15_000},
     "sensor_15": {"seconds": 1e6 / 10_000},
     "backlog_10000": {"cpu_seconds": 41.0},
+    "backlog_100000": {"cpu_seconds": 39.0},
     "bare_run_1000": {"process_cpu_seconds": 3.0},
     "dagster_run_1000": {"process_cpu_seconds": 4.5},
     "bare_run_100000": {"process_cpu_seconds": 9.0},
@@ -74,7 +75,8 @@ def test_targets_that_are_met_are_no_complaint() -> None:
         ("dagster_run", "dagster_run_1000", {"process_cpu_seconds": 5.1}),
         ("dagster_run", "dagster_run_100000", {"process_cpu_seconds": 11.1}),
         ("sensor_drain", "sensor_15", {"seconds": 1e6 / 8_999}),
-        ("backlog", "backlog_10000", {"cpu_seconds": 44.1}),
+        ("backlog", "backlog_10000", {"cpu_seconds": 43.0}),
+        ("backlog", "backlog_100000", {"cpu_seconds": 45.2}),
     ],
 )
 def test_missed_target_is_named(target: str, scenario: str, figures: dict[str, float]) -> None:

@@ -6,11 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import pycurl
 from botocore.credentials import ReadOnlyCredentials
-from botocore.utils import get_environ_proxies
 
 from login_pipeline.resources.sqs_pattern import Pattern
 
@@ -95,7 +93,7 @@ class Bundle:
 
     def _handle(self, place: int, call: Call) -> pycurl.Curl:
         if place == len(self._handles):
-            self._handles.append(_new_handle(self._connection, call.pattern.url))
+            self._handles.append(_new_handle(self._connection))
             self._prepared_for.append(call)
             _prepare(self._handles[place], call)
         if self._prepared_for[place] != call:
@@ -122,7 +120,7 @@ class Bundles:
         self._free.append(bundle)
 
 
-def _new_handle(connection: Connection, url: str) -> pycurl.Curl:
+def _new_handle(connection: Connection) -> pycurl.Curl:
     handle = pycurl.Curl()
     handle.setopt(pycurl.NOSIGNAL, 1)  # libcurl's own signals would end other threads' calls
     handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)  # SQS speaks nothing newer
@@ -130,9 +128,7 @@ def _new_handle(connection: Connection, url: str) -> pycurl.Curl:
     handle.setopt(pycurl.CONNECTTIMEOUT, connection.connect_timeout)
     handle.setopt(pycurl.LOW_SPEED_LIMIT, SLOWEST)
     handle.setopt(pycurl.LOW_SPEED_TIME, connection.read_timeout)
-    handle.setopt(pycurl.NOPROXY, "")
-    # As botocore reads the environment; libcurl has rules of its own.
-    handle.setopt(pycurl.PROXY, get_environ_proxies(url).get(urlsplit(url).scheme, ""))
+    handle.setopt(pycurl.NOPROXY, "")  # the pattern's proxy is right: libcurl has rules of its own
     if connection.ca_bundle is None:
         handle.setopt(pycurl.SSL_VERIFYPEER, 0)
         handle.setopt(pycurl.SSL_VERIFYHOST, 0)
@@ -159,4 +155,5 @@ def _prepare(handle: pycurl.Curl, call: Call) -> None:
         if credentials.token:
             headers.append(f"X-Amz-Security-Token: {credentials.token}")
     handle.setopt(pycurl.URL, pattern.url)
+    handle.setopt(pycurl.PROXY, pattern.proxy)
     handle.setopt(pycurl.HTTPHEADER, headers)

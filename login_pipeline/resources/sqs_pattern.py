@@ -2,6 +2,9 @@
 
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from botocore.utils import get_environ_proxies
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
@@ -24,9 +27,13 @@ _SCOPE = re.compile(r"Credential=[^/]+/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+
 
 
 class Pattern(NamedTuple):
-    """A call: where it goes, the headers that each call has, and what it is signed for."""
+    """A call: where it goes and by way of which proxy, the headers that each has, and what it is signed for.
+
+    `proxy` is empty where there is none.
+    """
 
     url: str
+    proxy: str
     headers: list[str]
     region: str
     service: str
@@ -48,4 +55,9 @@ class LastCall:
         headers = {name: value if isinstance(value, str) else value.decode() for name, value in request.headers.items()}
         if scope := _SCOPE.search(headers.get("Authorization", "")):
             kept = [f"{name}: {value}" for name, value in headers.items() if name.lower() not in OF_ONE_CALL]
-            self.pattern = Pattern(request.url, kept, **scope.groupdict())
+            self.pattern = Pattern(request.url, _proxy(request.url), kept, **scope.groupdict())
+
+
+def _proxy(url: str) -> str:
+    """As botocore reads it from the environment, with its exceptions."""
+    return get_environ_proxies(url).get(urlsplit(url).scheme, "")

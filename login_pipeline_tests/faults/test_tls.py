@@ -248,7 +248,7 @@ class TestQueue:
     ) -> None:
         trusted = Connection(5, 5, authorities.right_file.replace("right", bundle))
         with self.behind_tls(pipeline, servers, authorities.right, certificate_for) as endpoint:
-            call = Call(Pattern(endpoint, [], "", ""), "ReceiveMessage", None)
+            call = Call(Pattern(endpoint, "", [], "", ""), "ReceiveMessage", None)
             (response,) = Bundle(trusted).send(call, [b"{}"])
         assert (response.problem or "").startswith("libcurl ") != answers
 
