@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from statistics import median
+from threading import Event
 from types import SimpleNamespace
 from typing import TypeVar, cast
 
@@ -125,7 +126,7 @@ def main() -> None:
     print(json.dumps(figures, indent=2))
 
 
-def _delete(_receipt_handles: Iterable[str]) -> dict[str, int]:
+def _delete(_receipt_handles: Iterable[str], _hurry: Event | None = None) -> dict[str, int]:
     return {}
 
 

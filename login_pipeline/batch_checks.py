@@ -8,7 +8,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from login_pipeline.garbage import no_cycle_collection
-from login_pipeline.login_event import LoginEvent, parse_login
+from login_pipeline.ip_address import canonical_ip
+from login_pipeline.login_json import RejectedError, decode
 from login_pipeline.masked_schema import count_misfits
 from login_pipeline.masking import TOKEN
 
@@ -48,9 +49,17 @@ def check_batch(raw: pd.DataFrame, masked: pd.DataFrame) -> list[Finding]:
 def _clear_values(raw: pd.DataFrame, masked: pd.DataFrame) -> dict[str, list[str]]:
     """The ip and device_id in clear of each row of `masked`, in its order."""
     bodies = dict(zip(raw["message_id"], raw["body"], strict=True))
-    logins = [parse_login(bodies[message_id]) for message_id in masked["message_id"]]
-    valid = [login for login in logins if isinstance(login, LoginEvent)]
-    return {"ip": [login.ip for login in valid], "device_id": [login.device_id for login in valid]}
+    pairs = [pair for message_id in masked["message_id"] if (pair := _in_clear(bodies[message_id]))]
+    return {"ip": [ip for ip, _ in pairs], "device_id": [device_id for _, device_id in pairs]}
+
+
+def _in_clear(body: str) -> tuple[str, str] | None:
+    """The canonical ip and the device_id; None where the body has none."""
+    try:
+        fields, _ = decode(body)
+        return (canonical_ip(fields.ip), fields.device_id) if isinstance(fields.device_id, str) else None
+    except (RejectedError, ValueError, TypeError):  # no JSON object; no address; no text
+        return None
 
 
 def _values_in_clear(clear: list[str], masked: "pd.Series[str]") -> int:

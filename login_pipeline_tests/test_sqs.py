@@ -227,11 +227,26 @@ def message(number: int, receipt_handle: str = "handle") -> Message:
     return Message(f"id-{number}", f"id-{number}", receipt_handle, 0, 1, "body")
 
 
+class ScriptedPolls:
+    """What polls bring, one list of answers for each time that they are made; nothing any more after the last."""
+
+    def __init__(self, *answers: list[list[Message]]) -> None:
+        self._answers = list(answers)
+        self.at_once: list[int] = []
+        """How many were made, each time."""
+
+    def __call__(self, sizes: Sequence[int]) -> list[list[Message]]:
+        self.at_once.append(len(sizes))
+        return self._answers.pop(0) if self._answers else [[] for _ in sizes]
+
+    @property
+    def polls(self) -> int:
+        return sum(self.at_once)
+
+
 def test_message_that_came_twice_is_kept_once_with_its_newest_receipt_handle() -> None:
-    answers = [[message(1, "old"), message(2)], [message(1, "new")]]
-    batch = receive_batch(
-        lambda _: answers.pop(0) if answers else [], batch_size=100, concurrency=Concurrency(1), deadline=5
-    )
+    receive = ScriptedPolls([[message(1, "old"), message(2)]], [[message(1, "new")]])
+    batch = receive_batch(receive, batch_size=100, concurrency=Concurrency(1), deadline=5)
     assert sorted((each.message_id, each.receipt_handle) for each in batch.messages) == [
         ("id-1", "new"),
         ("id-2", "handle"),
@@ -242,20 +257,20 @@ def test_long_polls_are_made_at_once() -> None:
     together = threading.Barrier(4, timeout=10)
     numbers = iter(range(1000))
 
-    def receive(_: int) -> list[Message]:
+    def receive(_: Sequence[int]) -> list[list[Message]]:
         number = next(numbers)
         if 1 <= number <= 4:
             together.wait()  # raises when the other three do not come
-        return [message(number)] if number <= 4 else []
+        return [[message(number)] if number <= 4 else []]
 
     assert len(receive_batch(receive, batch_size=100, concurrency=Concurrency(4), deadline=5).messages) == 5
 
 
 def test_error_after_the_first_messages_ends_the_receiving_and_keeps_them() -> None:
-    def receive(_: int) -> list[Message]:
+    def receive(_: Sequence[int]) -> list[list[Message]]:
         if receive_calls.pop():
             raise QueueError("gone")
-        return [message(1)]
+        return [[message(1)]]
 
     receive_calls = [True, False]
     batch = receive_batch(receive, batch_size=11, concurrency=Concurrency(1), deadline=5)
@@ -265,21 +280,36 @@ def test_error_after_the_first_messages_ends_the_receiving_and_keeps_them() -> N
 
 @pytest.mark.parametrize("empty_polls", [1, 2])
 def test_a_few_empty_polls_are_not_believed(empty_polls: int) -> None:
-    answers: list[list[Message]] = [[]] * empty_polls + [[message(1)]]
-    calls = []
-
-    def receive(_: int) -> list[Message]:
-        calls.append(len(answers))
-        return answers.pop(0) if answers else []
-
+    receive = ScriptedPolls(*[[[]]] * empty_polls, [[message(1)]])
     batch = receive_batch(receive, batch_size=10, concurrency=Concurrency(1), deadline=5)
     assert len(batch.messages) == 1
     assert batch.ran_dry
-    assert len(calls) == empty_polls + 1 + 3
+    assert receive.polls == empty_polls + 1 + 3
+
+
+def test_polls_that_prove_the_queue_empty_are_made_at_once() -> None:
+    receive = ScriptedPolls()
+    assert receive_batch(receive, batch_size=100, concurrency=Concurrency(16, by_one_thread=16), deadline=5).ran_dry
+    assert receive.at_once == [1, 2]
+
+
+def test_polls_that_wait_in_vain_beside_others_prove_the_queue_empty() -> None:
+    receive = ScriptedPolls([[message(1)]], [[message(2)], [], [], []])
+    batch = receive_batch(receive, batch_size=100, concurrency=Concurrency(16, by_one_thread=16), deadline=5)
+    assert len(batch.messages) == 2
+    assert batch.ran_dry
+    assert len(receive.at_once) == 2
+
+
+def test_messages_after_empty_polls_start_the_proof_anew() -> None:
+    receive = ScriptedPolls([[message(1)]], [[], []], [[message(2)]])
+    batch = receive_batch(receive, batch_size=100, concurrency=Concurrency(4, by_one_thread=4), deadline=5)
+    assert len(batch.messages) == 2
+    assert receive.at_once == [1, 4, 1, 4]
 
 
 def test_receiving_ends_at_its_deadline() -> None:
-    batch = receive_batch(lambda _: [message(1)], batch_size=10_000, concurrency=Concurrency(2), deadline=0)
+    batch = receive_batch(lambda _: [[message(1)]], batch_size=10_000, concurrency=Concurrency(2), deadline=0)
     assert len(batch.messages) == 1
     assert not batch.ran_dry
 

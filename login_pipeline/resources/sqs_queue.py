@@ -14,7 +14,7 @@ from login_pipeline.resources.sqs_batches import Entry, call_in_batches
 from login_pipeline.resources.sqs_errors import explain_sqs_errors
 from login_pipeline.resources.sqs_libcurl import LibcurlSqs
 from login_pipeline.resources.sqs_messages import Answer, Message
-from login_pipeline.resources.sqs_receive import MAX_MESSAGES, Batch, receive_batch
+from login_pipeline.resources.sqs_receive import Batch, receive_batch
 from login_pipeline.settings import Settings, variable
 
 if TYPE_CHECKING:
@@ -159,25 +159,24 @@ class SqsQueue:
         )
         return {int(index): code for index, code in failed.items()}
 
-    def _receive(self, messages: int) -> list[Message]:
+    def _receive(self, sizes: Sequence[int]) -> list[list[Message]]:
         """Long-polls; what came is in hand, also where some of the calls failed."""
-        sizes = [min(MAX_MESSAGES, messages - first) for first in range(0, messages, MAX_MESSAGES)]
         requests = [self._poll(size) for size in sizes]
-        received: list[Message] = []
+        polls = []
         left = []
         for request, (answer, seconds) in zip(requests, self._by_libcurl(requests), strict=True):
             if answer is None:
                 left.append(request)
             else:
-                received += self._take_in_hand(answer, seconds)
+                polls.append(self._take_in_hand(answer, seconds))
         for request in left:
             try:
-                received += self._receive_by_boto3(request)
+                polls.append(self._receive_by_boto3(request))
             except LoginPipelineError:
-                if not received:
+                if not polls:
                     raise
                 break  # the next call says it again
-        return received
+        return polls
 
     def _receive_by_boto3(self, request: dict[str, Any]) -> list[Message]:
         started = time.monotonic()

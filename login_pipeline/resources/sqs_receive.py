@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import NamedTuple
 
@@ -22,8 +22,8 @@ EMPTY_POLLS = 3
 MOST_CHARACTERS = 256 * 1024 * 1024
 """Of all bodies in a batch, about: with 1 MiB each, which SQS takes, a full one would need 10 GB."""
 
-Receive = Callable[[int], list[Message]]
-"""Long-polls for at most so many messages, with as many calls at once as that takes."""
+Receive = Callable[[Sequence[int]], Sequence[Sequence[Message]]]
+"""Long polls at once, each for at most so many messages; what each of them brought."""
 
 
 class Batch(NamedTuple):
@@ -39,7 +39,7 @@ class _Receiver:
     def __init__(self, receive: Receive, batch_size: int, concurrency: Concurrency, deadline: float) -> None:
         self.messages: list[Message] = []
         self.empty_polls = 0
-        """In a row."""
+        """Since messages came, or together with them: a long poll is empty when its time is up, so after the others."""
         self._receive = receive
         self._concurrency = concurrency
         self._room = batch_size
@@ -47,8 +47,11 @@ class _Receiver:
         self._until = time.monotonic() + deadline
         self._lock = Lock()
 
-    def calls_to_fill(self) -> int:
-        return math.ceil(self._room / MAX_MESSAGES)
+    def calls(self) -> int:
+        """How many calls are of use now: those that fill the batch; those that prove the queue empty, once one was."""
+        if self.empty_polls:
+            return EMPTY_POLLS - self.empty_polls
+        return math.ceil(self._room / MAX_MESSAGES) if self.messages else 1
 
     @property
     def is_open(self) -> bool:
@@ -60,25 +63,31 @@ class _Receiver:
         self._until = 0
 
     def once(self) -> bool:
-        """Calls once, or often at once while the queue is full; whether messages came."""
-        calls = self._concurrency.calls_of_a_thread if self.messages and not self.empty_polls else 1
+        """Polls once, or often at once; whether every poll brought messages."""
         with self._lock:
-            wanted = min(self._room, MAX_MESSAGES * calls)
-            self._room -= wanted
-        if not wanted:
+            sizes = self._sizes(min(self.calls(), self._concurrency.calls_of_a_thread))
+            self._room -= sum(sizes)
+        if not sizes:
             return False
-        received = self._receive(wanted)
+        polls = self._receive(sizes)
+        received = [message for poll in polls for message in poll]
+        empty = sum(not poll for poll in polls)
         with self._lock:
-            self._room += wanted - len(received)
+            self._room += sum(sizes) - len(received)
             self.messages += received
-            self.empty_polls = 0 if received else self.empty_polls + 1
+            self.empty_polls = empty if received else self.empty_polls + empty
             self._characters += sum(len(message.body) for message in received)
             if self._characters >= MOST_CHARACTERS:
                 self.stop()
-        return bool(received)
+        return not empty
+
+    def _sizes(self, calls: int) -> list[int]:
+        """What each of so many calls may bring."""
+        firsts = range(0, min(self._room, calls * MAX_MESSAGES), MAX_MESSAGES)
+        return [min(MAX_MESSAGES, self._room - first) for first in firsts]
 
     def again(self) -> bool:
-        """Calls once more, unless the batch is full or time is up; False also when SQS fails or has no message."""
+        """Polls once more, unless the batch is full or time is up; False also when SQS fails or a poll is empty."""
         try:
             return self.is_open and self.once()
         except LoginPipelineError:
@@ -103,6 +112,6 @@ def receive_batch(receive: Receive, *, batch_size: int, concurrency: Concurrency
     with deferred_interrupts(receiver.stop):
         receiver.once()
         while receiver.is_open and receiver.empty_polls < EMPTY_POLLS:
-            work(receiver.again, concurrency, calls=1 if receiver.empty_polls else receiver.calls_to_fill())
+            work(receiver.again, concurrency, calls=receiver.calls())
     newest = {message.message_id: message for message in receiver.messages}
     return Batch(list(newest.values()), ran_dry=receiver.empty_polls >= EMPTY_POLLS)
