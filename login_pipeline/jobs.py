@@ -8,6 +8,7 @@ from login_pipeline.errors import LoginPipelineError
 from login_pipeline.pruning import prune_inbox
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_forget import require_rights
+from login_pipeline.run_queue import LIMITED
 from login_pipeline.settings import read_load_settings
 
 login_job = dg.define_asset_job(
@@ -17,6 +18,7 @@ login_job = dg.define_asset_job(
     ).without_checks()
     | dg.AssetSelection.checks(masked_logins_checks),
     description="Drains one batch of the queue into user_logins.",
+    tags=LIMITED,
 )
 
 user_logins_checks_job = dg.define_asset_job(

@@ -13,7 +13,8 @@ from login_pipeline.errors import LoginPipelineError
 from login_pipeline.jobs import login_job
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_queue import QueueDepth
-from login_pipeline.settings import Settings, read_load_settings, read_settings
+from login_pipeline.run_queue import places
+from login_pipeline.settings import read_load_settings, read_settings
 
 ACTIVE_STATUSES = [
     dg.DagsterRunStatus.QUEUED,
@@ -61,7 +62,7 @@ def queue_depth_sensor(context: dg.SensorEvaluationContext, queue: LoginQueueRes
     except LoginPipelineError as error:
         return dg.SensorResult(skip_reason=error.sentence)
     active = _active_runs(context.instance)
-    wanted = _wanted_runs(depth, active, settings)
+    wanted = _wanted_runs(depth, active, settings.batch_size, places(context.instance, settings.max_concurrent_runs))
     failing = _failing_since(_last_runs(context.instance), context.cursor, datetime.now(UTC))
     reason = _pause(failing, datetime.now(UTC)) or _skip_reason(depth, wanted, len(active))
     return dg.SensorResult(
@@ -79,11 +80,11 @@ def _run_keys(instance: dg.DagsterInstance, wanted: int) -> list[str]:
     return [f"after {after}, {number}" for number in range(wanted)]
 
 
-def _wanted_runs(depth: QueueDepth, active: Sequence[dg.RunRecord], settings: Settings) -> int:
+def _wanted_runs(depth: QueueDepth, active: Sequence[dg.RunRecord], batch_size: int, places: int) -> int:
     """One for each batch that can be received and no run is on its way to; started runs have their messages."""
     on_their_way = sum(run.dagster_run.status is not dg.DagsterRunStatus.STARTED for run in active)
-    batches = math.ceil(depth.visible / settings.batch_size)
-    return min(batches - on_their_way, settings.max_concurrent_runs - len(active))
+    batches = math.ceil(depth.visible / batch_size)
+    return min(batches - on_their_way, places - len(active))
 
 
 def _active_runs(instance: dg.DagsterInstance) -> Sequence[dg.RunRecord]:

@@ -280,7 +280,8 @@ def test_error_after_the_first_messages_ends_the_receiving_and_keeps_them() -> N
 
 @pytest.mark.parametrize("empty_polls", [1, 2])
 def test_a_few_empty_polls_are_not_believed(empty_polls: int) -> None:
-    receive = ScriptedPolls(*[[[]]] * empty_polls, [[message(1)]])
+    nothing: list[list[Message]] = [[]]
+    receive = ScriptedPolls(*[nothing] * empty_polls, [[message(1)]])
     batch = receive_batch(receive, batch_size=10, concurrency=Concurrency(1), deadline=5)
     assert len(batch.messages) == 1
     assert batch.ran_dry

@@ -60,4 +60,5 @@ class LastCall:
 
 def _proxy(url: str) -> str:
     """As botocore reads it from the environment, with its exceptions."""
-    return get_environ_proxies(url).get(urlsplit(url).scheme, "")
+    proxies: dict[str, str] = get_environ_proxies(url)
+    return proxies.get(urlsplit(url).scheme, "")

@@ -1,0 +1,89 @@
+"""The queue of runs, as both dagster.yaml files have it: the sensor fills it, and it keeps to the limit."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from login_pipeline.local import guard
+from login_pipeline.local.ports import wait_until
+from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.run_queue import LIMITED
+from login_pipeline.sensors import queue_depth_sensor
+from login_pipeline_tests.conftest import Pipeline
+
+ROOT = Path(__file__).resolve().parents[1]
+DAEMON = [sys.executable, "-m", "dagster._daemon", "run", "-m", "login_pipeline.definitions"]
+
+Body = Callable[..., str]
+
+
+@pytest.fixture(params=["deploy/dagster.yaml", "login_pipeline/local/dagster.yaml"])
+def instance(request: pytest.FixtureRequest, pipeline: Pipeline, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    (tmp_path / "dagster.yaml").write_bytes((ROOT / request.param).read_bytes())
+    storage = pipeline.database.url.replace("postgresql://", "postgresql+psycopg2://")
+    pipeline.set(LOGIN_DAGSTER_DATABASE_URL=storage, DAGSTER_HOME=str(tmp_path))
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+@contextmanager
+def daemon(folder: Path) -> Iterator[None]:
+    process = guard.start(DAEMON, log=folder / "daemon.log", stop_signal=signal.SIGINT, env=dict(os.environ))
+    try:
+        yield
+    finally:
+        guard.stop(process)
+
+
+def loaded(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
+    """The runs that have loaded their batch, the first one first."""
+    records = instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS]))
+    return sorted(records, key=lambda run: run.start_time or 0)
+
+
+def limits(instance: dg.DagsterInstance) -> list[int]:
+    """How many runs of login_job the queue lets be at work at once; nothing where it sets no limit."""
+    config = instance.get_concurrency_config().run_queue_config
+    assert config is not None
+    return [limit["limit"] for limit in config.tag_concurrency_limits if limit["key"] in LIMITED]
+
+
+def test_sensor_asks_for_as_many_runs_again_as_can_be_at_work(
+    pipeline: Pipeline, instance: dg.DagsterInstance, body: Body
+) -> None:
+    pipeline.set(LOGIN_BATCH_SIZE=10, LOGIN_MAX_CONCURRENT_RUNS=3)
+    pipeline.queue.send(*(body() for _ in range(100)))
+    with dg.build_sensor_context(instance, resources={"queue": LoginQueueResource()}) as context:
+        result = queue_depth_sensor(context)
+    assert isinstance(result, dg.SensorResult)
+    assert len(result.run_requests or []) == 6
+
+
+def test_limit_is_the_setting_as_it_is_now(pipeline: Pipeline, instance: dg.DagsterInstance) -> None:
+    for at_once in (3, 5):
+        pipeline.set(LOGIN_MAX_CONCURRENT_RUNS=at_once, LOGIN_BATCH_SIZE=10)
+        assert limits(instance) == [at_once]
+
+
+def test_wrong_settings_do_not_stop_the_runs_of_other_jobs(pipeline: Pipeline, instance: dg.DagsterInstance) -> None:
+    pipeline.set(LOGIN_MAX_CONCURRENT_RUNS="many")
+    assert limits(instance) == []
+
+
+def test_run_that_finds_no_place_waits_and_starts_when_another_ends(
+    pipeline: Pipeline, instance: dg.DagsterInstance, body: Body, tmp_path: Path
+) -> None:
+    pipeline.set(LOGIN_BATCH_SIZE=10, LOGIN_MAX_CONCURRENT_RUNS=1, LOGIN_SENSOR_ENABLED="true")
+    pipeline.queue.send(*(body() for _ in range(20)))
+    with daemon(tmp_path):
+        both_ended = wait_until(lambda: len(loaded(instance)) == 2, seconds=90, still_possible=lambda: True)
+        assert both_ended, (tmp_path / "daemon.log").read_text()
+    assert len(pipeline.database.logins()) == 20
+    first, second = loaded(instance)
+    assert second.create_timestamp.timestamp() < (first.end_time or 0) <= (second.start_time or 0)
