@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from multiprocessing.context import ForkServerProcess
 from typing import Any
 
@@ -49,7 +49,7 @@ class ForkedRunLauncher(DefaultRunLauncher):
             return
         assert run.job_code_origin is not None  # noqa: S101 - it is ours
         arguments = ExecuteRunArgs(run.job_code_origin, run.run_id, self._instance.get_ref(), True)
-        _FORKS.set_forkserver_preload(["__main__", __name__, DEFINITIONS, "login_pipeline.dagster_storage"])
+        prepare()
         fork = _FORKS.Process(target=execute_run, args=[serialize_value(arguments)], name=f"run {run.run_id}")
         fork.start()
         self._forks = [*(each for each in self._forks if each.is_alive()), fork]
@@ -74,6 +74,12 @@ class ForkedRunLauncher(DefaultRunLauncher):
             fork.terminate()
         for fork in self._forks:
             fork.join(GRACE)
+
+
+def prepare() -> None:
+    """Starts the process that runs are forked from, which takes some seconds to import all; once."""
+    _FORKS.set_forkserver_preload(["__main__", __name__, DEFINITIONS, "login_pipeline.dagster_storage"])
+    forkserver.ensure_running()
 
 
 def execute_run(arguments: str) -> None:

@@ -4,9 +4,13 @@ A dagster.yaml names it. The sensor ticks every five seconds, and a run of a ful
 for the next runs before a place is free, and they wait here, where the daemon looks every second.
 """
 
+import sys
+from pathlib import Path
+
 import dagster as dg
 from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator, RunQueueConfig
 
+from login_pipeline import forked_runs
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.settings import read_settings
 
@@ -16,6 +20,12 @@ LIMITED = {"login_pipeline/limit": "LOGIN_MAX_CONCURRENT_RUNS"}
 
 class LoginRunQueue(QueuedRunCoordinator):
     """As its dagster.yaml configures it, and the limit."""
+
+    def register_instance(self, instance: dg.DagsterInstance) -> None:
+        """In the daemon, also has runs prepared while it still starts its code server."""
+        super().register_instance(instance)
+        if _is_the_daemon() and isinstance(instance.run_launcher, forked_runs.ForkedRunLauncher):
+            forked_runs.prepare()
 
     def get_run_queue_config(self) -> RunQueueConfig:
         """Read anew at each look. With wrong settings there is no limit: the sensor asks for no run, and says why."""
@@ -31,3 +41,9 @@ class LoginRunQueue(QueuedRunCoordinator):
 def places(instance: dg.DagsterInstance, at_once: int) -> int:
     """How many runs may be on their way or at work: twice as many where the queue keeps to the limit by itself."""
     return 2 * at_once if isinstance(instance.run_coordinator, LoginRunQueue) else at_once
+
+
+def _is_the_daemon() -> bool:
+    """`dagster-daemon run`, or `python -m dagster._daemon run`, as `dagster dev` starts it."""
+    program = Path(sys.argv[0])
+    return program.name == "dagster-daemon" or program.parent.name == "_daemon"

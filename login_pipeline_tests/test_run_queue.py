@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+import psutil
 import pytest
 
 from login_pipeline.local import guard
@@ -33,12 +34,17 @@ def instance(request: pytest.FixtureRequest, pipeline: Pipeline, tmp_path: Path)
 
 
 @contextmanager
-def daemon(folder: Path) -> Iterator[None]:
+def daemon(folder: Path) -> Iterator[psutil.Process]:
     process = guard.start(DAEMON, log=folder / "daemon.log", stop_signal=signal.SIGINT, env=dict(os.environ))
     try:
-        yield
+        yield psutil.Process(process.pid)
     finally:
         guard.stop(process)
+
+
+def prepares_runs(process: psutil.Process) -> bool:
+    """Whether it has started what runs are forked from."""
+    return any("multiprocessing.forkserver" in " ".join(each.cmdline()) for each in process.children(recursive=True))
 
 
 def loaded(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
@@ -87,3 +93,13 @@ def test_run_that_finds_no_place_waits_and_starts_when_another_ends(
     assert len(pipeline.database.logins()) == 20
     first, second = loaded(instance)
     assert second.create_timestamp.timestamp() < (first.end_time or 0) <= (second.start_time or 0)
+
+
+def test_daemon_prepares_for_runs_while_it_starts_and_no_other_process_does(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    assert instance.run_coordinator
+    assert not prepares_runs(psutil.Process())
+    with daemon(tmp_path) as process:
+        assert wait_until(lambda: prepares_runs(process), seconds=30, still_possible=process.is_running)
+    assert not instance.get_runs()
