@@ -5,6 +5,7 @@ for the next runs before a place is free, and they wait here, where the daemon l
 """
 
 import sys
+from multiprocessing import parent_process
 from pathlib import Path
 
 import dagster as dg
@@ -44,6 +45,6 @@ def places(instance: dg.DagsterInstance, at_once: int) -> int:
 
 
 def _is_the_daemon() -> bool:
-    """`dagster-daemon run`, or `python -m dagster._daemon run`, as `dagster dev` starts it."""
+    """`dagster-daemon run`, or `python -m dagster._daemon run`, as `dagster dev` starts it; not its forks."""
     program = Path(sys.argv[0])
-    return program.name == "dagster-daemon" or program.parent.name == "_daemon"
+    return parent_process() is None and (program.name == "dagster-daemon" or program.parent.name == "_daemon")

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import dagster as dg
@@ -42,9 +42,12 @@ def daemon(folder: Path) -> Iterator[psutil.Process]:
         guard.stop(process)
 
 
-def prepares_runs(process: psutil.Process) -> bool:
-    """Whether it has started what runs are forked from."""
-    return any("multiprocessing.forkserver" in " ".join(each.cmdline()) for each in process.children(recursive=True))
+def preparing(process: psutil.Process) -> list[psutil.Process]:
+    """What it has started for runs to be forked from, and those forks."""
+    family = process.children(recursive=True)
+    with suppress(psutil.NoSuchProcess):  # one that ends meanwhile
+        return [each for each in family if "multiprocessing.forkserver" in " ".join(each.cmdline())]
+    return []
 
 
 def loaded(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
@@ -96,10 +99,21 @@ def test_run_that_finds_no_place_waits_and_starts_when_another_ends(
 
 
 def test_daemon_prepares_for_runs_while_it_starts_and_no_other_process_does(
-    instance: dg.DagsterInstance, tmp_path: Path
+    pipeline: Pipeline, instance: dg.DagsterInstance, body: Body, tmp_path: Path
 ) -> None:
     assert instance.run_coordinator
-    assert not prepares_runs(psutil.Process())
+    assert not preparing(psutil.Process())
+    pipeline.set(LOGIN_SENSOR_ENABLED="true")
     with daemon(tmp_path) as process:
-        assert wait_until(lambda: prepares_runs(process), seconds=30, still_possible=process.is_running)
-    assert not instance.get_runs()
+        assert wait_until(lambda: bool(preparing(process)), seconds=30, still_possible=process.is_running)
+        assert not instance.get_runs()
+        pipeline.queue.send(body())
+        most = 0
+
+        def ended() -> bool:
+            nonlocal most
+            most = max(most, len(preparing(process)))
+            return bool(loaded(instance))
+
+        assert wait_until(ended, seconds=90, still_possible=process.is_running)
+    assert most == 2  # the one that prepares, and the run's
