@@ -25,12 +25,17 @@ TARGETS = (
     Target("dagster_run", "CPU of a Dagster run more than the bare engine's, for the same messages", "s", 2),
     Target(
         "sensor_drain",
-        "a drain by the sensor, 15 ms a call, against one bare process",
+        "a drain by the sensor, the daemon's start included, 15 ms a call, against one bare process",
         "% of its rate",
         60,
         at_least=True,
     ),
     Target("memory", "peak of a run at a batch of 50,000, over the idle process", "MB", 400),
     Target("memory_flat", "growth of that peak, from the first runs of a process to its last", "MB", 20),
-    Target("backlog", "CPU a message over the size of the backlog, the most against the least", "% more", 10),
+    Target(
+        "backlog",
+        "CPU a message over the size of the backlog, in equal batches, the most against the least",
+        "% more",
+        10,
+    ),
 )
