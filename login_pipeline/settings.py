@@ -122,7 +122,7 @@ class Settings(LoadSettings):
         2,
         ge=1,
         le=1000,
-        description="Runs that the sensor keeps going at once, over all hosts.",
+        description="Runs that the sensor keeps at work at once, over all hosts; as many again wait in line.",
         examples=["2"],
     )
     visibility_timeout: int = Field(
@@ -143,7 +143,7 @@ class Settings(LoadSettings):
         2,
         ge=1,
         le=20,
-        description="Seconds that a ReceiveMessage call waits for messages; a run ends with a few that find none.",
+        description="Seconds that a ReceiveMessage call waits for messages; a run ends with one or two in vain.",
         examples=["2"],
     )
     sqs_client: SqsClient = Field(

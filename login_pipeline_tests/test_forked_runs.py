@@ -2,8 +2,9 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from multiprocessing import forkserver
 from pathlib import Path
@@ -121,6 +122,21 @@ def test_end_of_the_daemon_ends_its_runs_and_waits_until_they_handed_their_messa
         assert run.is_finished
         assert not is_waiting(pipeline.database)
     assert soon(lambda: pipeline.queue.depth() == (1, 0))
+
+
+def test_run_that_is_about_to_end_when_the_daemon_does_ends_by_itself(
+    pipeline: Pipeline, instance: dg.DagsterInstance, body: Body
+) -> None:
+    pipeline.run()
+    (message_id,) = pipeline.queue.send(body())
+    with ExitStack() as locks:
+        locks.enter_context(loads_wait(pipeline.database, message_id))
+        with dg.DagsterInstance.get() as daemon:
+            run_id = launch(daemon)
+            assert soon(lambda: is_waiting(pipeline.database))
+            threading.Timer(1, locks.close).start()
+    assert status(instance, run_id) is dg.DagsterRunStatus.SUCCESS
+    assert len(pipeline.database.logins()) == 1
 
 
 def test_run_whose_process_is_killed_fails_at_once(

@@ -26,6 +26,7 @@ from login_pipeline_tests.faults.sqs_faults import (
     error,
 )
 from login_pipeline_tests.faults.sqs_proxy import Answer, ConnectionCutError, Fault, Heard, SqsProxy
+from login_pipeline_tests.test_logs import command, parsed
 
 ROLE = """
 [profile base]
@@ -183,6 +184,17 @@ def test_calls_that_fail_for_a_while_are_made_again(
     for action in BUSY:
         sqs_proxy.on(action, fault, times=2)
     use(resource, pipeline, body, messages=20)
+
+
+def test_call_that_boto3_made_again_is_told_in_the_log(
+    sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str], client: SqsClient
+) -> None:
+    pipeline.queue.send(*(body() for _ in range(10)))
+    sqs_proxy.on("DeleteMessageBatch", UNAVAILABLE, times=1)
+    drained = command("drain")
+    assert drained.returncode == 0, drained.stderr
+    told = [line["calls"] for line in parsed(drained.stderr) if line["event"] == "made_again_by_boto3"]
+    assert told == ([{"HTTP 503": 1}] if client is SqsClient.LIBCURL else [])
 
 
 @pytest.mark.parametrize(
