@@ -96,6 +96,18 @@ def test_mask_that_another_message_has_as_its_device_id_passes(body: Body) -> No
     assert failed(raw, mask_logins(raw, MASKS).logins) == []
 
 
+def test_two_spellings_of_an_address_are_equal_values(body: Body) -> None:
+    bodies = [body(ip="2001:db8::1"), body(ip="2001:0DB8:0:0::1"), body(ip="192.0.2.1"), body(ip="::ffff:192.0.2.1")]
+    raw = raw_messages([(f"id-{n}", f"id-{n}", f"receipt-{n}", 0, 1, text) for n, text in enumerate(bodies)])
+    assert failed(raw, mask_logins(raw, MASKS).logins) == []
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"ip": "nowhere", "device_id": "x"}', '{"ip": 7, "device_id": []}', "{}"])
+def test_row_of_a_message_that_has_nothing_to_mask_fails(raw: pd.DataFrame, masked: pd.DataFrame, text: str) -> None:
+    raw.at[1, "body"] = text
+    assert failed(raw, masked) == ["equal_values_have_equal_masks"]
+
+
 def test_equal_values_with_different_masks_fail(raw: pd.DataFrame, masked: pd.DataFrame) -> None:
     masked.at[2, "masked_ip"] = MASKS.ip("something else")
     assert failed(raw, masked) == ["equal_values_have_equal_masks"]

@@ -72,6 +72,16 @@ def of_one_run(heard: list[Heard]) -> list[Heard]:
     return [call for call in heard if call.action in BUSY]
 
 
+def by_boto3(calls: list[Heard]) -> list[bool]:
+    """Whether boto3 made it, for each call."""
+    return ["amz-sdk-invocation-id" in call.headers for call in calls]
+
+
+def by_boto3_if_all_goes_well(client: SqsClient, calls: int) -> list[bool]:
+    """boto3 makes the first one, and again each that goes wrong."""
+    return [True] + [client is SqsClient.BOTO3] * (calls - 1)
+
+
 def signature(call: Heard, endpoint: str, credentials: Credentials, region: str) -> str:
     """The call's signature, as botocore makes it for the headers that were signed.
 
@@ -93,9 +103,8 @@ def test_libcurl_makes_every_call_but_the_first(
 ) -> None:
     use(resource, pipeline, body)
     calls = of_one_run(sqs_proxy.heard)
-    by_boto3 = ["amz-sdk-invocation-id" in call.headers for call in calls]
     assert {call.action for call in calls} == set(BUSY)
-    assert by_boto3 == ([True] + [False] * (len(calls) - 1) if client is SqsClient.LIBCURL else [True] * len(calls))
+    assert by_boto3(calls) == by_boto3_if_all_goes_well(client, len(calls))
 
 
 def test_each_call_has_a_good_signature_by_fresh_credentials_of_the_role(
@@ -103,6 +112,7 @@ def test_each_call_has_a_good_signature_by_fresh_credentials_of_the_role(
     sqs_proxy: SqsProxy,
     pipeline: Pipeline,
     body: Callable[..., str],
+    client: SqsClient,
     tmp_path: Path,
 ) -> None:
     (tmp_path / "config").write_text(ROLE)
@@ -112,7 +122,9 @@ def test_each_call_has_a_good_signature_by_fresh_credentials_of_the_role(
         pipeline.set(AWS_ENDPOINT_URL_STS=endpoint)
         use(resource, pipeline, body)
     numbers = set()
-    for call in of_one_run(sqs_proxy.heard):
+    calls = of_one_run(sqs_proxy.heard)
+    assert by_boto3(calls) == by_boto3_if_all_goes_well(client, len(calls))
+    for call in calls:
         authorization = re.search(
             r"Credential=ASSUMED(\d+)/\d{8}/us-east-1/sqs/aws4_request,.*Signature=(\w+)$",
             call.headers["Authorization"],
@@ -150,6 +162,7 @@ def test_calls_go_by_way_of_the_proxy_in_the_environment(
     sqs_proxy: SqsProxy,
     pipeline: Pipeline,
     body: Callable[..., str],
+    client: SqsClient,
     by_way_of_it: bool,
 ) -> None:
     elsewhere = "http://sqs.invalid:9999"
@@ -158,8 +171,9 @@ def test_calls_go_by_way_of_the_proxy_in_the_environment(
     else:
         pipeline.set(HTTP_PROXY="http://127.0.0.1:9", NO_PROXY="127.0.0.1")
     use(resource, pipeline, body)
-    targets = {call.target for call in of_one_run(sqs_proxy.heard)}
-    assert targets == ({f"{elsewhere}/"} if by_way_of_it else {"/"})
+    calls = of_one_run(sqs_proxy.heard)
+    assert {call.target for call in calls} == ({f"{elsewhere}/"} if by_way_of_it else {"/"})
+    assert by_boto3(calls) == by_boto3_if_all_goes_well(client, len(calls))
 
 
 @pytest.mark.parametrize(
