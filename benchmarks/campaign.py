@@ -1,6 +1,7 @@
 """All rounds: in each of them every scenario once, in turn, so that what disturbs the machine disturbs them alike."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 
@@ -24,10 +25,12 @@ def campaign(plan: Plan, surroundings: Surroundings) -> list[Measurement]:
 
 
 def _rounds(plan: Plan, surroundings: Surroundings) -> Iterator[Measurement]:
+    before: Counter[str] = Counter()
     for number in range(plan.rounds):
         for scenario, measure, rounds in plan.planned:
             if number < rounds:
-                yield measure(scenario, surroundings, number)
+                yield measure(scenario, surroundings, before[scenario.name])
+                before[scenario.name] += 1
 
 
 def _line(measured: Measurement, seconds: float) -> str:

@@ -23,7 +23,10 @@ OURS = Contender("benchmarks.contenders.ours", with_inbox=True, keeps_rejects=Tr
 
 
 class Scenario(NamedTuple):
-    """One contender on a backlog of so many messages, at so much latency for each call, as so many processes."""
+    """One contender on a backlog of so many messages, at so much latency for each call, as so many processes.
+
+    `warm_up` is how many more messages there are, which the contender drains before the clock starts.
+    """
 
     name: str
     contender: Contender
@@ -32,12 +35,13 @@ class Scenario(NamedTuple):
     processes: int = 1
     settings: Mapping[str, str] = {}
     arguments: tuple[str, ...] = ()
+    warm_up: int = 0
 
 
 def measure(scenario: Scenario, surroundings: Surroundings, number: int) -> Measurement:
     """One run of the scenario, in round `number`."""
     with (
-        surroundings.place(scenario.messages, scenario.latency_ms, scenario.settings) as place,
+        surroundings.place(scenario.warm_up + scenario.messages, scenario.latency_ms, scenario.settings) as place,
         started(
             scenario.contender.module, place.environment, *scenario.arguments, processes=scenario.processes
         ) as children,

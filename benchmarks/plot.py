@@ -59,7 +59,8 @@ def _bars(axes: Axes, scenarios: Mapping[str, Any], figure: str, label: str) -> 
         whiskers = _whiskers(known)
         bars = axes.bar(at, medians, 0.26, label=name, color=colour, hatch=hatch, edgecolor="white", yerr=whiskers)
         axes.bar_label(bars, labels=[_short(median) for median in medians], padding=2, fontsize=8)
-    axes.set_yscale("log")
+    if latencies:  # a log scale of nothing cannot be drawn
+        axes.set_yscale("log")
     axes.margins(y=0.15)
     axes.set_xticks(range(len(latencies)), [LATENCIES[suffix] for suffix in latencies])
     axes.set_ylabel(label)

@@ -20,6 +20,7 @@ from benchmarks.judge import failures, verdicts
 from benchmarks.measurement import Measurement
 from benchmarks.measuring import Contender, Scenario, measure
 from benchmarks.plan import plan
+from benchmarks.plot import draw
 from benchmarks.report import sentences
 from benchmarks.results import result
 from benchmarks.servers import servers
@@ -114,6 +115,20 @@ def test_wrong_run_is_named_and_its_speed_counts_for_nothing() -> None:
     assert verdict.met is None
     told_wrong = result(runs, verdicts(runs, PLAN), PLAN, [])
     assert sentences(told_wrong) == ["A run came to a wrong end: ours_0, run 1: 3 logins lost"]
+
+
+@pytest.mark.parametrize("scenarios", [[], ["memory"], ["backlog_10000"], ["ours_0"], ["plain_0"]])
+def test_part_of_a_benchmark_has_its_plot_too(scenarios: list[str], tmp_path: Path) -> None:
+    runs = [measured(name, idle_mb=200.0, peak_mb=300.0) for name in scenarios]
+    draw(result(runs, verdicts(runs, PLAN), PLAN, []), tmp_path / "plot.svg")
+    assert "<svg" in (tmp_path / "plot.svg").read_text()
+
+
+def test_what_is_measured_more_than_once_in_a_round_is_compared_in_order() -> None:
+    planned = [each.scenario for each in PLAN.planned if each.scenario.name in PLAN.backlogs.values()]
+    assert planned == planned[::-1]
+    assert {scenario.warm_up for scenario in planned} == {min(PLAN.backlogs)}
+    assert len({scenario.settings["LOGIN_BATCH_SIZE"] for scenario in planned}) == 1
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,8 @@ class Engine:
     def batch(self) -> tuple[int, bool]:
         """Drains one batch; how many messages it had, and whether the queue is dry."""
         received = self.queue.receive()
+        if not received.messages:
+            return 0, received.ran_dry
         raw = raw_messages(received.messages)
         logins, _ = mask_logins(raw, self.masking.masks())
         self._check(raw, logins)
@@ -52,9 +54,14 @@ class Engine:
 
 
 def main() -> None:
-    """Drains what LOGIN_QUEUE_URL names, by the settings in the environment; with --one-batch no more than one run."""
+    """Drains what LOGIN_QUEUE_URL names, by the settings in the environment.
+
+    With --one-batch it is no more than one batch; with --warm-up one batch is drained before the clock starts.
+    """
     with ExitStack() as stack:
         engine = Engine(stack)
+        if "--warm-up" in sys.argv:
+            engine.batch()
         meter = Meter()
         batches, dry = 0, False
         while not dry and not (batches and "--one-batch" in sys.argv):
