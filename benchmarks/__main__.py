@@ -19,7 +19,7 @@ from benchmarks.judge import verdicts
 from benchmarks.plan import plan
 from benchmarks.plot import draw
 from benchmarks.report import sentences, show
-from benchmarks.results import FOLDER, result, write
+from benchmarks.results import FOLDER, require_writable, result, write
 from benchmarks.servers import servers
 from login_pipeline.errors import LoginPipelineError
 
@@ -65,6 +65,7 @@ def _run(given: argparse.Namespace) -> int:
     )
     if given.only:
         planned = planned.only(given.only)
+    require_writable(given.output)
     with servers(given.endpoint_url, given.database_url) as surroundings:
         measurements = campaign(planned, surroundings)
     left_out = [sentence for argument, sentence in LEFT_OUT.items() if getattr(given, argument) is not None]
@@ -73,8 +74,8 @@ def _run(given: argparse.Namespace) -> int:
     elif not given.full:
         left_out.append("90 of the 100 runs in one process, and backlogs over 100,000; make bench-full has them")
     told = result(measurements, verdicts(measurements, planned), planned, left_out)
-    _keep(told, given)
     show(told)
+    _keep(told, given)
     wrong = sentences(told)
     for sentence in wrong:
         sys.stderr.write(f"{sentence}\n")
@@ -97,8 +98,8 @@ def _given(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="more rounds, larger backlogs, 100 runs in one process")
     parser.add_argument("--endpoint-url", help="of an SQS server: AWS, LocalStack or another")
     parser.add_argument("--database-url", help="of a PostgreSQL database, whose role may create databases or schemas")
-    parser.add_argument("--messages", type=_number, help="for the bare engine; everything else in proportion")
-    parser.add_argument("--runs", type=_number, help="of each scenario, 3 without it, 5 with --full")
+    parser.add_argument("--messages", type=number, help="for the bare engine; everything else in proportion")
+    parser.add_argument("--runs", type=number, help="of each scenario, 3 without it, 5 with --full")
     parser.add_argument("--only", nargs="+", metavar="SCENARIO", help="no other scenarios than these")
     name = f"{datetime.now(UTC):%Y-%m-%dT%H%M%S}.json"
     parser.add_argument("--output", type=Path, default=FOLDER / name, help="the file for the result")
@@ -106,11 +107,12 @@ def _given(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _number(text: str) -> int:
-    number = int(text)
-    if number < 1:
+def number(text: str) -> int:
+    """One or more, from the command line."""
+    given = int(text)
+    if given < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
+    return given
 
 
 def _interrupt(*_: object) -> None:

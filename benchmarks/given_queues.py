@@ -100,9 +100,9 @@ class GivenQueues:
 
     def __init__(self, endpoint: str) -> None:
         self._environment = _sdk_environment(endpoint)
-        with environment_of({**os.environ, **self._environment}):
-            self._client = boto3.Session().client("sqs", config=Config(max_pool_connections=THREADS))
         try:
+            with environment_of({**os.environ, **self._environment}):
+                self._client = boto3.Session().client("sqs", config=Config(max_pool_connections=THREADS))
             self._client.list_queues(QueueNamePrefix="bench-", MaxResults=1)
         except ClientError as error:
             raise ConfigurationError(

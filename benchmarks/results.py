@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from benchmarks.judge import Verdict, failures
 from benchmarks.measurement import Figure, Measurement, of_scenario, values
 from benchmarks.plan import Plan
+from login_pipeline.errors import ConfigurationError
 from login_pipeline.settings import Settings, variable
 
 FOLDER = Path(__file__).parent / "results"
@@ -50,9 +52,18 @@ def result(
     }
 
 
+def require_writable(file: Path) -> None:
+    """Raises ConfigurationError where `write` could not write there: before an hour of measuring, not after it."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=file.parent):
+            pass
+    except OSError as error:
+        raise ConfigurationError(f"--output {file} cannot be written ({error.strerror}); name another file") from None
+
+
 def write(what: dict[str, Any], file: Path) -> None:
     """Writes it, all or nothing."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_suffix(".unfinished")
     unfinished.write_text(json.dumps(what, indent=1) + "\n", encoding="utf-8")
     unfinished.replace(file)

@@ -95,9 +95,19 @@ def execute_run(arguments: str) -> None:
 def _fail_if_lost(instance: dg.DagsterInstance, run_id: str, fork: ForkServerProcess) -> None:
     """A process that was killed cannot say so itself, and its run would keep its place."""
     fork.join()
+    while fork.pid and _is_there(fork.pid):  # what it was forked from was killed, not the run
+        time.sleep(LOOK_SECONDS)
     run = instance.get_run_by_id(run_id)
     if run is not None and not run.is_finished:
         instance.report_run_failed(run, "The run's process ended before the run did: it was killed, or had no memory")
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _end_when_canceled(arguments: str, ended: threading.Event) -> None:

@@ -47,4 +47,5 @@ def places(instance: dg.DagsterInstance, at_once: int) -> int:
 def _is_the_daemon() -> bool:
     """`dagster-daemon run`, or `python -m dagster._daemon run`, as `dagster dev` starts it; not its forks."""
     program = Path(sys.argv[0])
-    return parent_process() is None and (program.name == "dagster-daemon" or program.parent.name == "_daemon")
+    of_the_daemon = program.name == "dagster-daemon" or program.parent.name == "_daemon"
+    return of_the_daemon and sys.argv[1:2] == ["run"] and parent_process() is None

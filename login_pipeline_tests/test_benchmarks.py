@@ -249,6 +249,9 @@ def test_role_that_may_create_nothing_is_told_so(role_url: str, capsys: pytest.C
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["--endpoint-url", "garbage"], "Nobody speaks SQS at --endpoint-url garbage (ValueError)"),
+        (["--output", "/proc/no/result.json"], "--output /proc/no/result.json cannot be written ("),
+        (["--messages", "many"], "Argument --messages: invalid number value: 'many'"),
         (["--runs", "0"], "must be 1 or more"),
         (["--runs", "many"], "invalid"),
         (["--only", "nothing"], "There is no scenario nothing; name one of plain_0"),

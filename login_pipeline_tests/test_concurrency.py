@@ -49,6 +49,15 @@ def test_no_more_than_the_most_are_ever_asked() -> None:
     assert Concurrency(MOST).limit == FIRST
 
 
+@pytest.mark.parametrize("most", [1, 4, 15, 16, 17, 31, 32, 50, 100, 128])
+def test_threads_together_make_no_more_calls_at_once_than_the_limit(most: int) -> None:
+    concurrency = Concurrency(most, by_one_thread=16)
+    for _ in range(5_000):
+        assert concurrency.limit / 2 <= concurrency.threads * concurrency.calls_of_a_thread <= concurrency.limit
+        concurrency.answered(0.015)
+    assert concurrency.limit == most
+
+
 def test_threads_come_as_the_limit_rises() -> None:
     """More threads wait for each other than there were in the beginning: it ends only if they are all there."""
     concurrency = Concurrency(FIRST + 1)

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.resources import files
@@ -150,6 +151,21 @@ def test_run_whose_process_is_killed_fails_at_once(
         (told,) = processes(instance, run_id)
         os.kill(int("".join(filter(str.isdigit, told))), signal.SIGKILL)
         assert ends(instance, run_id, dg.DagsterRunStatus.FAILURE)
+
+
+def test_run_outlives_what_it_was_forked_from(pipeline: Pipeline, instance: dg.DagsterInstance, body: Body) -> None:
+    pipeline.run()
+    (message_id,) = pipeline.queue.send(body())
+    threads = threading.active_count()
+    with loads_wait(pipeline.database, message_id):
+        run_id = launch(instance)
+        assert soon(lambda: is_waiting(pipeline.database))
+        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
+        time.sleep(2)
+        assert status(instance, run_id) is dg.DagsterRunStatus.STARTED
+    assert ends(instance, run_id, dg.DagsterRunStatus.SUCCESS)
+    assert len(pipeline.database.logins()) == 1
+    assert soon(lambda: threading.active_count() == threads)
 
 
 def test_run_of_other_code_is_launched_as_dagster_does(

@@ -98,6 +98,15 @@ def test_run_that_finds_no_place_waits_and_starts_when_another_ends(
     assert second.create_timestamp.timestamp() < (first.end_time or 0) <= (second.start_time or 0)
 
 
+@pytest.mark.parametrize("arguments", [["dagster-daemon", "liveness-check"], ["dagster", "dev"], ["pytest"]])
+def test_other_commands_prepare_nothing(
+    instance: dg.DagsterInstance, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", arguments)
+    assert instance.run_coordinator
+    assert not preparing(psutil.Process())
+
+
 def test_daemon_prepares_for_runs_while_it_starts_and_no_other_process_does(
     pipeline: Pipeline, instance: dg.DagsterInstance, body: Body, tmp_path: Path
 ) -> None:

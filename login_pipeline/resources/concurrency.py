@@ -33,13 +33,13 @@ class Concurrency:
 
     @property
     def threads(self) -> int:
-        """How many threads should make them."""
-        return math.ceil(self.limit / self._by_one_thread)
+        """How many threads should make them: each makes its share at once, so together never more than the limit."""
+        return max(1, self.limit // self._by_one_thread)
 
     @property
     def calls_of_a_thread(self) -> int:
         """How many each of them should make at once."""
-        return math.ceil(self.limit / self.threads)
+        return min(self.limit, self._by_one_thread)
 
     def answered(self, seconds: float) -> None:
         """Tells that a call was answered after so many seconds; a poll that waited for messages does not count."""

@@ -1,5 +1,6 @@
 """The login queue and its dead-letter queue, as a run uses them, for no longer than its messages are hidden."""
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -195,8 +196,9 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
     def _libcurl(self) -> LibcurlSqs | None:
         if self._settings.sqs_client is SqsClient.BOTO3:
             return None
-        bundle = self._core.get_config_variable("ca_bundle") or get_cert_path(verify=True)
-        connection = Connection(CONNECT_SECONDS, self._read_timeout, bundle if self.verify else None)
+        named = self._core.get_config_variable("ca_bundle") or os.getenv("REQUESTS_CA_BUNDLE")  # as botocore does
+        bundle = (named or get_cert_path(verify=True)) if self.verify else None
+        connection = Connection(CONNECT_SECONDS, self._read_timeout, bundle)
         return LibcurlSqs(self._client, self._session.get_credentials(), connection)
 
     @property

@@ -16,6 +16,7 @@ from login_pipeline.resources.libcurl import Bundle, Call, Connection
 from login_pipeline.resources.postgres_protection import protection
 from login_pipeline.resources.sqs_errors import endpoint_in_clear
 from login_pipeline.resources.sqs_pattern import Pattern
+from login_pipeline.settings import SqsClient
 from login_pipeline_tests.conftest import Database, Pipeline, Servers
 from login_pipeline_tests.faults.account import Account, one_sentence
 from login_pipeline_tests.faults.sqs_proxy import SqsProxy
@@ -186,19 +187,30 @@ class TestQueue:
     """By the AWS SDK and by libcurl, which trust the authorities in AWS_CA_BUNDLE."""
 
     @contextmanager
-    def behind_tls(self, pipeline: Pipeline, servers: Servers, authority: trustme.CA, host: str) -> Iterator[str]:
+    def behind_tls(self, pipeline: Pipeline, servers: Servers, authority: trustme.CA, host: str) -> Iterator[SqsProxy]:
         with SqsProxy(servers.sqs_endpoint, server_context(authority.issue_cert(host))) as proxy:
             pipeline.set(AWS_ENDPOINT_URL_SQS=proxy.endpoint)
-            yield proxy.endpoint
+            yield proxy
 
+    @pytest.mark.parametrize("variable", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
     def test_queue_is_drained_by_way_of_a_verified_connection(
-        self, pipeline: Pipeline, servers: Servers, authorities: Authorities, sent: Account
+        self,
+        pipeline: Pipeline,
+        servers: Servers,
+        authorities: Authorities,
+        sent: Account,
+        each_sqs_client: SqsClient,
+        variable: str,
     ) -> None:
-        with self.behind_tls(pipeline, servers, authorities.right, HOST):
-            pipeline.set(AWS_CA_BUNDLE=authorities.right_file)
+        with self.behind_tls(pipeline, servers, authorities.right, HOST) as proxy:
+            pipeline.set(AWS_CA_BUNDLE=None, REQUESTS_CA_BUNDLE=None)
+            pipeline.set(**{variable: authorities.right_file})
             sent.drain()
             assert finding("login queue").well
         sent.assert_settled()
+        deletes = [call for call in proxy.heard if call.action == "DeleteMessageBatch"]
+        by_boto3 = {"amz-sdk-invocation-id" in call.headers for call in deletes}
+        assert by_boto3 == {each_sqs_client is SqsClient.BOTO3}
 
     @pytest.mark.parametrize(
         ("certificate_for", "bundle", "says"),
@@ -225,11 +237,11 @@ class TestQueue:
     ) -> None:
         plain = pipeline.environment["AWS_ENDPOINT_URL_SQS"]
         pipeline.set(AWS_CA_BUNDLE=bundle and authorities.right_file.replace("right", bundle))
-        with self.behind_tls(pipeline, servers, authorities.right, certificate_for) as endpoint:
+        with self.behind_tls(pipeline, servers, authorities.right, certificate_for) as proxy:
             sentence = one_sentence(pipeline.run())
             assert not finding("login queue").well
         pipeline.set(AWS_ENDPOINT_URL_SQS=plain)
-        assert sentence.startswith(says.format(endpoint))
+        assert sentence.startswith(says.format(proxy.endpoint))
         assert "AWS_CA_BUNDLE" in sentence
         assert_nothing_was_received(sent)
 
@@ -247,8 +259,8 @@ class TestQueue:
         answers: bool,
     ) -> None:
         trusted = Connection(5, 5, authorities.right_file.replace("right", bundle))
-        with self.behind_tls(pipeline, servers, authorities.right, certificate_for) as endpoint:
-            call = Call(Pattern(endpoint, "", [], "", ""), "ReceiveMessage", None)
+        with self.behind_tls(pipeline, servers, authorities.right, certificate_for) as proxy:
+            call = Call(Pattern(proxy.endpoint, "", [], "", ""), "ReceiveMessage", None)
             (response,) = Bundle(trusted).send(call, [b"{}"])
         assert (response.problem or "").startswith("libcurl ") != answers
 
