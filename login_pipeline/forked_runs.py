@@ -2,8 +2,8 @@
 
 Python, Dagster, pandas and the SDK take some three seconds of CPU to import, which is more than the messages of most
 batches take. A dagster.yaml names the launcher. What it forks holds no message, no connection and no thread of ours:
-it imports, and waits. It has the code and the environment with which the daemon launched its first run: after a change
-of either the daemon is to be started again.
+it imports, and waits. It has the code and the environment with which the daemon started: after a change of either the
+daemon is to be started again.
 """
 
 import os
