@@ -15,7 +15,7 @@ from login_pipeline import forked_runs
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.settings import read_settings
 
-LIMITED = {"login_pipeline/limit": "LOGIN_MAX_CONCURRENT_RUNS"}
+LIMITED = {"limit": "LOGIN_MAX_CONCURRENT_RUNS"}
 """The tag of the runs that the limit is for."""
 
 
