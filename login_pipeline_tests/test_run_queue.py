@@ -43,7 +43,7 @@ def daemon(folder: Path) -> Iterator[psutil.Process]:
 
 
 def generations(process: psutil.Process) -> set[int]:
-    """Of the processes below it that are there for runs: 0 is what they are forked from, 1 a run, 2 what a run forked."""
+    """Of the processes below it: 0 is what runs are forked from, 1 a run, 2 what a run has forked."""
     parents = {}
     with suppress(psutil.NoSuchProcess):  # one that ends meanwhile
         for each in process.children(recursive=True):
