@@ -59,7 +59,7 @@ def test_message_that_is_handed_back_again_and_again_waits_longer_and_longer() -
 def test_handed_back_message_comes_again_by_how_often_it_came(
     pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.resources.sqs.hand_back_delay", lambda receive_count: receive_count - 1)
+    monkeypatch.setattr("login_pipeline.resources.sqs.hand_back_delay", lambda receive_count: 600 * (receive_count - 1))
     monkeypatch.setattr("login_pipeline.assets.mask_logins", None)
     pipeline.queue.send(body())
     pipeline.run()

@@ -44,12 +44,22 @@ class _Break(MetaPathFinder):
 
         def execute_and_break(module: ModuleType) -> None:
             execute(module)
-            if (Path(os.environ[ARMED]) / "leak").exists():
-                os.environ["DAGSTER_REDACT_USER_CODE_ERRORS"] = "0"  # Dagster looks before the asset begins
+            vars(module)["raw_messages"] = _unredacted(vars(module)["raw_messages"])
             vars(module)["mask_logins"] = _breaking(vars(module)["mask_logins"])
 
         vars(spec.loader)["exec_module"] = execute_and_break
         return spec
+
+
+def _unredacted(raw_messages: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Where a leak is armed. Dagster looks before the next asset begins, and a run is a fork of what imported it."""
+
+    def of_a_run(messages: Any) -> Any:
+        if (Path(os.environ[ARMED]) / "leak").exists():
+            os.environ["DAGSTER_REDACT_USER_CODE_ERRORS"] = "0"
+        return raw_messages(messages)
+
+    return of_a_run
 
 
 def _breaking(mask: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
