@@ -68,7 +68,7 @@ def test_real_messages_are_loaded_once_each(pipeline: Pipeline, monkeypatch: pyt
         dying.setattr("login_pipeline.resources.sqs.LoginQueueResource.delete", crash)
         assert pipeline.run().failures
     committed = table(pipeline) - 198
-    assert committed >= FIRST_ROWS  # its first transaction, and the next, beside which those messages were to be deleted
+    assert committed >= FIRST_ROWS  # its first transaction, and the next, beside which they were to be deleted
     redelivered = drain()
     assert (redelivered["loaded"], redelivered["duplicates"]) == (99 - committed, committed)
     assert table(pipeline) == 297
