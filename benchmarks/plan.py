@@ -70,7 +70,7 @@ def plan(*, full: bool, given_queues: bool, messages: int | None = None, rounds:
     sizes = (_part(of, 0.01), _part(of, 1))
     bare, dagster = ({size: f"{name}_{size}" for size in sizes} for name in ("bare_run", "dagster_run"))
     planned = _given(of) if given_queues else _own(of, full=full)
-    planned += _backlogs(backlogs) * (1 if full else 2)
+    planned += _backlogs(backlogs) * (1 if full else 2)  # a small one takes half a second, and its noise a tenth
     planned += _runs(bare, dagster)
     if not given_queues:
         sensor = Scenario("sensor_15", OURS, _part(of, 2), LATENCY_MS)

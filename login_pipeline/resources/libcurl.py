@@ -57,7 +57,7 @@ class Bundle:
         self._connection = connection
         self._multi = pycurl.CurlMulti()
         self._handles: list[pycurl.Curl] = []
-        self._prepared_for: list[Call] = []
+        self._prepared_for: list[Call | None] = []
 
     def send(self, call: Call, bodies: Sequence[bytes]) -> list[Response]:
         """Makes a call with each body; the responses in their order.
@@ -94,8 +94,7 @@ class Bundle:
     def _handle(self, place: int, call: Call) -> pycurl.Curl:
         if place == len(self._handles):
             self._handles.append(_new_handle(self._connection))
-            self._prepared_for.append(call)
-            _prepare(self._handles[place], call)
+            self._prepared_for.append(None)
         if self._prepared_for[place] != call:
             _prepare(self._handles[place], call)
             self._prepared_for[place] = call
