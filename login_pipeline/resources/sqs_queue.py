@@ -176,6 +176,8 @@ class SqsQueue:
                 if not polls:
                     raise
                 break  # the next call says it again
+            if not polls[-1]:
+                break  # the others would wait in vain, one after another
         return polls
 
     def _receive_by_boto3(self, request: dict[str, Any]) -> list[Message]:

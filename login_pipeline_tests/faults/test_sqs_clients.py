@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pycurl
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -209,6 +210,24 @@ def test_call_that_boto3_made_again_is_told_in_the_log(
     assert drained.returncode == 0, drained.stderr
     told = [line["calls"] for line in parsed(drained.stderr) if line["event"] == "made_again_by_boto3"]
     assert told == ([{"HTTP 503": 1}] if client is SqsClient.LIBCURL else [])
+
+
+def test_end_of_a_queue_takes_few_polls_where_libcurl_never_succeeds(
+    resource: LoginQueueResource,
+    sqs_proxy: SqsProxy,
+    pipeline: Pipeline,
+    body: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipeline.set(LOGIN_SQS_CLIENT="libcurl")
+
+    def fail(*_: object) -> None:
+        raise pycurl.error(60)
+
+    monkeypatch.setattr("login_pipeline.resources.libcurl.Bundle.send", fail)
+    pipeline.queue.send(*(body() for _ in range(10)))
+    assert resource.receive().ran_dry
+    assert sqs_proxy.calls["ReceiveMessage"] <= 1 + 3
 
 
 @pytest.mark.parametrize(
