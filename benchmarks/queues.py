@@ -55,7 +55,6 @@ class OwnBacklog:
             **sdk_region(REGION),
             "LOGIN_QUEUE_URL": server.queue_url,
             "LOGIN_DEAD_LETTER_QUEUE_URL": server.dead_letter_queue_url,
-            "LOGIN_LONG_POLL": "1",  # as in dev: one server has every message; the end of a drain takes less time
         }
 
     def left(self) -> Left:

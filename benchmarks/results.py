@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from tempfile import NamedTemporaryFile
 from typing import Any
 
@@ -93,7 +94,7 @@ def _scenario(measurements: Sequence[Measurement], name: str) -> dict[str, Any]:
         "messages": of_scenario(measurements, name)[0].messages,
         "runs": len(right),
         **{
-            label: {"median": round(sorted(found)[len(found) // 2], 3), "least": min(found), "most": max(found)}
+            label: {"median": round(median(found), 3), "least": min(found), "most": max(found)}
             for label, figure in FIGURES.items()
             if (found := [round(value, 3) for value in values(right, name, figure)])
         },
@@ -101,6 +102,6 @@ def _scenario(measurements: Sequence[Measurement], name: str) -> dict[str, Any]:
 
 
 def _settings() -> dict[str, Any]:
-    """The pipeline's as it ran, none of which is a secret."""
+    """The pipeline's defaults, with which it ran where a scenario names no others; none of them is a secret."""
     settings = Settings(_env_file=None)
     return {variable(name): getattr(settings, name) for name in SHOWN_SETTINGS}

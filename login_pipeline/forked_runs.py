@@ -11,9 +11,10 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing import forkserver, get_context
 from multiprocessing.context import ForkServerProcess
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 from dagster._cli.api import execute_run_command
@@ -27,10 +28,11 @@ DEFINITIONS = "login_pipeline.definitions"
 LOOK_SECONDS = 2.0
 """Between two looks of a run at whether somebody wants it to end."""
 LAST_SECONDS = 4.0
-"""Seconds in which a run may end by itself when the launcher goes; a container has 10 by default, for all."""
+"""Seconds in which a run may end by itself when the launcher goes."""
 GRACE = 30.0
 """Seconds that runs have to hand their messages back when the launcher goes."""
 
+Answer = TypeVar("Answer")
 _FORKS = get_context("forkserver")
 
 
@@ -97,15 +99,28 @@ def _fail_if_lost(instance: dg.DagsterInstance, run_id: str, fork: ForkServerPro
     fork.join()
     while fork.pid and _is_there(fork.pid):  # what it was forked from was killed, not the run
         time.sleep(LOOK_SECONDS)
+    _once_it_answers(lambda: _report_lost(instance, run_id))
+
+
+def _report_lost(instance: dg.DagsterInstance, run_id: str) -> None:
     run = instance.get_run_by_id(run_id)
     if run is not None and not run.is_finished:
         instance.report_run_failed(run, "The run's process ended before the run did: it was killed, or had no memory")
 
 
+def _once_it_answers(ask: Callable[[], Answer]) -> Answer:
+    """Dagster's storage may be away for a while, and that may be why a run ended."""
+    while True:
+        try:
+            return ask()
+        except Exception:
+            time.sleep(LOOK_SECONDS)
+
+
 def _is_there(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # or somebody else's by now
         return False
     return True
 
@@ -116,7 +131,7 @@ def _end_when_canceled(arguments: str, ended: threading.Event) -> None:
         return
     with dg.DagsterInstance.from_ref(of.instance_ref) as instance:
         while not ended.wait(LOOK_SECONDS):
-            run = instance.get_run_by_id(of.run_id)
+            run = _once_it_answers(lambda: instance.get_run_by_id(of.run_id))
             if run is not None and run.status is dg.DagsterRunStatus.CANCELING:
                 os.kill(os.getpid(), signal.SIGTERM)
                 return

@@ -16,7 +16,7 @@ def deferred_interrupts(hurry: Callable[[], None] = lambda: None) -> Iterator[No
     """Holds signals to end until the block is left; only the main thread ever gets one.
 
     Args:
-        hurry: Called at each signal, so that the block comes to its end sooner.
+        hurry: Called at the first signal, so that the block comes to its end sooner.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -25,7 +25,8 @@ def deferred_interrupts(hurry: Callable[[], None] = lambda: None) -> Iterator[No
 
     def hold(number: int, frame: FrameType | None) -> None:
         came.append((number, frame))
-        hurry()
+        if len(came) == 1:  # a second signal can come while the first one's hurry() holds a lock
+            hurry()
 
     previous = {each: signal.signal(each, hold) for each in _ENDING}
     try:
@@ -33,10 +34,10 @@ def deferred_interrupts(hurry: Callable[[], None] = lambda: None) -> Iterator[No
     finally:
         for each, handler in previous.items():
             signal.signal(each, handler)
-    for number, frame in came[:1]:
-        handler = previous[signal.Signals(number)]
-        if callable(handler):
-            handler(number, frame)
+        for number, frame in came[:1]:
+            handler = previous[signal.Signals(number)]
+            if callable(handler):
+                handler(number, frame)
 
 
 class Interrupts:

@@ -143,7 +143,7 @@ class Settings(LoadSettings):
         2,
         ge=1,
         le=20,
-        description="Seconds that a ReceiveMessage call waits for messages; a run ends with one or two in vain.",
+        description="Seconds that a ReceiveMessage call waits for messages; a queue's end takes one or two of them.",
         examples=["2"],
     )
     sqs_client: SqsClient = Field(

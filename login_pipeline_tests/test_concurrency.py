@@ -58,6 +58,14 @@ def test_threads_together_make_no_more_calls_at_once_than_the_limit(most: int) -
     assert concurrency.limit == most
 
 
+def test_each_call_has_a_thread_of_its_own_where_none_can_be_made_together() -> None:
+    concurrency = Concurrency(MOST, by_one_thread=16)
+    concurrency.together(False)
+    assert (concurrency.threads, concurrency.calls_of_a_thread) == (FIRST, 1)
+    concurrency.together(True)
+    assert (concurrency.threads, concurrency.calls_of_a_thread) == (1, 16)
+
+
 def test_threads_come_as_the_limit_rises() -> None:
     """More threads wait for each other than there were in the beginning: it ends only if they are all there."""
     concurrency = Concurrency(FIRST + 1)

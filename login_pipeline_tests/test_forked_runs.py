@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import psycopg2
@@ -141,9 +142,23 @@ def test_run_that_is_about_to_end_when_the_daemon_does_ends_by_itself(
     assert len(pipeline.database.logins()) == 1
 
 
-def test_run_whose_process_is_killed_fails_at_once(
-    pipeline: Pipeline, instance: dg.DagsterInstance, body: Body
+@pytest.mark.parametrize("times_away", [0, 1])
+def test_run_whose_process_is_killed_fails_as_soon_as_dagster_s_storage_is_there(
+    pipeline: Pipeline,
+    instance: dg.DagsterInstance,
+    body: Body,
+    monkeypatch: pytest.MonkeyPatch,
+    times_away: int,
 ) -> None:
+    away = iter(range(times_away))
+    report = instance.report_run_failed
+
+    def report_unless_away(*arguments: Any) -> Any:
+        if next(away, None) is not None:
+            raise psycopg2.OperationalError
+        return report(*arguments)
+
+    monkeypatch.setattr(instance, "report_run_failed", report_unless_away)
     pipeline.run()
     (message_id,) = pipeline.queue.send(body())
     with loads_wait(pipeline.database, message_id):

@@ -47,6 +47,35 @@ def _work_through_two_signals(done: list[str]) -> None:
     done.append("after")
 
 
+def test_signal_is_not_lost_where_the_work_fails() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        _fail_at_a_signal()
+
+
+def _fail_at_a_signal() -> None:
+    with deferred_interrupts():
+        signal.raise_signal(signal.SIGINT)
+        raise LookupError
+
+
+def test_second_signal_asks_for_no_second_hurry() -> None:
+    """It can come in the middle of the first one's, which may hold a lock that it would wait for."""
+    hurries = 0
+
+    def hurry() -> None:
+        nonlocal hurries
+        hurries += 1
+        signal.raise_signal(signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        with deferred_interrupts(hurry):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert hurries == 1
+
+
 def test_work_in_another_thread_gets_no_signals_anyway() -> None:
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(_defer).result()

@@ -52,6 +52,24 @@ def test_load_that_is_too_slow_for_its_batch_gets_somewhere(
     assert len(pipeline.database.logins()) == 60
 
 
+@pytest.mark.parametrize(("default", "used"), [("off", "on"), ("local", "local")])
+def test_commit_is_on_disk_before_its_messages_are_deleted(
+    pipeline: Pipeline, body: Body, default: str, used: str
+) -> None:
+    pipeline.run()
+    pipeline.database.query(
+        "CREATE TABLE seen (setting text); "
+        "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NEW; END $$; "
+        "CREATE TRIGGER see BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION see()"
+    )
+    of_database = "BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = ', current_database()) || '{}'; END"
+    pipeline.database.query("DO %s", of_database.format(default))
+    pipeline.queue.send(body())
+    assert pipeline.run().failures == []
+    assert pipeline.database.query("SELECT setting FROM seen") == [(used,)]
+
+
 def test_message_that_is_handed_back_again_and_again_waits_longer_and_longer() -> None:
     assert [hand_back_delay(count) for count in (1, 2, 3, 4, 7, 8, 1000)] == [10, 20, 40, 80, 640, 900, 900]
 

@@ -206,6 +206,21 @@ def test_call_that_fails_costs_its_own_entries_only() -> None:
     )
 
 
+def test_no_call_is_made_any_more_in_a_hurry() -> None:
+    hurry = threading.Event()
+    calls: list[str] = []
+
+    def call(batch: Sequence[Any]) -> dict[str, Any]:
+        calls.append(batch[0]["Id"])
+        hurry.set()
+        return {}
+
+    together = Concurrency(16, by_one_thread=16)  # which libcurl cannot make, so each is made alone
+    left = call_in_batches(call, entries(30), concurrency=together, hurry=hurry)
+    assert len(calls) == 1
+    assert left == {str(number): "NotCalled" for number in range(10, 30)}
+
+
 def test_calls_are_made_at_once() -> None:
     together = threading.Barrier(4, timeout=10)
 

@@ -17,10 +17,10 @@ class Concurrency:
     """
 
     def __init__(self, most: int, *, by_one_thread: int = 1) -> None:
-        """`by_one_thread`: how many calls a thread can make at once."""
+        """`by_one_thread`: how many calls a thread can make at once, as long as `together` says nothing else."""
         self.most = most
         """How many there ever are."""
-        self._by_one_thread = by_one_thread
+        self._most_by_one_thread = self._by_one_thread = by_one_thread
         self._limit = float(min(FIRST, most))
         self._fastest = math.inf
         self._sum, self._answers = 0.0, 0
@@ -41,8 +41,12 @@ class Concurrency:
         """How many each of them should make at once."""
         return min(self.limit, self._by_one_thread)
 
+    def together(self, possible: bool) -> None:
+        """Tells whether a thread could make several calls at once; where not, each is to have a thread of its own."""
+        self._by_one_thread = self._most_by_one_thread if possible else 1
+
     def answered(self, seconds: float) -> None:
-        """Tells that a call was answered after so many seconds; a poll that waited for messages does not count."""
+        """Tells that a call was answered after so many seconds; an empty poll does not count."""
         with self._lock:
             self._fastest = min(self._fastest, seconds)
             self._sum += seconds

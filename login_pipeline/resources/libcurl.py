@@ -20,7 +20,8 @@ POLL_SECONDS = 1.0
 NOTHING_TO_WAIT_FOR, PAUSE_SECONDS = -1, 0.01
 """While libcurl has no socket yet: it says so, and is asked again after a pause. Source: curl_multi_fdset."""
 SLOWEST = 1
-"""Bytes a second; below it for the read timeout, the server is taken to be silent."""
+"""Bytes a second; below it for the read timeout, the server is taken to be silent. libcurl's mean is of some seconds,
+what was sent included, so that it waits for these, too."""
 
 
 class Connection(NamedTuple):

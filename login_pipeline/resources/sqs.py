@@ -67,7 +67,7 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
             if in_hand:
                 _tell(context, in_hand, not_taken)
             if self._stale_at is not None and self._libcurl and self._libcurl.failures:
-                run_log(context).warning("made_again_by_boto3", calls=dict(self._libcurl.failures))
+                run_log(context).warning("left_to_boto3", calls=dict(self._libcurl.failures))
 
     @cached_property
     def login_queue(self) -> SqsQueue:

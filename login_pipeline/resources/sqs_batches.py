@@ -4,12 +4,12 @@ A batch call answers 200 with a list of the entries that failed, so success is k
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from threading import Event
+from threading import Event, Lock
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
 
 from login_pipeline.resources.aws_errors import error_code
 from login_pipeline.resources.concurrency import Concurrency
@@ -23,7 +23,9 @@ PAUSES = (0.2, 0.4)
 """Seconds before an entry that failed by SQS's own fault is tried again."""
 
 NOT_CALLED = "NotCalled"
-"""Our own code, of an entry for which there was no time any more."""
+"""Our own code, of an entry for which there was no time any more, or whose queue is silent."""
+SILENCE = (ConnectTimeoutError, ReadTimeoutError)
+"""After all tries of the SDK, each of some seconds: the other calls would take hours."""
 ENTRY_FAULTS = {"BatchRequestTooLong", "InvalidMessageContents", "InvalidParameterValue"}
 """Codes with which a whole call is refused because of one entry, which must not cost its neighbours."""
 
@@ -50,26 +52,16 @@ def call_in_batches(
         entries: Any number of them.
         concurrency: How many calls are made at once.
         several: Calls it several times at once, where that is possible.
-        hurry: Once it is set, no more calls are made: the entries that are left fail as NOT_CALLED.
+        hurry: Once it is set, or a call gets no answer in time, no more calls are made: the entries that are left fail
+            as NOT_CALLED.
 
     Returns:
         The error code of each entry that failed, by its Id.
     """
-    failed: dict[str, str] = {}
-    batches = list(packed(entries))
-    left = iter(batches)
-
-    def next_batches() -> bool:
-        some = list(islice(left, concurrency.calls_of_a_thread))
-        if hurry is not None and hurry.is_set():
-            failed.update({entry["Id"]: NOT_CALLED for batch in some for entry in batch})
-        elif some:
-            for batch, answer in zip(some, several(some), strict=True):
-                failed.update(_call_with_retries(call, batch, answer))
-        return bool(some)
-
-    work(next_batches, concurrency, calls=len(batches))
-    return failed
+    calls = _Calls(call, several, entries, concurrency, hurry)
+    while calls.left and not calls.is_over:
+        work(calls.step, concurrency, calls=calls.left)
+    return calls.failed | calls.not_made()
 
 
 def packed(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
@@ -98,36 +90,94 @@ def _size(entry: Entry) -> int:
     return sum(len(text.encode()) for text in texts)
 
 
-def _call_with_retries(call: BatchCall, batch: Sequence[Entry], answer: Answer | None) -> dict[str, str]:
-    """The codes of the entries that fail for good; `answer` is SQS's to the first call, where that is made."""
-    if answer is not None and not answer.get("Failed"):
-        return {}
-    waiting = {entry["Id"]: entry for entry in batch}
-    failed: dict[str, str] = {}
-    for pause in (*PAUSES, None):
-        final, passing = _failures(call, list(waiting.values())) if answer is None else _sorted(answer)
-        answer = None
-        failed |= final
-        if not passing or pause is None:
-            return failed | passing
-        waiting = {ident: waiting[ident] for ident in passing}
-        time.sleep(pause)
-    return failed
+class _Calls:
+    """The calls for all entries, while threads make them."""
 
+    def __init__(
+        self,
+        call: BatchCall,
+        several: BatchCalls,
+        entries: Iterable[Entry],
+        concurrency: Concurrency,
+        hurry: Event | None,
+    ) -> None:
+        self.failed: dict[str, str] = {}
+        self._call = call
+        self._several = several
+        self._concurrency = concurrency
+        self._hurry = hurry
+        self._silent = False
+        self._batches = deque(packed(entries))
+        self._alone: deque[list[Entry]] = deque()
+        """Those whose call got no answer when it was made with others."""
+        self._lock = Lock()
 
-def _failures(call: BatchCall, entries: Sequence[Entry]) -> tuple[dict[str, str], dict[str, str]]:
-    """The codes of the entries that failed for good, and of those that may succeed when tried again."""
-    try:
-        return _sorted(call(entries))
-    except ClientError as error:  # the SDK has retried it already
-        code = error_code(error)
-        if code in ENTRY_FAULTS and len(entries) > 1:
-            alone = [_failures(call, [entry]) for entry in entries]
-            final = {ident: why for failed, _ in alone for ident, why in failed.items()}
-            return final, {ident: why for _, passing in alone for ident, why in passing.items()}
-        return {entry["Id"]: code for entry in entries}, {}
-    except BotoCoreError as error:
-        return {entry["Id"]: type(error).__name__ for entry in entries}, {}
+    @property
+    def left(self) -> int:
+        """How many calls are to be made."""
+        return len(self._batches) + len(self._alone)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more calls are to be made, however many are left."""
+        return self._silent or (self._hurry is not None and self._hurry.is_set())
+
+    def not_made(self) -> dict[str, str]:
+        """The code of each entry that was left."""
+        return {entry["Id"]: NOT_CALLED for batch in (*self._alone, *self._batches) for entry in batch}
+
+    def step(self) -> bool:
+        """Makes a call that is to be made alone, or some at once; False when there is none."""
+        if self.is_over:
+            return False
+        alone, together = self._next()
+        if alone:
+            self.failed |= self._with_retries(alone, None)
+        elif together:
+            for batch, answer in zip(together, self._several(together), strict=True):
+                if answer is None:
+                    self._alone.append(batch)
+                else:
+                    self.failed |= self._with_retries(batch, answer)
+        return bool(alone or together)
+
+    def _next(self) -> tuple[list[Entry] | None, list[list[Entry]]]:
+        with self._lock:
+            if self._alone:
+                return self._alone.popleft(), []
+            some = min(self._concurrency.calls_of_a_thread, len(self._batches))
+            return None, [self._batches.popleft() for _ in range(some)]
+
+    def _with_retries(self, batch: Sequence[Entry], answer: Answer | None) -> dict[str, str]:
+        """The codes of the entries that fail for good; `answer` is SQS's to the first call, where that is made."""
+        if answer is not None and not answer.get("Failed"):
+            return {}
+        waiting = {entry["Id"]: entry for entry in batch}
+        failed: dict[str, str] = {}
+        for pause in (*PAUSES, None):
+            final, passing = self._failures(list(waiting.values())) if answer is None else _sorted(answer)
+            answer = None
+            failed |= final
+            if not passing or pause is None:
+                return failed | passing
+            waiting = {ident: waiting[ident] for ident in passing}
+            time.sleep(pause)
+        return failed
+
+    def _failures(self, entries: Sequence[Entry]) -> tuple[dict[str, str], dict[str, str]]:
+        """The codes of the entries that failed for good, and of those that may succeed when tried again."""
+        try:
+            return _sorted(self._call(entries))
+        except ClientError as error:  # the SDK has retried it already
+            code = error_code(error)
+            if code in ENTRY_FAULTS and len(entries) > 1:
+                alone = [self._failures([entry]) for entry in entries]
+                final = {ident: why for failed, _ in alone for ident, why in failed.items()}
+                return final, {ident: why for _, passing in alone for ident, why in passing.items()}
+            return {entry["Id"]: code for entry in entries}, {}
+        except (BotoCoreError, RuntimeError) as error:  # the latter where new credentials are expired already
+            self._silent |= isinstance(error, SILENCE)
+            return {entry["Id"]: type(error).__name__ for entry in entries}, {}
 
 
 def _sorted(answer: Answer) -> tuple[dict[str, str], dict[str, str]]:

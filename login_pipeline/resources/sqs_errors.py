@@ -51,6 +51,10 @@ def explain_sqs_errors(operation: str, *, setting: str, queue_url: str) -> Itera
         ) from None
     except BotoCoreError as error:
         raise sdk_problem(error, "call SQS") from None
+    except RuntimeError:  # what the SDK raises for credentials that are expired when it gets them
+        raise ConfigurationError(
+            "The AWS credentials were expired when the SDK got them; check this host's clock and what gives them"
+        ) from None
     except ValueError:  # what the SDK raises for an endpoint that is no URL
         raise ConfigurationError(
             "AWS_ENDPOINT_URL_SQS is not the URL of an SQS endpoint; for example "

@@ -1,8 +1,8 @@
 """SQS's busiest calls at a fraction of what they cost with boto3: libcurl signs and sends them.
 
 boto3 makes the first call, and libcurl the others on its pattern (sqs_pattern.py). A call that is not answered with
-200, for whatever reason, is made again by boto3: endpoint, region, credentials, retries, backoff and errors are the
-SDK's own, and only what goes well is made cheap.
+200, for whatever reason, is left to boto3, which makes it again where it is still of use: endpoint, region,
+credentials, retries, backoff and errors are the SDK's own, and only what goes well is made cheap.
 """
 
 from collections import Counter
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 import pycurl
+from botocore.exceptions import BotoCoreError, ClientError
 
 from login_pipeline.resources.libcurl import Bundles, Call, Connection, Response
 from login_pipeline.resources.sqs_messages import Answer
@@ -40,13 +41,14 @@ class LibcurlSqs:
     """
 
     CHANGES = ("DeleteMessageBatch", "ChangeMessageVisibilityBatch")
+    OPERATIONS = ("ReceiveMessage", *CHANGES)
 
     def __init__(self, client: "SQSClient", credentials: "Credentials | None", connection: Connection) -> None:
         self._credentials = credentials
         self._last_call = LastCall(client)
         self._bundles = Bundles(connection)
         self.failures: Counter[str] = Counter()
-        """How many calls boto3 had to make again, by HTTP's status or libcurl's error code (CURLcode)."""
+        """How many calls were left to boto3, by HTTP's status, libcurl's error code (CURLcode) or the SDK's error."""
 
     def receive(self, requests: Sequence[Request]) -> list[Timed[Answer]]:
         """ReceiveMessage, so often."""
@@ -62,14 +64,21 @@ class LibcurlSqs:
         pattern = self._last_call.pattern
         if pattern is None:
             return [Timed(None, 0.0) for _ in requests]
-        call = Call(pattern, operation, self._credentials.get_frozen_credentials() if self._credentials else None)
+        try:
+            credentials = self._credentials.get_frozen_credentials() if self._credentials else None
+        except (BotoCoreError, ClientError, RuntimeError) as error:  # their refresh failed: boto3 says why
+            return self._left_to_boto3(type(error).__name__, requests)
+        call = Call(pattern, operation, credentials)
         try:
             with self._bundles.one() as bundle:
                 responses = bundle.send(call, [msgspec.json.encode(request) for request in requests])
         except pycurl.error as error:
-            self.failures[f"libcurl {error.args[0]}"] += len(requests)
-            return [Timed(None, 0.0) for _ in requests]
+            return self._left_to_boto3(f"libcurl {error.args[0]}", requests)
         return [Timed(self._good(response, decode), response.seconds) for response in responses]
+
+    def _left_to_boto3(self, problem: str, requests: Sequence[Request]) -> list[Timed[Any]]:
+        self.failures[problem] += len(requests)
+        return [Timed(None, 0.0) for _ in requests]
 
     def _good(self, response: Response, decode: Callable[[bytes], Decoded]) -> Decoded | None:
         problem = response.problem

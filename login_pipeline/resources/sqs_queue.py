@@ -60,8 +60,9 @@ class SqsQueue:
         self._client = client
         self._libcurl = libcurl
         self._settings = settings
-        by_one_thread = BY_ONE_THREAD if libcurl else 1
-        self._concurrency = defaultdict[str, Concurrency](lambda: Concurrency(most_calls, by_one_thread=by_one_thread))
+        by_libcurl = LibcurlSqs.OPERATIONS if libcurl else ()
+        self._concurrency = defaultdict[str, Concurrency](lambda: Concurrency(most_calls))
+        self._concurrency |= {each: Concurrency(most_calls, by_one_thread=BY_ONE_THREAD) for each in by_libcurl}
         self._receive_counts: dict[str, int] = {}
 
     @property
@@ -187,7 +188,17 @@ class SqsQueue:
         return self._take_in_hand(Answer.from_boto3(answer), time.monotonic() - started)
 
     def _by_libcurl(self, requests: Sequence[dict[str, Any]]) -> Sequence[tuple[Answer | None, float]]:
-        return self._libcurl.receive(requests) if self._libcurl else [(None, 0.0)] * len(requests)
+        if self._libcurl is None:
+            return [(None, 0.0)] * len(requests)
+        answers = self._libcurl.receive(requests)
+        self._together("ReceiveMessage", [answer for answer, _ in answers])
+        return answers
+
+    def _together(self, operation: str, answers: Sequence[object]) -> None:
+        """Where libcurl got no answer to several calls, boto3 makes them: each is to have a thread of its own."""
+        answered = any(answer is not None for answer in answers)
+        if answered or len(answers) > 1:
+            self._concurrency[operation].together(answered)
 
     def _poll(self, messages: int) -> dict[str, Any]:
         return {
@@ -225,6 +236,7 @@ class SqsQueue:
             for answer, seconds in answers:
                 if answer is not None:
                     concurrency.answered(seconds)
+            self._together(operation, [answer for answer, _ in answers])
             return [answer for answer, _ in answers]
 
         return call_in_batches(once, entries, concurrency=concurrency, several=several, hurry=hurry)

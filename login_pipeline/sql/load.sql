@@ -14,8 +14,10 @@ SET LOCAL lock_timeout = %(milliseconds)s;
 -- name: stage
 -- The rows' places let a part of them be inserted. Without user_logins' own NOT NULLs, so that COPY refuses no row.
 -- Constraints that would wait for the COMMIT are checked with each statement instead. Keys of this time are not
--- forgotten meanwhile (forget.sql).
+-- forgotten meanwhile (forget.sql). The COMMIT is on disk when it returns, whatever the role's default is: the messages
+-- are deleted then.
 SET CONSTRAINTS ALL IMMEDIATE;
+SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off';
 SELECT pg_advisory_xact_lock_shared(hashtext('user_logins_inbox, forget'));
 CREATE TEMPORARY TABLE incoming_logins ON COMMIT DROP AS SELECT *, '' AS message_id, 0 AS place FROM user_logins LIMIT 0;
 

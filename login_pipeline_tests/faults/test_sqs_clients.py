@@ -1,9 +1,11 @@
 """What the AWS SDK gives to each call, whichever client makes it: credentials, endpoint, proxies, retries, errors."""
 
 import re
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pycurl
 import pytest
@@ -12,6 +14,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from login_pipeline.errors import LoginPipelineError
+from login_pipeline.resources.concurrency import FIRST
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.settings import SqsClient
 from login_pipeline_tests.conftest import REGION, Pipeline
@@ -26,7 +29,7 @@ from login_pipeline_tests.faults.sqs_faults import (
     cut_before,
     error,
 )
-from login_pipeline_tests.faults.sqs_proxy import Answer, ConnectionCutError, Fault, Heard, SqsProxy
+from login_pipeline_tests.faults.sqs_proxy import Answer, ConnectionCutError, Fault, Forward, Heard, SqsProxy
 from login_pipeline_tests.test_logs import command, parsed
 
 ROLE = """
@@ -46,6 +49,11 @@ def silent(_content: object, _forward: object) -> Answer:
     """Says nothing for longer than is waited for."""
     time.sleep(4)
     raise ConnectionCutError
+
+
+def no_answer(*_: object) -> None:
+    """What libcurl does where it cannot make a call that boto3 can."""
+    raise pycurl.error(60)
 
 
 @pytest.fixture(autouse=True)
@@ -139,6 +147,22 @@ def test_each_call_has_a_good_signature_by_fresh_credentials_of_the_role(
     assert len(numbers) > 3, "the credentials were never refreshed"
 
 
+def test_credentials_that_cannot_be_refreshed_are_told_and_end_no_other_work(
+    resource: LoginQueueResource, pipeline: Pipeline, body: Callable[..., str], tmp_path: Path
+) -> None:
+    (tmp_path / "config").write_text(ROLE)
+    pipeline.set(AWS_ACCESS_KEY_ID=None, AWS_SECRET_ACCESS_KEY=None, AWS_REGION=None, AWS_MAX_ATTEMPTS=1)
+    pipeline.set(AWS_PROFILE="assumed", AWS_CONFIG_FILE=str(tmp_path / "config"))
+    pipeline.queue.send(*(body() for _ in range(40)))
+    with sts.sts_server() as endpoint:
+        pipeline.set(AWS_ENDPOINT_URL_STS=endpoint)
+        handles = [message.receipt_handle for message in resource.receive().messages]
+    assert resource.delete(handles[:20]) == {"EndpointConnectionError": 20}
+    with pytest.raises(LoginPipelineError, match="does not answer"):
+        resource.receive()
+    assert resource.hand_back() == (40, {"EndpointConnectionError": 40})
+
+
 def test_connections_are_used_again(
     resource: LoginQueueResource, sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str]
 ) -> None:
@@ -201,14 +225,27 @@ def test_calls_that_fail_for_a_while_are_made_again(
     use(resource, pipeline, body, messages=20)
 
 
-def test_call_that_boto3_made_again_is_told_in_the_log(
+def test_silent_queue_is_not_asked_for_every_message(
+    resource: LoginQueueResource, sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str]
+) -> None:
+    resource = resource.model_copy(update={"read_timeout": 1, "max_attempts": 1, "calls": 4})
+    pipeline.queue.send(*(body() for _ in range(300)))
+    assert len(resource.receive().messages) == 300
+    with sqs_proxy.breaking("ChangeMessageVisibilityBatch", silent):
+        messages, not_taken = resource.hand_back()
+    assert messages == sum(not_taken.values()) == 300
+    assert not_taken["NotCalled"] >= 200
+    assert sqs_proxy.calls["ChangeMessageVisibilityBatch"] <= 12  # of 30: four by each client, and libcurl's again
+
+
+def test_call_that_was_left_to_boto3_is_told_in_the_log(
     sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str], client: SqsClient
 ) -> None:
     pipeline.queue.send(*(body() for _ in range(10)))
     sqs_proxy.on("DeleteMessageBatch", UNAVAILABLE, times=1)
     drained = command("drain")
     assert drained.returncode == 0, drained.stderr
-    told = [line["calls"] for line in parsed(drained.stderr) if line["event"] == "made_again_by_boto3"]
+    told = [line["calls"] for line in parsed(drained.stderr) if line["event"] == "left_to_boto3"]
     assert told == ([{"HTTP 503": 1}] if client is SqsClient.LIBCURL else [])
 
 
@@ -220,14 +257,34 @@ def test_end_of_a_queue_takes_few_polls_where_libcurl_never_succeeds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pipeline.set(LOGIN_SQS_CLIENT="libcurl")
-
-    def fail(*_: object) -> None:
-        raise pycurl.error(60)
-
-    monkeypatch.setattr("login_pipeline.resources.libcurl.Bundle.send", fail)
+    monkeypatch.setattr("login_pipeline.resources.libcurl.Bundle.send", no_answer)
     pipeline.queue.send(*(body() for _ in range(10)))
     assert resource.receive().ran_dry
     assert sqs_proxy.calls["ReceiveMessage"] <= 1 + 3
+
+
+def test_boto3_makes_as_many_calls_at_once_where_libcurl_never_succeeds(
+    resource: LoginQueueResource,
+    sqs_proxy: SqsProxy,
+    pipeline: Pipeline,
+    body: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    free = threading.Semaphore(FIRST)
+    at_once: list[int] = []
+
+    def slow(content: dict[str, Any], forward: Forward) -> Answer:
+        with free:
+            at_once.append(FIRST - free._value)
+            time.sleep(0.05)
+            return forward(content)
+
+    pipeline.queue.send(*(body() for _ in range(600)))
+    handles = [message.receipt_handle for message in resource.receive().messages]
+    monkeypatch.setattr("login_pipeline.resources.libcurl.Bundle.send", no_answer)
+    sqs_proxy.on("DeleteMessageBatch", slow)
+    assert resource.delete(handles) == {}
+    assert max(at_once) >= 8
 
 
 @pytest.mark.parametrize(
