@@ -28,7 +28,7 @@ dev: $(INSTALLED) ## the same services under the Dagster UI on http://127.0.0.1:
 	@$(BIN)/login-pipeline dev
 
 test: $(INSTALLED) ## run the tests against a real PostgreSQL and a real SQS-speaking server
-	@$(BIN)/python -m pytest -n 3 --dist worksteal
+	@$(BIN)/python -m pytest -n 4 --dist worksteal
 
 chaos: $(INSTALLED) ## kill over 1,000 runs, break what they lean on, and account for every message (half an hour)
 	@$(BIN)/python -m login_pipeline_tests.chaos
