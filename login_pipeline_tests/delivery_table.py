@@ -19,7 +19,7 @@ DO $$ BEGIN
     EXECUTE format('ALTER DATABASE %I SET timezone = ''UTC''', current_database());
 END $$;
 """
-"""Schemas before pg_catalog win: the product's now() is ours. No server crashes here, so no commit need wait."""
+"""Schemas before pg_catalog win: the product's now() is ours. No server crashes here: only a load's commit waits."""
 _REFUSE = """
 CREATE FUNCTION simulated.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     IF NEW.user_id LIKE 'refused%' AND (SELECT refusing FROM simulated.world) THEN RAISE check_violation; END IF;
