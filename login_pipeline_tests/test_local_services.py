@@ -141,6 +141,21 @@ def test_guard_passes_on_the_exit_code_of_a_server_that_ends_by_itself(tmp_path:
     assert log.read_text() == ""
 
 
+def test_server_gets_its_stop_signal_where_it_was_started_with_signals_ignored(tmp_path: Path) -> None:
+    """As a shell ignores SIGINT for what a script starts with `&`; another starter may block it."""
+    before, blocked = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        command, environment = ["/bin/sh", "-c", "echo ready; exec sleep 60"], {"PATH": os.defpath}
+        server = guard.start(command, log=tmp_path / "log", stop_signal=signal.SIGINT, env=environment)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.signal(signal.SIGINT, before)
+    assert wait_until(lambda: (tmp_path / "log").read_text() == "ready\n", seconds=30, still_possible=lambda: True)
+    guard.stop(server)
+    assert server.returncode == 256 - signal.SIGINT
+
+
 def test_server_that_cannot_start_is_one_sentence(tmp_path: Path) -> None:
     with temporary_folder() as folder:
         (folder / "data").mkdir()

@@ -17,6 +17,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from login_pipeline.interrupts import raise_at_signals
+
 Guard = subprocess.Popen[bytes]
 """The guard's process. Its end is the server's end, and its exit code the server's."""
 
@@ -67,6 +69,7 @@ def stop(guard: Guard) -> None:
 
 def main(stop_signal: signal.Signals, uid: int, gid: int, command: list[str]) -> int:
     """Runs the command until it ends or our standard input closes; returns its exit code."""
+    raise_at_signals()  # the server would inherit what is ignored or blocked, and miss its stop signal
     as_account: dict[str, Any] = {} if uid < 0 else {"user": uid, "group": gid, "extra_groups": []}
     server = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=_end_with_guard(stop_signal), **as_account
