@@ -14,6 +14,7 @@ import click
 from login_pipeline import cli_keys, cli_privacy, logs
 from login_pipeline.cli_options import DONE, FAILED, INTERRUPTED, MISCONFIGURED, as_json, end
 from login_pipeline.errors import ConfigurationError, LoginPipelineError
+from login_pipeline.interrupts import raise_at_signals
 from login_pipeline.settings import LogFormat, variable
 
 # Each command imports what it needs when it runs: Dagster and pandas take seconds, and --help needs neither.
@@ -245,8 +246,8 @@ def doctor() -> None:
 
 def main() -> None:
     """Runs the command; an error that we know ends it with one sentence on stderr and its exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is in hand goes back
     try:
+        raise_at_signals()
         sys.exit(cli(standalone_mode=False))
     except click.ClickException as error:
         _end(error.format_message(), error.exit_code, show=error.show)

@@ -11,6 +11,17 @@ from typing import Self
 _ENDING = {signal.SIGINT, signal.SIGTERM}
 
 
+def raise_at_signals() -> None:
+    """From now on SIGINT and SIGTERM raise KeyboardInterrupt in this process, however it was started.
+
+    A shell ignores SIGINT for what a script starts with `&`, and a supervisor may leave signals ignored or blocked.
+    SIGINT cannot stay ignored: Dagster gives SIGTERM the handler that SIGINT had. Source: dagster/_utils/interrupts.py.
+    """
+    for each in _ENDING:
+        signal.signal(each, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+
+
 @contextmanager
 def deferred_interrupts(hurry: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Holds signals to end until the block is left; only the main thread ever gets one.

@@ -1,12 +1,12 @@
 """Runs a command with the embedded services: `python -m login_pipeline.local [--temporary] COMMAND ...`."""
 
 import argparse
-import signal
 import subprocess
 import sys
 from contextlib import ExitStack, suppress
 
 from login_pipeline.errors import ConfigurationError
+from login_pipeline.interrupts import raise_at_signals
 from login_pipeline.local.services import local_services, pipeline_environment, temporary_folder
 
 
@@ -19,8 +19,8 @@ def main() -> int:
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     if not command:
         parser.error("name a command")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt), ExitStack() as stack:
+        raise_at_signals()
         folder = stack.enter_context(temporary_folder()) if arguments.temporary else None
         try:
             settings = stack.enter_context(local_services(folder))

@@ -33,8 +33,7 @@ def dev(port: int) -> int:
     """
     if is_listening(port):
         raise ConfigurationError(f"Port {port} on {HOST} is in use; name another: login-pipeline dev --port {port + 1}")
-    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(stop, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.default_int_handler)
     parent = os.getppid()
     with suppress(KeyboardInterrupt), local_services() as settings, _dagster(settings, port) as dagster:
         if not wait_until(lambda: _answers(port), seconds=START_SECONDS, still_possible=lambda: dagster.poll() is None):

@@ -2,7 +2,6 @@
 
 import argparse
 import secrets
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from threading import Event
 
 from rich.console import Console
 
+from login_pipeline.interrupts import raise_at_signals
 from login_pipeline.local.services import temporary_folder
 from login_pipeline_tests.chaos.campaign import Outcome, campaign
 from login_pipeline_tests.chaos.database_server import breakable_services
@@ -41,7 +41,7 @@ def main() -> int:
     arguments = parser.parse_args()
     seed = arguments.seed or secrets.token_hex(4)
     faults = [fault for fault in FAULTS if fault.name in (arguments.fault or names)]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    raise_at_signals()
     console = Console(stderr=True)
     console.print(f"seed {seed}, {len(faults)} faults")
     started = time.monotonic()

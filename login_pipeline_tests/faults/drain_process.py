@@ -5,6 +5,7 @@ It is forked from a process that has imported Dagster already, so that it is at 
 
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,9 +23,10 @@ _PROCESSES = multiprocessing.get_context("forkserver")
 class Drain:
     """A drain that has been started."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, in_background: bool) -> None:
         self._errors = folder / "stderr"
-        self._process = _PROCESSES.Process(target=_drain, args=(dict(os.environ), self._errors), daemon=True)
+        arguments = (dict(os.environ), self._errors, in_background)
+        self._process = _PROCESSES.Process(target=_drain, args=arguments, daemon=True)
         self._process.start()
 
     def signal(self, number: int) -> None:
@@ -59,16 +61,24 @@ class Drain:
 
 
 @contextmanager
-def drain(folder: Path) -> Iterator[Drain]:
-    """A drain with this process's environment, which does not outlive the block."""
-    process = Drain(folder)
+def drain(folder: Path, *, in_background: bool = False) -> Iterator[Drain]:
+    """A drain with this process's environment, which does not outlive the block.
+
+    Args:
+        folder: For what it writes to stderr.
+        in_background: Start it as a shell does for `&` in a script, with SIGINT ignored, under a supervisor that
+            leaves SIGTERM blocked.
+    """
+    process = Drain(folder, in_background=in_background)
     try:
         yield process
     finally:
         process.kill()
 
 
-def _drain(environment: Mapping[str, str], errors: Path) -> None:
+def _drain(environment: Mapping[str, str], errors: Path, in_background: bool) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN if in_background else signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGTERM} if in_background else ())
     os.environ.clear()
     os.environ.update(environment)
     for stream, file in ((1, Path(os.devnull)), (2, errors)):

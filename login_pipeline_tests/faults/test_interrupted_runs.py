@@ -77,6 +77,21 @@ def handing_back(account: Account, sqs_proxy: SqsProxy, process: Drain) -> Itera
         yield
 
 
+@contextmanager
+def between_two_runs(_account: Account, sqs_proxy: SqsProxy, _process: Drain) -> Iterator[None]:
+    """The first run has ended, and the drain asks how many messages are left."""
+    receiving, asking = Hold(after=True), Hold()
+    with sqs_proxy.breaking("ReceiveMessage", receiving):
+        receiving.wait()
+        with sqs_proxy.breaking("GetQueueAttributes", asking):
+            try:
+                receiving.let_go()
+                asking.wait()
+                yield
+            finally:
+                asking.let_go()
+
+
 STATES: dict[str, State] = {
     "checking the surroundings": partial(held, action="GetQueueAttributes"),
     "long poll waiting": partial(held, action="ReceiveMessage"),
@@ -88,6 +103,7 @@ STATES: dict[str, State] = {
     "moving to the dead-letter queue": partial(held, action="SendMessageBatch"),
     "deleting": partial(held, action="DeleteMessageBatch"),
     "handing back": handing_back,
+    "between two runs": between_two_runs,
 }
 
 MESSAGES = {"handing back": (10 * FIRST + 10, 0), "masking": (10, 0), "moving to the dead-letter queue": (5, 3)}
@@ -98,12 +114,12 @@ MESSAGES = {"handing back": (10 * FIRST + 10, 0), "masking": (10, 0), "moving to
 def test_interrupted_drain_leaves_nothing_to_its_visibility_timeout(
     account: Account, sqs_proxy: SqsProxy, tmp_path: Path, state: str
 ) -> None:
-    """First with one signal, then with two."""
+    """First with one signal, then with two to a drain that was started in the background."""
     logins, malformed = MESSAGES.get(state, (25, 0))
     account.send(logins)
     for signals in (1, 2):
         account.send(0, malformed)
-        with drain(tmp_path) as process:
+        with drain(tmp_path, in_background=signals == 2) as process:
             with STATES[state](account, sqs_proxy, process):
                 for _ in range(signals):
                     process.signal(signal.SIGTERM)
