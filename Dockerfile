@@ -1,6 +1,15 @@
-# One image for every process: the web server, the daemon, and the login-pipeline command.
+# Two images: that of every process of the pipeline, the last one here, and the PostgreSQL of docker-compose.yml.
+# The tags name no patch release, so that a build with --pull has the current one.
 
-FROM python:3.12.12-slim-bookworm AS build
+FROM postgres:15-bookworm AS postgres
+# What runs once, in the order of the names, when the volume is empty.
+COPY deploy/postgres/roles.sql /docker-entrypoint-initdb.d/1-roles.sql
+COPY deploy/postgres/create-logins.sql /docker-entrypoint-initdb.d/2-create-logins.sql
+# COPY keeps the modes of the checkout, which may be readable by its owner only.
+RUN chmod a+r /docker-entrypoint-initdb.d/*.sql
+
+
+FROM python:3.12-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_ROOT_USER_ACTION=ignore
@@ -17,18 +26,23 @@ COPY login_pipeline login_pipeline
 # The build backend is in the lock too: nothing without a hash is downloaded.
 RUN pip install --quiet --no-deps --no-build-isolation .
 
+COPY deploy/dagster.yaml workspace.yaml /opt/dagster/
+RUN chmod -R a+rX /opt/dagster /opt/venv
 
-FROM python:3.12.12-slim-bookworm
+
+FROM python:3.12-slim-bookworm
 LABEL org.opencontainers.image.title="login-pipeline" \
       org.opencontainers.image.description="Moves login events from Amazon SQS into PostgreSQL, masked" \
       org.opencontainers.image.licenses="Apache-2.0"
 
 # A number of its own, for hosts that require a non-root one; no shell and no home to write to.
-RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin pipeline
+# A new volume at /backups takes over its owner.
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin pipeline \
+ && install --directory --owner pipeline --group pipeline --mode 700 /backups
 
-COPY --from=build /opt/venv /opt/venv
 # All of this belongs to root: the pipeline cannot change its own code or configuration.
-COPY deploy/dagster.yaml workspace.yaml /opt/dagster/
+COPY --from=build /opt/venv /opt/venv
+COPY --from=build /opt/dagster /opt/dagster
 
 # Dagster stores an exception's message and its locals: in a pipeline of personal data they must be redacted.
 # Its daemon and web server do not pass their --log-format on to the code server that each of them starts.

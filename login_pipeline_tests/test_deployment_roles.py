@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from psycopg2 import errors
+from psycopg2 import OperationalError, errors
 
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import temporary_folder
@@ -17,7 +17,11 @@ from login_pipeline_tests.conftest import Database
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPOSE = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
-PASSWORDS = {"POSTGRES_RUN_PASSWORD": "of-the-runs", "POSTGRES_MAINTENANCE_PASSWORD": "it's-of-maintenance"}
+PASSWORDS = {
+    "POSTGRES_RUN_PASSWORD": "of-the-runs",
+    "POSTGRES_UI_PASSWORD": "of-the-ui",
+    "POSTGRES_MAINTENANCE_PASSWORD": "it's-of-maintenance",
+}
 
 
 def psql() -> Path:
@@ -29,8 +33,9 @@ def psql() -> Path:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LocalPostgres]:
-    """With what the image runs when its volume is empty, in the order of the names, from the compose file."""
-    scripts = re.findall(r"\./(\S+\.sql):/docker-entrypoint-initdb\.d/(\S+):ro", COMPOSE)
+    """With what the image runs when its volume is empty, in the order of the names."""
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    scripts = re.findall(r"^COPY (\S+\.sql) /docker-entrypoint-initdb\.d/(\S+)$", dockerfile, re.MULTILINE)
     with temporary_folder() as folder:
         server = LocalPostgres(folder / "postgresql")
         url = server.create_database("logins")
@@ -43,19 +48,17 @@ def server() -> Iterator[LocalPostgres]:
             server.stop()
 
 
-def url_of(setting: str, server: LocalPostgres, password: str) -> str:
+def url_of(user: str, database: str, server: LocalPostgres, password: str) -> str:
     """What the compose file sets, for the server of this test."""
-    found = re.search(rf"^\s+{setting}: postgresql(?:\+psycopg2)?://(\w+)@postgres:5432/(\w+)$", COMPOSE, re.MULTILINE)
-    assert found
-    user, database = found.groups()
+    assert re.search(rf"postgresql(\+psycopg2)?://{user}@postgres:5432/{database}\b", COMPOSE)
     return f"postgresql://{user}:{password}@127.0.0.1:{server.port}/{database}"
 
 
 def test_prepare_makes_what_the_runs_need_and_they_can_change_nothing(
     server: LocalPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    maintenance = url_of("LOGIN_MAINTENANCE_DATABASE_URL", server, "it's-of-maintenance")
-    runs = url_of("LOGIN_DATABASE_URL", server, "of-the-runs")
+    maintenance = url_of("logins_maintenance", "logins", server, "it's-of-maintenance")
+    runs = url_of("logins_run", "logins", server, "of-the-runs")
     monkeypatch.setenv("LOGIN_MAINTENANCE_DATABASE_URL", maintenance)
     monkeypatch.setenv("LOGIN_DATABASE_URL", runs)
     LoginDatabaseResource(maintenance=True).prepare()
@@ -65,14 +68,15 @@ def test_prepare_makes_what_the_runs_need_and_they_can_change_nothing(
             Database(runs).query(statement)
 
 
-def test_runs_own_dagster_s_storage(server: LocalPostgres) -> None:
-    dagster = Database(url_of("LOGIN_DAGSTER_DATABASE_URL", server, "of-the-runs"))
-    dagster.query("CREATE TABLE runs (number integer)")
-    assert dagster.query("SELECT usesuper FROM pg_user WHERE usename = CURRENT_USER") == [(False,)]
+def test_runs_and_the_web_server_share_dagster_s_storage_and_neither_is_a_superuser(server: LocalPostgres) -> None:
+    runs = Database(url_of("logins_run", "dagster", server, "of-the-runs"))
+    web_server = Database(url_of("logins_ui", "dagster", server, "of-the-ui"))
+    runs.query("CREATE TABLE runs (number integer)")
+    web_server.query("ALTER TABLE runs ADD COLUMN name text")
+    for each in (runs, web_server):
+        assert each.query("SELECT usesuper FROM pg_user WHERE usename = SESSION_USER") == [(False,)]
 
 
-def test_no_container_but_the_server_s_is_given_the_superuser_s_password() -> None:
-    for service in re.split(r"^(?=  [\w-]+:$)", COMPOSE, flags=re.MULTILINE):
-        assert ("${POSTGRES_PASSWORD" in service) == service.startswith("  postgres:")
-        maintained = service.startswith(("  postgres:", "  prepare:"))
-        assert maintained or "maintenance-password" not in service
+def test_the_web_server_cannot_connect_to_the_database_of_the_logins(server: LocalPostgres) -> None:
+    with pytest.raises(OperationalError, match="permission denied for database"):
+        Database(f"postgresql://logins_ui:of-the-ui@127.0.0.1:{server.port}/logins").query("SELECT 1")
