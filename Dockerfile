@@ -40,6 +40,9 @@ LABEL org.opencontainers.image.title="login-pipeline" \
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin pipeline \
  && install --directory --owner pipeline --group pipeline --mode 700 /backups
 
+# What sslrootcert=system in a database URL verifies against: the base image brings it, and must go on doing so.
+RUN test -s /etc/ssl/certs/ca-certificates.crt
+
 # All of this belongs to root: the pipeline cannot change its own code or configuration.
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/dagster /opt/dagster

@@ -4,10 +4,16 @@ A dagster.yaml names it: Dagster's own opens a connection for each statement and
 run that lasts seconds, and both sides pay for each.
 """
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.utils import create_pg_engine, get_token_provider_from_config, pg_url_from_config
+from psycopg2.extensions import parse_dsn
+from sqlalchemy.engine import make_url
+
+from login_pipeline.database_url import trusting_the_system, url_problem
+from login_pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from dagster._serdes import ConfigurableClassData
@@ -31,6 +37,7 @@ class KeptConnectionStorage(DagsterPostgresStorage):
         inst_data: "ConfigurableClassData | None" = None,
         token_provider: "PgTokenProvider | None" = None,
     ) -> None:
+        postgres_url = _usable(postgres_url)
         super().__init__(postgres_url, should_autocreate_tables, inst_data, token_provider)
         engine = create_pg_engine(
             postgres_url,
@@ -53,3 +60,16 @@ class KeptConnectionStorage(DagsterPostgresStorage):
             inst_data,
             get_token_provider_from_config(config_value),
         )
+
+
+def _usable(url: str) -> str:
+    """The URL, with the certificate authorities that it names as sslrootcert=system.
+
+    Raises:
+        ConfigurationError: it cannot be used; SQLAlchemy and libpq would quote it.
+    """
+    of_libpq = re.sub(r"^(postgres(?:ql)?)\+\w+://", r"\1://", url)  # without SQLAlchemy's driver
+    if problem := url_problem(of_libpq):
+        raise ConfigurationError(f"LOGIN_DAGSTER_DATABASE_URL: {problem}")
+    trusted = trusting_the_system(parse_dsn(of_libpq))
+    return make_url(url).update_query_dict(trusted).render_as_string(hide_password=False)

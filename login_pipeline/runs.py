@@ -67,6 +67,8 @@ def _instance() -> dg.DagsterInstance:
         return dg.DagsterInstance.ephemeral()
     try:
         return dg.DagsterInstance.get()
+    except ConfigurationError:
+        raise
     except Exception as error:
         raise ConfigurationError(
             f"DAGSTER_HOME={home} does not hold a Dagster instance that can be used ({type(error).__name__}); correct "

@@ -7,11 +7,11 @@ import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from login_pipeline.database_url import url_problem
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.masking import MaskingMethod
 
@@ -216,14 +216,8 @@ class Settings(LoadSettings):
     @field_validator("database_url", "maintenance_database_url")
     @classmethod
     def _is_a_libpq_url(cls, url: SecretStr | None) -> SecretStr | None:
-        """Refused here where libpq would take a part of the password for the host, and quote it."""
-        if url is None:
-            return url
-        parts = urlsplit(url.get_secret_value())
-        if parts.scheme not in ("postgresql", "postgres"):
-            raise ValueError("is not a libpq URL")
-        if parts.netloc.count("@") > 1 or "@" in parts.path + parts.query + parts.fragment:
-            raise ValueError("the user or the password has a character that must be percent-encoded, such as %40 for @")
+        if url is not None and (problem := url_problem(url.get_secret_value())):
+            raise ValueError(problem)
         return url
 
     @model_validator(mode="after")

@@ -232,26 +232,6 @@ def test_table_with_other_columns_is_refused_and_left_as_it_is(
     assert database.query("SELECT to_regclass('user_logins_inbox')") == [(None,)]
 
 
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        (("/test_", "/no_such_database_"), 'database "no_such_database_'),
-        ((":", ":wrong-"), "password authentication failed"),
-        (("@127.0.0.1:", "@127.0.0.1:1"), "cannot be used"),
-    ],
-)
-def test_database_that_cannot_be_used_is_one_sentence_without_the_password(
-    database: Database, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str], sentence: str
-) -> None:
-    head, tail = database.url.split("//")
-    url = f"{head}//{tail.replace(*change, 1)}"
-    monkeypatch.setenv("LOGIN_DATABASE_URL", url)
-    with pytest.raises(ConfigurationError, match=sentence) as error:
-        LoginDatabaseResource(connect_timeout=2).prepare()
-    assert "\n" not in error.value.sentence
-    assert tail.split("@")[0].split(":")[1] not in error.value.sentence
-
-
 def waiting_for_a_lock(database: Database) -> bool:
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     return database.query(waiting) != [(0,)]

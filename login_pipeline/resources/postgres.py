@@ -10,6 +10,7 @@ import psycopg2
 from psycopg2 import extensions
 from pydantic import Field, PrivateAttr
 
+from login_pipeline.database_url import trusting_the_system
 from login_pipeline.errors import ConfigurationError, LoginPipelineError
 from login_pipeline.resources.postgres_access import Access
 from login_pipeline.resources.postgres_call import call, cancelled_by_signals
@@ -18,7 +19,6 @@ from login_pipeline.resources.postgres_errors import not_connected, statement_re
 from login_pipeline.resources.postgres_load import Loaded, Row, limit_time, load_rows
 from login_pipeline.resources.postgres_prepare import LOCK_SECONDS, PREPARE_SECONDS, TABLES, columns, is_there, prepare
 from login_pipeline.resources.postgres_protection import Protection, protection
-from login_pipeline.settings import example
 from login_pipeline.sql import statements
 
 DEAD_LETTER_SECONDS = 10.0
@@ -197,9 +197,10 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
 
     def _connect(self) -> extensions.connection:
         access = self.access
+        url = access.require_url()
         try:
             connection = psycopg2.connect(
-                access.require_url(),
+                extensions.make_dsn(url, **trusting_the_system(extensions.parse_dsn(url))),
                 connect_timeout=self.connect_timeout,
                 application_name="login-pipeline",
                 client_encoding="UTF8",
@@ -207,13 +208,8 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
                 keepalives_interval=10,
                 keepalives_count=3,
             )
-        except psycopg2.ProgrammingError:
-            raise ConfigurationError(
-                f"{access.variable} is not a URL that libpq reads; for example "
-                f"{access.variable}={example(access.setting)}"
-            ) from None
-        except psycopg2.OperationalError as error:
-            raise not_connected(error, access) from None
+        except (psycopg2.OperationalError, UnicodeDecodeError) as error:  # the latter: a server that speaks Latin-1
+            raise not_connected(str(error), access) from None
         connection.set_isolation_level(extensions.ISOLATION_LEVEL_READ_COMMITTED)  # whatever the database's default is
         return connection
 

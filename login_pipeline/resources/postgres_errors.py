@@ -4,6 +4,8 @@ A sentence names SQLSTATE and constraint only: PostgreSQL's DETAIL quotes values
 Source of the codes: PostgreSQL documentation, Appendix A.
 """
 
+import re
+
 import psycopg2
 from psycopg2 import errorcodes
 
@@ -79,6 +81,9 @@ def _condition(code: str) -> str:
         return code
 
 
+# By what libpq or the server says of a connection that was not made: what is wrong, and what to do. What they say is
+# never passed on: it quotes the URL, where a part of the password may have been read as something else.
+# Source: libpq's fe-connect.c, fe-secure-openssl.c and fe-auth.c; PostgreSQL's auth.c and postinit.c.
 _TLS = {
     "certificate verify failed": "no authority that is trusted here signed the server's certificate; name the file of "
     "the one that did with sslrootcert",
@@ -86,21 +91,51 @@ _TLS = {
     "does not support SSL": "the server does not offer TLS, which sslmode asks for; turn ssl on in its configuration",
     "root certificate": "sslmode asks for a certificate authority, and its file cannot be read; name it with "
     "sslrootcert, or write sslrootcert=system for those of this machine",
+    "weak sslmode": "sslrootcert=system needs sslmode=verify-full",
 }
-"""By what libpq says: what is wrong with TLS, and what to do. Source: PostgreSQL documentation, "SSL Support"."""
+_REASONS = {
+    "Connection refused": "nobody listens at its host and port; check both, and that the server runs",
+    "could not translate host name": "its host name is not known here; check the name and this machine's DNS",
+    "timeout expired": "the server does not answer; check host and port, and the firewalls on the way",
+    "Connection timed out": "the server does not answer; check host and port, and the firewalls on the way",
+    "Network is unreachable": "no network leads to its host; check the host and this machine's network",
+    "No route to host": "no network leads to its host; check the host and this machine's network",
+    "on socket .* No such file or directory": "no server has its socket in that folder; check both",
+    "server closed the connection": "the server ended the connection; its log says why",
+    "Connection reset": "the server ended the connection; its log says why",
+    "SSL SYSCALL error": "the server ended the connection; its log says why",
+    "invalid response to SSL negotiation": "what listens there is no PostgreSQL; check host and port",
+    "starting up": "the server is starting; try again in a moment",
+    "shutting down": "the server is shutting down; start it again",
+    "recovery mode": "the server recovers from a crash; try again in a moment",
+    "too many": "the server has as many connections as it may; raise max_connections or the role's limit",
+    "connection slots": "the server has as many connections as it may; raise max_connections",
+    "password authentication failed": "the server does not accept the user and the password",
+    "no password supplied": "the server asks for a password; give one in the URL, PGPASSWORD or the password file",
+    r"pg_hba\.conf": "no line of the server's pg_hba.conf lets this user in from here, or it asks for TLS",
+    "not permitted to log in": "the role may not log in; ALTER ROLE ... LOGIN lets it",
+    "(?<!password )authentication failed": "the server does not let this user in; its pg_hba.conf says why",
+    "permission denied for database": "the role lacks CONNECT on the database; grant it",
+    "private key file": "the client's private key cannot be used; check sslkey and the mode of its file",
+    "certificate file": "the client's certificate cannot be used; check sslcert",
+    "definition of service": "the service that it names is in no pg_service.conf; check service and PGSERVICEFILE",
+    "service file": "pg_service.conf cannot be read; check PGSERVICEFILE",
+    r'database "[^"]*" does not exist': "the server has no database of that name; create it, or correct the URL",
+    r'role "[^"]*" does not exist': "the server has no role of that name; create it, or correct the URL",
+}
+# libpq names the option, and quotes its value.
+_OPTION = re.compile(r'invalid integer value ".*" for connection option "(\w+)"|invalid "?(\w+)"? value: ')
 
 
-def not_connected(error: psycopg2.OperationalError, access: Access) -> ConfigurationError:
-    """What to tell a person about a connection that was not made, in the words of libpq where they are not about TLS.
-
-    They name host, port, user and database, never the password.
-    """
-    for words, sentence in _TLS.items():
-        if words in str(error):
-            return ConfigurationError(f"The database in {access.variable} cannot be used: {sentence}")
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return ConfigurationError(
-        f"The database in {access.variable} cannot be used: {lines[0] if lines else 'no reason given'}; check the "
-        "URL, the password and that the server runs",
-        passing=True,
+def not_connected(says: str, access: Access) -> ConfigurationError:
+    """The sentence about a connection that was not made; `says` is libpq's text, of each host that it tried."""
+    reasons = [sentence for words, sentence in _TLS.items() if words in says]
+    passing = not reasons
+    reasons = reasons or [sentence for pattern, sentence in _REASONS.items() if re.search(pattern, says)]
+    if option := _OPTION.search(says):
+        reasons = [f"libpq does not know the value of {option[1] or option[2]}, in the URL or in the environment"]
+    because = ", and ".join(dict.fromkeys(reasons)) or (
+        "libpq or the server gave a reason that is not among those that can be repeated without quoting the URL; "
+        "check the URL, the password and the server's log"
     )
+    return ConfigurationError(f"The database in {access.variable} cannot be used: {because}", passing=passing)

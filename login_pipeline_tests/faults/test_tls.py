@@ -120,6 +120,38 @@ class TestDatabase:
         assert sentence.startswith(f"The database in LOGIN_DATABASE_URL cannot be used: {says}")
         assert_nothing_was_received(sent)
 
+    @pytest.mark.parametrize(
+        ("authority", "where", "says"),
+        [
+            ("right", "LOGIN_DATABASE_URL", None),
+            ("right", "PGSSLROOTCERT", None),
+            ("wrong", "LOGIN_DATABASE_URL", "no authority that is trusted here signed the server's certificate"),
+            ("missing", "LOGIN_DATABASE_URL", "sslrootcert=system asks for the certificate authorities of this"),
+        ],
+    )
+    def test_system_means_the_authorities_of_this_machine(
+        self,
+        pipeline: Pipeline,
+        authorities: Authorities,
+        behind_tls: BehindTls,
+        monkeypatch: pytest.MonkeyPatch,
+        authority: str,
+        where: str,
+        says: str | None,
+    ) -> None:
+        """Their file is one of the test's, because nobody signs certificates for a test."""
+        for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+            monkeypatch.delenv(variable, raising=False)
+        files = ("/no/such/file", authorities.right_file.replace("right", authority))
+        monkeypatch.setattr("login_pipeline.database_url.SYSTEM_AUTHORITIES", files)
+        options = "sslrootcert=system&sslmode=verify-full" if where == "LOGIN_DATABASE_URL" else ""
+        with behind_tls(authorities.right.issue_cert(HOST), options):
+            pipeline.set(PGSSLROOTCERT="system" if where == "PGSSLROOTCERT" else None)
+            database = finding("database")
+            pipeline.set(PGSSLROOTCERT=None)
+        assert database.well == (says is None)
+        assert (says or "(TLS 1.3, certificate verified)") in database.says
+
     def test_server_without_tls_is_refused_where_tls_is_asked_for(
         self, pipeline: Pipeline, authorities: Authorities, sent: Account
     ) -> None:
