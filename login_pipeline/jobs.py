@@ -11,6 +11,8 @@ from login_pipeline.resources.postgres_forget import require_rights
 from login_pipeline.run_queue import LIMITED
 from login_pipeline.settings import read_load_settings
 
+_SETTINGS = read_load_settings()
+
 login_job = dg.define_asset_job(
     "login_job",
     selection=dg.AssetSelection.assets(
@@ -18,7 +20,8 @@ login_job = dg.define_asset_job(
     ).without_checks()
     | dg.AssetSelection.checks(masked_logins_checks),
     description="Drains one batch of the queue into user_logins.",
-    tags=LIMITED,
+    # Once its messages are visible to other runs again, a run has nothing left to do.
+    tags={**LIMITED, dg.MAX_RUNTIME_SECONDS_TAG: str(_SETTINGS.visibility_timeout)},
 )
 
 user_logins_checks_job = dg.define_asset_job(
@@ -34,9 +37,7 @@ def inbox_pruning_job() -> None:
     prune_inbox()
 
 
-_WITH_THE_SENSOR = (
-    dg.DefaultScheduleStatus.RUNNING if read_load_settings().sensor_enabled else dg.DefaultScheduleStatus.STOPPED
-)
+_WITH_THE_SENSOR = dg.DefaultScheduleStatus.RUNNING if _SETTINGS.sensor_enabled else dg.DefaultScheduleStatus.STOPPED
 
 user_logins_checks_schedule = dg.ScheduleDefinition(
     job=user_logins_checks_job,

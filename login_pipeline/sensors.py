@@ -28,8 +28,6 @@ TICK_SECONDS = 1
 
 Source: dagster/_daemon/sensor.py, MIN_INTERVAL_LOOP_TIME. A run lasts seconds; a place that is free is to be filled.
 """
-PHANTOM_AGE = timedelta(hours=1)
-"""A run that is active for longer was killed without a word, and must not hold its place for ever."""
 ATTEMPTS, ANSWER_SECONDS = 2, 15
 """To read the depth, and for each answer: a tick has 60 seconds, and SQS may be silent."""
 FAILURES_TO_BACK_OFF = 3
@@ -61,7 +59,7 @@ def queue_depth_sensor(context: dg.SensorEvaluationContext, queue: LoginQueueRes
         depth = queue.model_copy(update={"max_attempts": ATTEMPTS, "read_timeout": ANSWER_SECONDS}).depth()
     except LoginPipelineError as error:
         return dg.SensorResult(skip_reason=error.sentence)
-    active = _active_runs(context.instance)
+    active = _active_runs(context.instance, timedelta(seconds=settings.visibility_timeout))
     wanted = _wanted_runs(depth, active, settings.batch_size, places(context.instance, settings.max_concurrent_runs))
     failing = _failing_since(_last_runs(context.instance), context.cursor, datetime.now(UTC))
     reason = _pause(failing, datetime.now(UTC)) or _skip_reason(depth, wanted, len(active))
@@ -87,11 +85,19 @@ def _wanted_runs(depth: QueueDepth, active: Sequence[dg.RunRecord], batch_size: 
     return min(batches - on_their_way, places - len(active))
 
 
-def _active_runs(instance: dg.DagsterInstance) -> Sequence[dg.RunRecord]:
-    young = datetime.now(UTC) - PHANTOM_AGE
-    return instance.get_run_records(
-        dg.RunsFilter(job_name=login_job.name, statuses=ACTIVE_STATUSES, created_after=young)
-    )
+def _active_runs(instance: dg.DagsterInstance, longest: timedelta) -> Sequence[dg.RunRecord]:
+    """The runs at work and on their way.
+
+    A run whose state did not change for longer than a run may last was lost, with its host say, and does not count. A
+    run that waits in Dagster's queue cannot be lost.
+    """
+    changed_after = datetime.now(UTC) - longest
+    active = instance.get_run_records(dg.RunsFilter(job_name=login_job.name, statuses=ACTIVE_STATUSES))
+    return [
+        run
+        for run in active
+        if run.dagster_run.status is dg.DagsterRunStatus.QUEUED or run.update_timestamp > changed_after
+    ]
 
 
 def _last_runs(instance: dg.DagsterInstance) -> Sequence[dg.RunRecord]:

@@ -70,6 +70,13 @@ class LoadSettings(LogSettings):
         description="Whether queue_depth_sensor and the schedules are on when Dagster first sees them.",
         examples=["true"],
     )
+    visibility_timeout: int = Field(
+        900,
+        ge=30,
+        le=43_200,
+        description="Seconds for which a received message is hidden from other runs; a run that lasts longer is ended.",
+        examples=["900"],
+    )
 
 
 class Settings(LoadSettings):
@@ -124,13 +131,6 @@ class Settings(LoadSettings):
         le=1000,
         description="Runs that the sensor keeps at work at once, over all hosts; as many again wait in line.",
         examples=["2"],
-    )
-    visibility_timeout: int = Field(
-        900,
-        ge=30,
-        le=43_200,
-        description="Seconds for which a received message is hidden from other runs; longer than a run takes.",
-        examples=["900"],
     )
     receive_deadline: int = Field(
         60,

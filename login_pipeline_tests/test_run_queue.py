@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ import dagster as dg
 import psutil
 import pytest
 
+from login_pipeline.definitions import defs
 from login_pipeline.local import guard
 from login_pipeline.local.ports import wait_until
 from login_pipeline.resources.sqs import LoginQueueResource
@@ -95,13 +97,43 @@ def test_run_that_finds_no_place_waits_and_starts_when_another_ends(
     pipeline: Pipeline, instance: dg.DagsterInstance, body: Body, tmp_path: Path
 ) -> None:
     pipeline.set(LOGIN_BATCH_SIZE=10, LOGIN_MAX_CONCURRENT_RUNS=1, LOGIN_SENSOR_ENABLED="true")
+    pipeline.set(LOGIN_VISIBILITY_TIMEOUT=240)
     pipeline.queue.send(*(body() for _ in range(20)))
     with daemon(tmp_path):
         both_ended = wait_until(lambda: len(loaded(instance)) >= 2, seconds=90, still_possible=lambda: True)
         assert both_ended, (tmp_path / "daemon.log").read_text()
     assert len(pipeline.database.logins()) == 20
     first, second = loaded(instance)[:2]
+    assert [run.dagster_run.tags[dg.MAX_RUNTIME_SECONDS_TAG] for run in (first, second)] == ["240", "240"]
     assert second.create_timestamp.timestamp() < (first.end_time or 0) <= (second.start_time or 0)
+
+
+def test_run_monitoring_ends_login_job_with_its_messages_time_and_other_jobs_a_day_later(
+    pipeline: Pipeline, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """Monitoring takes the newest run first: when it has ended the first one, it has passed the other."""
+    runs = {}
+    for job_name, hours in {"login_job": 1, "user_logins_backup_job": 20}.items():
+        job = defs.resolve_job_def(job_name)
+        run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTING, tags=job.run_tags)
+        started = time.time() - hours * 3600 + 60
+        event = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job_name)
+        instance.report_dagster_event(event, run.run_id, timestamp=started)
+        runs[job_name] = run.run_id
+
+    def status(job_name: str) -> dg.DagsterRunStatus:
+        run = instance.get_run_by_id(runs[job_name])
+        assert run is not None
+        return run.status
+
+    with daemon(tmp_path) as process:
+        wait_until(
+            lambda: status("login_job") is dg.DagsterRunStatus.FAILURE, seconds=60, still_possible=process.is_running
+        )
+    assert {job_name: status(job_name) for job_name in runs} == {
+        "login_job": dg.DagsterRunStatus.FAILURE,
+        "user_logins_backup_job": dg.DagsterRunStatus.STARTED,
+    }
 
 
 @pytest.mark.parametrize("arguments", [["dagster-daemon", "liveness-check"], ["dagster", "dev"], ["pytest"]])

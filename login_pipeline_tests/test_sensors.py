@@ -88,15 +88,30 @@ def test_started_run_has_its_messages_and_does_not_hold_up_others(pipeline: Pipe
     assert requests(tick(pipeline)) == 1
 
 
-def test_run_that_was_killed_without_a_word_does_not_block_for_ever(
-    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
+def add_changed_run(pipeline: Pipeline, change: dg.DagsterEventType, *, seconds_ago: float) -> None:
+    """A run whose state changed last so many seconds ago."""
+    run_id = add_run(pipeline, dg.DagsterRunStatus.NOT_STARTED)
+    changed = datetime.now(UTC) - timedelta(seconds=seconds_ago)
+    event = dg.DagsterEvent(change.value, "login_job")
+    pipeline.instance.report_dagster_event(event, run_id, timestamp=changed.timestamp())
+
+
+@pytest.mark.parametrize(
+    ("change", "seconds", "runs"),
+    [
+        (dg.DagsterEventType.RUN_START, 100, 0),
+        (dg.DagsterEventType.RUN_START, 150, 1),
+        (dg.DagsterEventType.RUN_STARTING, 150, 1),
+    ],
+    ids=["at work", "lost at work", "lost while it started"],
+)
+def test_lost_run_keeps_its_place_as_long_as_messages_are_hidden(
+    pipeline: Pipeline, body: Body, change: dg.DagsterEventType, seconds: int, runs: int
 ) -> None:
-    pipeline.set(LOGIN_MAX_CONCURRENT_RUNS=1)
+    pipeline.set(LOGIN_MAX_CONCURRENT_RUNS=1, LOGIN_VISIBILITY_TIMEOUT=120)
     pipeline.queue.send(body())
-    add_run(pipeline, dg.DagsterRunStatus.STARTED)
-    assert requests(tick(pipeline)) == 0
-    monkeypatch.setattr("login_pipeline.sensors.PHANTOM_AGE", timedelta(0))
-    assert requests(tick(pipeline)) == 1
+    add_changed_run(pipeline, change, seconds_ago=seconds)
+    assert requests(tick(pipeline)) == runs
 
 
 def test_depth_is_observed_on_the_queue_s_asset(pipeline: Pipeline, body: Body) -> None:
