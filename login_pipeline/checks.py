@@ -5,7 +5,7 @@ that only warn block nothing and fail nothing. Those on the table read all of it
 with `login-pipeline check`, not in every run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import dagster as dg
 import pandas as pd
@@ -22,6 +22,7 @@ from login_pipeline.settings import read_settings
 NOT_ASKED = "not asked, because the columns are wrong"
 
 Counted = int | str | list[str] | dict[str, int]
+Answer = tuple[bool, Mapping[str, Counted]]
 
 
 def _facts(
@@ -77,32 +78,52 @@ def masked_logins_checks(
         rows_share_their_group_with_others="At least LOGIN_MIN_GROUP_SIZE users share each combination of device_type, "
         "locale, app_version and create_date, or few facts would single somebody out. Warns.",
     ),
+    can_subset=True,  # or the UI could not execute them without the assets before them
 )
-def user_logins_table_checks(database: LoginDatabaseResource) -> Iterator[dg.AssetCheckResult]:
+def user_logins_table_checks(
+    context: dg.AssetCheckExecutionContext, database: LoginDatabaseResource
+) -> Iterator[dg.AssetCheckResult]:
     """Asks the database about the whole table; nothing but its columns where those are wrong."""
     database.require_table()
     problems = column_problems(database.columns())
-    yield _result("columns_are_those_of_the_ddl", not problems, problems=problems)
-    if problems:
-        for name in ("rows_agree_with_the_inbox", "rows_hold_no_ip_in_clear", "create_dates_are_not_in_the_future"):
-            yield _result(name, passed=False, problems=[NOT_ASKED])
-        yield _warning("rows_share_their_group_with_others", passed=False, problems=[NOT_ASKED])
-        return
+    for spec in user_logins_table_checks.check_specs:
+        if spec.key not in context.selected_asset_check_keys:
+            continue
+        if spec.name == "columns_are_those_of_the_ddl":
+            yield _result(spec.name, not problems, problems=problems)
+            continue
+        passed, counts = (False, {"problems": [NOT_ASKED]}) if problems else _QUESTIONS[spec.name](database)
+        yield (_result if spec.blocking else _warning)(spec.name, passed, **counts)
 
+
+def _agreement(database: LoginDatabaseResource) -> Answer:
     rows, without_key, without_row = database.ask("checks", "rows_that_disagree_with_the_inbox")
-    agree = without_key == 0 and without_row == 0
-    yield _result(
-        "rows_agree_with_the_inbox", agree, rows=rows, rows_without_key=without_key, keys_without_row=without_row
-    )
+    counts = {"rows": rows, "rows_without_key": without_key, "keys_without_row": without_row}
+    return without_key == 0 and without_row == 0, counts
+
+
+def _rows_in_clear(database: LoginDatabaseResource) -> Answer:
     (in_clear,) = database.ask("checks", "rows_with_an_ip_in_clear")
-    yield _result("rows_hold_no_ip_in_clear", in_clear == 0, rows_with_an_ip_in_clear=in_clear)
+    return in_clear == 0, {"rows_with_an_ip_in_clear": in_clear}
 
+
+def _rows_in_the_future(database: LoginDatabaseResource) -> Answer:
     (future,) = database.ask("checks", "rows_dated_in_the_future")
-    yield _result("create_dates_are_not_in_the_future", future == 0, rows_dated_in_the_future=future)
+    return future == 0, {"rows_dated_in_the_future": future}
 
+
+def _groups(database: LoginDatabaseResource) -> Answer:
     k = read_settings().min_group_size
     sizes = group_sizes(database, k)
-    yield _warning("rows_share_their_group_with_others", sizes.groups_below_k == 0, k=k, **sizes._asdict())
+    return sizes.groups_below_k == 0, {"k": k, **sizes._asdict()}
+
+
+_QUESTIONS: Mapping[str, Callable[[LoginDatabaseResource], Answer]] = {
+    "rows_agree_with_the_inbox": _agreement,
+    "rows_hold_no_ip_in_clear": _rows_in_clear,
+    "create_dates_are_not_in_the_future": _rows_in_the_future,
+    "rows_share_their_group_with_others": _groups,
+}
 
 
 def _result(name: str, passed: bool, **metadata: Counted) -> dg.AssetCheckResult:

@@ -1,5 +1,7 @@
 """The jobs: one drains a batch, the others look after the table and the inbox; and their schedules."""
 
+from contextlib import suppress
+
 import dagster as dg
 
 from login_pipeline.assets import masked_logins, quarantined_logins, raw_sqs_messages, user_logins_table
@@ -39,12 +41,17 @@ def inbox_pruning_job() -> None:
 
 _WITH_THE_SENSOR = dg.DefaultScheduleStatus.RUNNING if _SETTINGS.sensor_enabled else dg.DefaultScheduleStatus.STOPPED
 
-user_logins_checks_schedule = dg.ScheduleDefinition(
-    job=user_logins_checks_job,
-    cron_schedule="17 * * * *",
-    default_status=_WITH_THE_SENSOR,
-    description="Checks the table every hour.",
-)
+
+@dg.schedule(job=user_logins_checks_job, cron_schedule="17 * * * *", default_status=_WITH_THE_SENSOR)
+def user_logins_checks_schedule(
+    context: dg.ScheduleEvaluationContext, database: LoginDatabaseResource
+) -> dg.RunRequest | dg.SkipReason:
+    """Checks the table every hour, from the first run of login_job on. A table that is gone after it is a failure."""
+    if context.instance.get_latest_materialization_event(user_logins_table.key) is None:
+        with suppress(LoginPipelineError):  # the run says it
+            if not database.columns():
+                return dg.SkipReason("There is no table user_logins yet; the first run of login_job creates it")
+    return dg.RunRequest()
 
 
 @dg.schedule(job=inbox_pruning_job, cron_schedule="43 3 * * *", default_status=_WITH_THE_SENSOR)

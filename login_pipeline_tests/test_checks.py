@@ -1,17 +1,26 @@
 """Each asset check passes on what is right, and fails on the one thing that it names."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pandas as pd
 import pytest
 
 from login_pipeline.checks import masked_logins_checks, user_logins_table_checks
+from login_pipeline.definitions import defs
+from login_pipeline.jobs import user_logins_checks_schedule
 from login_pipeline.keys import MaskingKey
 from login_pipeline.login_batch import mask_logins, raw_messages
 from login_pipeline.masking import Masks, hmac_sha256_masks
 from login_pipeline.resources.masking import NOT_KEYED, MaskingResource
+from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.runs import CheckResult
 from login_pipeline_tests.conftest import Pipeline
 
@@ -204,6 +213,56 @@ def test_date_in_the_future_fails(loaded: Pipeline) -> None:
 def test_failed_table_check_fails_the_run(loaded: Pipeline) -> None:
     loaded.database.query("DELETE FROM user_logins")
     assert not loaded.run("user_logins_checks_job").passed
+
+
+CHECKS_OF_THE_TABLE = [spec.name for spec in user_logins_table_checks.check_specs]
+
+
+def test_checks_of_the_table_can_be_executed_one_by_one_in_the_ui(tmp_path: Path) -> None:
+    """Those of the batch cannot: they need what is in the memory of a run."""
+    query = "{ assetNodes { assetChecksOrError { ... on AssetChecks { checks { name canExecuteIndividually } } } } }"
+    command = [str(Path(sys.executable).with_name("dagster-graphql")), "-m", "login_pipeline.definitions", "-t", query]
+    environment = {**os.environ, "DAGSTER_HOME": str(tmp_path)}
+    file = tmp_path / "answer.json"
+    asked = subprocess.run([*command, "-o", str(file)], env=environment, capture_output=True, text=True, check=False)
+    assert asked.returncode == 0, asked.stderr
+    nodes = json.loads(file.read_text())["data"]["assetNodes"]
+    checks = [check for node in nodes for check in node["assetChecksOrError"].get("checks", [])]
+    batch = dict.fromkeys([spec.name for spec in masked_logins_checks.check_specs], "REQUIRES_MATERIALIZATION")
+    table = dict.fromkeys(CHECKS_OF_THE_TABLE, "CAN_EXECUTE")
+    assert {check["name"]: check["canExecuteIndividually"] for check in checks} == {**batch, **table}
+
+
+@pytest.mark.parametrize("name", CHECKS_OF_THE_TABLE)
+def test_check_of_the_table_that_is_executed_alone_answers_alone(loaded: Pipeline, name: str) -> None:
+    key = dg.AssetCheckKey(dg.AssetKey("user_logins_table"), name)
+    job = dg.define_asset_job("one_check", selection=dg.AssetSelection.checks(key))
+    with_job = dg.Definitions.merge(defs, dg.Definitions(jobs=[job]))
+    result = with_job.resolve_job_def("one_check").execute_in_process(instance=loaded.instance)
+    assert [check.check_name for check in result.get_asset_check_evaluations()] == [name]
+
+
+def test_hourly_check_is_skipped_before_the_first_run_and_a_table_that_is_gone_after_it_fails(
+    pipeline: Pipeline, body: Body, tmp_path: Path
+) -> None:
+    pipeline.instance = dg.DagsterInstance.local_temp(str(tmp_path))
+
+    def asked() -> str:
+        resources = {"database": LoginDatabaseResource()}
+        with dg.build_schedule_context(pipeline.instance, resources=resources) as context:
+            return user_logins_checks_schedule.evaluate_tick(context).skip_message or "asked for a run"
+
+    pipeline.set(LOGIN_DATABASE_URL="postgresql://a:b@127.0.0.1:9/c")
+    assert asked() == "asked for a run"
+    assert "LOGIN_DATABASE_URL cannot be used" in pipeline.run("user_logins_checks_job").failures[0]
+    pipeline.set(LOGIN_DATABASE_URL=pipeline.database.url)
+    assert asked() == "There is no table user_logins yet; the first run of login_job creates it"
+    pipeline.queue.send(body())
+    pipeline.run()
+    assert asked() == "asked for a run"
+    pipeline.database.query("DROP TABLE user_logins")
+    assert asked() == "asked for a run"
+    assert not pipeline.run("user_logins_checks_job").passed
 
 
 def groups(pipeline: Pipeline) -> CheckResult:
