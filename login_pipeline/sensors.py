@@ -1,8 +1,10 @@
 """The sensor that keeps as many runs going as the queue has batches."""
 
 import math
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import takewhile
 
 import dagster as dg
@@ -56,8 +58,9 @@ def queue_depth_sensor(context: dg.SensorEvaluationContext, queue: LoginQueueRes
     """Reads the queue's depth, reports it on asset login_queue, and requests runs. It receives nothing."""
     try:
         settings = read_settings()
-        depth = queue.model_copy(update={"max_attempts": ATTEMPTS, "read_timeout": ANSWER_SECONDS}).depth()
+        depth = _kept(queue.model_dump_json(), frozenset(os.environ.items())).depth()
     except LoginPipelineError as error:
+        _kept.cache_clear()  # credentials in a file may have been replaced
         return dg.SensorResult(skip_reason=error.sentence)
     active = _active_runs(context.instance, timedelta(seconds=settings.visibility_timeout))
     wanted = _wanted_runs(depth, active, settings.batch_size, places(context.instance, settings.max_concurrent_runs))
@@ -69,6 +72,16 @@ def queue_depth_sensor(context: dg.SensorEvaluationContext, queue: LoginQueueRes
         asset_events=[_observation(depth, len(active))],
         cursor=failing.model_dump_json() if failing else "",
     )
+
+
+@lru_cache(maxsize=1)
+def _kept(config: str, environment: frozenset[tuple[str, str]]) -> LoginQueueResource:
+    """The queue as a tick asks for its depth, kept from tick to tick: a client costs a hundred times what a call does.
+
+    Everything that it is made from is its configuration and the environment.
+    """
+    queue = LoginQueueResource.model_validate_json(config)
+    return queue.model_copy(update={"max_attempts": ATTEMPTS, "read_timeout": ANSWER_SECONDS})
 
 
 def _run_keys(instance: dg.DagsterInstance, wanted: int) -> list[str]:

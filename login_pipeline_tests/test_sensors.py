@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import boto3
 import dagster as dg
 import pytest
 
@@ -13,6 +14,7 @@ from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.faults.sqs_faults import ACCESS_DENIED, UNAVAILABLE, cut_before
 from login_pipeline_tests.faults.sqs_proxy import Fault, SqsProxy
 from login_pipeline_tests.faults.tcp_proxy import TcpProxy
+from login_pipeline_tests.test_run_cost import calls
 
 Body = Callable[..., str]
 
@@ -52,6 +54,24 @@ def test_a_run_is_started_for_each_batch_up_to_the_cap(
     pipeline.set(LOGIN_BATCH_SIZE=10, LOGIN_MAX_CONCURRENT_RUNS=3)
     pipeline.queue.send(*(body() for _ in range(messages)))
     assert requests(tick(pipeline)) == runs
+
+
+def test_client_is_kept_from_tick_to_tick_until_the_environment_changes_or_sqs_does_not_answer(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients = calls(monkeypatch, "client", boto3.Session)
+    for _ in range(3):
+        tick(pipeline)
+    assert len(clients) == 1
+    pipeline.set(AWS_REGION="eu-west-1")
+    tick(pipeline)
+    assert len(clients) == 2
+    with SqsProxy(pipeline.environment["AWS_ENDPOINT_URL_SQS"]) as proxy:
+        pipeline.set(AWS_ENDPOINT_URL_SQS=proxy.endpoint)
+        with proxy.breaking("GetQueueAttributes", ACCESS_DENIED):
+            tick(pipeline)
+        tick(pipeline)
+    assert len(clients) == 4
 
 
 def test_run_keys_are_never_used_again(pipeline: Pipeline, body: Body) -> None:
