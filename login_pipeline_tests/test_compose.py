@@ -26,7 +26,7 @@ def passwords(service: str) -> set[str]:
 
 
 @pytest.mark.parametrize("service", ["dagster-daemon", "maintenance"])
-@pytest.mark.parametrize("name", Settings.model_fields.keys() - NOT_FOR_CONTAINERS)
+@pytest.mark.parametrize("name", sorted(Settings.model_fields.keys() - NOT_FOR_CONTAINERS))
 def test_setting_of_the_env_file_reaches_the_containers_that_use_it(name: str, service: str) -> None:
     if name == "maintenance_database_url" and service == "dagster-daemon":
         assert variable(name) not in environment(service)
