@@ -3,6 +3,7 @@
 With `text` a person sees what the command says, and nothing of this.
 """
 
+import atexit
 import logging
 import sys
 import threading
@@ -15,6 +16,7 @@ import click
 import dagster as dg
 import structlog
 
+from login_pipeline.c_stderr import c_stderr
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.log_lines import HEAD, formatter
 from login_pipeline.redaction import Whereabouts
@@ -48,6 +50,8 @@ def set_up() -> bool:
     if read_log_settings().log_format is not LogFormat.JSON:
         return False
     _route_every_logger()
+    if not c_stderr.cache_info().currsize and c_stderr():
+        atexit.register(warn_of_c_stderr)
     logging.setLoggerClass(_ConsoleLogger)
     logging.raiseExceptions = False  # or a line that cannot be written is shown with its arguments, as text
     sys.excepthook = lambda _kind, error, _trace: _tell_error("unexpected_error", error)
@@ -102,6 +106,13 @@ def warn(sentence: str, event: str) -> None:
         _log().warning(event, warning=sentence)
     else:
         click.echo(sentence, err=True)
+
+
+def warn_of_c_stderr() -> None:
+    """Logs what C libraries have printed since the last time; where stderr is text they printed it there."""
+    stderr = c_stderr() if c_stderr.cache_info().currsize else None
+    for sentence in stderr.take() if stderr else ():
+        _log().warning("c_library", warning=sentence)
 
 
 class _ConsoleLogger(logging.Logger):

@@ -369,3 +369,24 @@ def test_dagster_s_storage_keeps_no_line_of_ours(pipeline: Pipeline, body: Body,
     assert events(json_lines()) == ["received", "loaded", "run_finished"]
     assert "run_finished" not in stored(pipeline)
     assert "queue_ran_dry=" not in stored(pipeline)
+
+
+def test_what_libpq_prints_while_it_connects_is_a_line_and_not_its_text(pipeline: Pipeline, tmp_path: Path) -> None:
+    """The server warns of a collation, once for each connection; libpq itself of the password file."""
+    pipeline.database.query("UPDATE pg_database SET datcollversion = '0.1' WHERE datname = current_database()")
+    (tmp_path / "pgpass").write_text("sentinel")
+    (tmp_path / "pgpass").chmod(0o644)
+    head, _, host = pipeline.database.url.rpartition("@")
+    user, _, password = head.rpartition(":")
+    pipeline.set(LOGIN_DATABASE_URL=f"{user}@{host}", PGPASSFILE=str(tmp_path / "pgpass"))
+    refused = subprocess.run([COMMAND, "--log-format", "json", "prepare"], capture_output=True, text=True, check=False)
+    pipeline.set(LOGIN_DATABASE_URL=pipeline.database.url, PGPASSFILE=None)
+    prepared = subprocess.run([COMMAND, "--log-format", "json", "prepare"], capture_output=True, text=True, check=False)
+    assert (refused.returncode, prepared.returncode) == (2, 0), prepared.stderr
+    assert password not in refused.stderr
+    told = [line.get("warning", "") for line in parsed(refused.stderr) if line["event"] == "c_library"]
+    assert [sentence.split(";")[0] for sentence in told] == [
+        "libpq does not use the password file, because others may read it or it is no file"
+    ]
+    (line,) = [line for line in parsed(prepared.stderr) if line["event"] == "c_library"]
+    assert line["warning"].startswith("The collation of a database is of another version than the server's")

@@ -12,6 +12,7 @@ from pydantic import Field, PrivateAttr
 
 from login_pipeline.database_url import trusting_the_system
 from login_pipeline.errors import ConfigurationError, LoginPipelineError
+from login_pipeline.logs import warn_of_c_stderr
 from login_pipeline.resources.postgres_access import Access
 from login_pipeline.resources.postgres_call import call, cancelled_by_signals
 from login_pipeline.resources.postgres_connection import KeptConnection
@@ -210,6 +211,8 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
             )
         except (psycopg2.OperationalError, UnicodeDecodeError) as error:  # the latter: a server that speaks Latin-1
             raise not_connected(str(error), access) from None
+        finally:
+            warn_of_c_stderr()
         connection.set_isolation_level(extensions.ISOLATION_LEVEL_READ_COMMITTED)  # whatever the database's default is
         return connection
 
