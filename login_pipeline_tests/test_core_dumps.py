@@ -1,0 +1,75 @@
+"""No process of the pipeline leaves a core dump, which would have bodies and keys in clear."""
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from login_pipeline import core_dumps
+
+ROOT = Path(__file__).resolve().parents[1]
+SHOW = "import resource; print(resource.getrlimit(resource.RLIMIT_CORE)[0])"
+FORKED = f"""
+from multiprocessing import get_context
+from login_pipeline import forked_runs
+
+def show():
+    {SHOW}
+
+if __name__ == "__main__":
+    forked_runs.prepare()
+    run = forked_runs._FORKS.Process(target=show)
+    run.start()
+    run.join()
+"""
+
+
+def as_much_as_may_be() -> None:
+    """Before the child's own code: as on a host where somebody has turned core dumps on."""
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+
+
+def limit(*command: str) -> str:
+    shown = subprocess.run(
+        [sys.executable, *command],
+        preexec_fn=as_much_as_may_be,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return shown.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "module", ["login_pipeline.cli", "login_pipeline.definitions", "login_pipeline.run_queue", "login_pipeline.local"]
+)
+def test_process_that_holds_bodies_or_keys_dumps_no_core(module: str) -> None:
+    """A command, the code server, the daemon and the web server, the supervisor of the embedded services."""
+    assert limit("-c", SHOW) != "0"
+    assert limit("-c", f"import {module}; {SHOW}") == "0"
+
+
+def test_run_that_is_forked_dumps_no_core(tmp_path: Path) -> None:
+    (tmp_path / "forked.py").write_text(FORKED, encoding="utf-8")
+    assert limit(str(tmp_path / "forked.py")) == "0"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "taker"),
+    [
+        ("core", None),
+        ("/var/crash/%e.%p", None),
+        ("|/usr/lib/systemd/systemd-coredump %P %u", None),
+        ("|/usr/share/apport/apport -p%p", None),
+        ("|/bin/keep-core %p", "/bin/keep-core"),
+    ],
+)
+def test_program_that_takes_dumps_whatever_the_limit_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, taker: str | None
+) -> None:
+    (tmp_path / "core_pattern").write_text(pattern + "\n", encoding="utf-8")
+    monkeypatch.setattr(core_dumps, "_PATTERN", tmp_path / "core_pattern")
+    assert core_dumps.dump_taker() == taker
