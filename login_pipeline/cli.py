@@ -38,9 +38,8 @@ def _choose_log_format(_context: click.Context, _option: click.Parameter, chosen
     is_eager=True,
 )
 def cli() -> None:
-    r"""Moves login events from an Amazon SQS queue into PostgreSQL with their personal data masked.
+    """Moves login events from an Amazon SQS queue into PostgreSQL with their personal data masked.
 
-    \b
     Exit codes: 0 done; 1 a run or a check failed; 2 the configuration is wrong; 130 interrupted.
     """
 

@@ -275,3 +275,9 @@ def test_dev_says_at_its_start_that_masks_need_a_key(
     assert command("dev")[2] == ""
     pipeline.set(LOGIN_MASKING_METHOD="sha256")
     assert command("dev") == (0, "", f"{NOT_KEYED}\n")
+
+
+def test_help_has_no_markup_of_click_s_in_it(command: Command) -> None:
+    code, out, _ = command("--help")
+    assert (code, "\\b" in out) == (0, False)
+    assert "Exit codes: 0 done; 1 a run or a check failed;" in out
