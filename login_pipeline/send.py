@@ -1,16 +1,27 @@
 """Puts lines on the queue, each as a message, exactly as it is."""
 
+import codecs
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
+from json import JSONDecoder
 
-from login_pipeline.errors import QueueError
+from login_pipeline.errors import ConfigurationError, QueueError
 from login_pipeline.logs import process_log
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_batches import ENTRY_FAULTS
 
 WINDOW = 1000
 """Lines that are read before they are sent, so that a file of any size takes little memory."""
+# What a file of each kind begins with. Source: their formats' specifications.
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "zip",
+}
 
 
 @dataclass
@@ -25,13 +36,13 @@ def send_lines(lines: Iterable[bytes]) -> Sent:
     """Sends each line that is not blank; its line end is not part of the message.
 
     Raises:
-        ConfigurationError: the queue cannot be used as configured; nothing was sent.
+        ConfigurationError: the queue cannot be used as configured, or the lines are none; nothing was sent.
         QueueError: SQS refuses whatever is sent.
     """
     queue = LoginQueueResource()
     queue.depth()
     sent = Sent()
-    numbered = enumerate(lines, start=1)
+    numbered = enumerate(_as_lines(lines), start=1)
     while window := list(islice(numbered, WINDOW)):
         bodies = dict(_bodies(window, sent))
         refused = queue.login_queue.send([{"MessageBody": body} for body in bodies.values()])
@@ -56,3 +67,39 @@ def _bodies(lines: Iterable[tuple[int, bytes]], sent: Sent) -> Iterator[tuple[in
             continue
         if body.strip():  # SQS takes no empty message
             yield number, body
+
+
+def _as_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The same lines, where they are lines of JSON by their looks; without UTF-8's byte order mark.
+
+    Raises:
+        ConfigurationError: it is one JSON text over many lines, or no text; each of its lines would be rejected.
+    """
+    rest = iter(lines)
+    first = list(islice(rest, WINDOW))
+    first[:1] = [line.removeprefix(codecs.BOM_UTF8) for line in first[:1]]
+    if first and (problem := _no_lines(first)):
+        raise ConfigurationError(f"Nothing was sent: {problem}")
+    return chain(first, rest)
+
+
+def _no_lines(first: list[bytes]) -> str | None:
+    """What the beginning of a file shows that is no file of lines, and how it becomes one."""
+    for magic, name in _COMPRESSED.items():
+        if first[0].startswith(magic):
+            return f"the file is compressed ({name}); decompress it, and send it with `login-pipeline send -`"
+    if first[0].startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in first[0]:
+        return "the file is in UTF-16 or no text; convert it, as by: iconv -f UTF-16 -t UTF-8 FILE"
+    text = b"".join(first).lstrip()
+    if text.startswith(b"["):
+        return "the file is one JSON array; make a line of each message, as by: jq -c '.[]' FILE"
+    if text.startswith(b"{") and _spans_lines(text):
+        return "its JSON objects span several lines; make a line of each, as by: jq -c . FILE"
+    return None
+
+
+def _spans_lines(text: bytes) -> bool:
+    with suppress(ValueError, RecursionError):
+        decoded = text.decode(errors="replace")
+        return "\n" in decoded[: JSONDecoder().raw_decode(decoded)[1]]
+    return False

@@ -8,12 +8,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from login_pipeline.database_url import url_problem
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.masking import MaskingMethod
+from login_pipeline.setting_text import slip, slip_of_others, without_margin
 
 MAX_IN_FLIGHT = 120_000
 """Messages a standard queue allows in flight; at the limit a long poll returns nothing and no error.
@@ -54,6 +55,20 @@ class LogSettings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="LOGIN_", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _has_no_slip(cls, text: Any, info: ValidationInfo) -> Any:
+        """What comes with a value by mistake is left out around it, and refused where it may change it."""
+        if not isinstance(text, str):
+            return text
+        text = without_margin(text)
+        if not text:
+            raise ValueError("is blank; unset it")
+        # Masking keys stand between blanks and line ends.
+        if problem := slip(" ".join(text.split()) if info.field_name == "masking_key" else text):
+            raise ValueError(problem)
+        return text
 
     log_format: LogFormat = Field(
         LogFormat.TEXT,
@@ -283,8 +298,11 @@ def read_settings() -> Settings:
     """The settings in this process's environment.
 
     Raises:
-        ConfigurationError: a value cannot be used; the sentence names the variable, never a secret.
+        ConfigurationError: a value, or one that the AWS SDK or libpq reads, cannot be used; the sentence names the
+            variable, never a secret.
     """
+    if problem := slip_of_others():
+        raise ConfigurationError(problem)
     return _read(Settings)
 
 

@@ -1,6 +1,9 @@
 """The login-pipeline command: its exit codes, and the one sentence that a person gets."""
 
+import bz2
+import gzip
 import json
+import lzma
 import os
 import signal
 import subprocess
@@ -51,6 +54,55 @@ def test_line_that_cannot_be_sent_is_named_and_the_others_are_sent(
     assert (code, out) == (1, "2 messages sent\n")
     assert err == "line 2 was not sent: it is not UTF-8\n"
     assert pipeline.queue.count() == 2
+
+
+LINES = '{"a": 1}\n{"b": 2}\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b'[{"a": 1}, {"b": 2}]', "the file is one JSON array; make a line of each message, as by: jq -c '.[]' FILE"),
+        (b'\n[\n  {"a": 1},\n  {"b": 2}\n]\n', "the file is one JSON array"),
+        (b'{\n  "a": 1\n}\n{\n  "b": 2\n}\n', "its JSON objects span several lines; make a line of each"),
+        (b'\xef\xbb\xbf{"a":\r\n1}', "its JSON objects span several lines"),
+        (LINES.encode("utf-16"), "the file is in UTF-16 or no text; convert it, as by: iconv"),
+        (LINES.encode("utf-16-le"), "the file is in UTF-16 or no text"),
+        (gzip.compress(LINES.encode()), "the file is compressed (gzip); decompress it"),
+        (bz2.compress(LINES.encode()), "the file is compressed (bzip2)"),
+        (lzma.compress(LINES.encode()), "the file is compressed (xz)"),
+    ],
+)
+def test_file_that_is_no_file_of_lines_is_a_sentence_and_nothing_is_sent(
+    pipeline: Pipeline, command: Command, tmp_path: Path, content: bytes, says: str
+) -> None:
+    (tmp_path / "logins.json").write_bytes(content)
+    code, out, err = command("send", str(tmp_path / "logins.json"))
+    assert (code, out) == (2, "")
+    assert err.startswith(f"Nothing was sent: {says}")
+    assert pipeline.queue.count() == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        LINES.encode("utf-8-sig"),
+        LINES.replace("\n", "\r\n").encode(),
+        b"\n \n" + LINES.encode() + b"\n\r\n",
+        LINES.encode().rstrip(),
+    ],
+)
+def test_file_of_lines_is_sent_whatever_tool_wrote_it(
+    pipeline: Pipeline, command: Command, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "logins.jsonl").write_bytes(content)
+    assert command("send", str(tmp_path / "logins.jsonl")) == (0, "2 messages sent\n", "")
+    assert sorted(message["Body"] for message in pipeline.queue.take_all()) == ['{"a": 1}', '{"b": 2}']
+
+
+def test_first_line_that_is_cut_short_is_sent_as_it_is(pipeline: Pipeline, command: Command, tmp_path: Path) -> None:
+    (tmp_path / "logins.jsonl").write_bytes(b'{"a": 1\n{"b": 2}\n')
+    assert command("send", str(tmp_path / "logins.jsonl"))[:2] == (0, "2 messages sent\n")
 
 
 @pytest.mark.parametrize("arguments", [(), ("file", "--sample", "3"), ("--sample", "0"), ("no-such-file",)])

@@ -153,7 +153,7 @@ def test_file_that_is_open_to_everybody_is_refused(tmp_path: Path, monkeypatch: 
     ("content", "says"),
     [
         (None, "cannot be read: No such file or directory"),
-        (b"\xff\xfe", "is not a file of masking keys"),
+        (b"\xff\xfe", "is no text in UTF-8"),
         (b"", "has no key in it"),
     ],
 )

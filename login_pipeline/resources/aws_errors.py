@@ -8,6 +8,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     NoRegionError,
     ProfileNotFound,
+    ProxyConnectionError,
     SSLError,
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
@@ -48,10 +49,7 @@ def sdk_problem(error: BotoCoreError, purpose: str) -> ConfigurationError:
             "the file of the authority that signed it in AWS_CA_BUNDLE, or correct the AWS_ENDPOINT_URL variables"
         )
     if isinstance(error, (NoConnectionError, HTTPClientError)):
-        return ConfigurationError(
-            f"AWS does not answer at {error.kwargs.get('endpoint_url')} ({type(error).__name__}), so the SDK cannot "
-            f"{purpose}; check the network, AWS_REGION and the AWS_ENDPOINT_URL variables"
-        )
+        return no_answer(error, "AWS", purpose)
     if isinstance(error, NoRegionError):
         return ConfigurationError("AWS_REGION is not set; for example AWS_REGION=eu-west-1")
     if isinstance(error, InvalidRegionError):
@@ -65,4 +63,24 @@ def sdk_problem(error: BotoCoreError, purpose: str) -> ConfigurationError:
         )
     return ConfigurationError(
         f"The AWS SDK cannot {purpose} ({type(error).__name__}); check AWS_PROFILE and the AWS configuration files"
+    )
+
+
+def no_answer(error: BotoCoreError, who: str, purpose: str) -> ConfigurationError:
+    """The sentence where nothing came back; `who` should have answered, `purpose` is as in `sdk_problem`."""
+    if isinstance(error, ProxyConnectionError):
+        return ConfigurationError(
+            f"The proxy that HTTPS_PROXY or HTTP_PROXY names does not answer, so the SDK cannot {purpose}; correct its "
+            "host, port, user and password, or name the endpoint's host in NO_PROXY"
+        )
+    endpoint = error.kwargs.get("endpoint_url")
+    if endpoint is None:  # the HTTP client took no address, or no header
+        return ConfigurationError(
+            f"The AWS SDK cannot {purpose} through HTTPS_PROXY or HTTP_PROXY, or with these credentials; write a proxy "
+            "as http://user:password@host:port, where special characters are percent-encoded, and the credentials "
+            "without blanks, quotes and line ends"
+        )
+    return ConfigurationError(
+        f"{who} does not answer at {endpoint} ({type(error).__name__}), so the SDK cannot {purpose}; check the "
+        "network, AWS_REGION and the AWS_ENDPOINT_URL variables"
     )

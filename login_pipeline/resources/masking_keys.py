@@ -64,13 +64,15 @@ def _in_file(file: Path) -> str:
                 f"{where} is open to every user of this machine; run: chmod 600 {file}, and make a new key where "
                 "others have been able to read this one"
             )
-        return file.read_text(encoding="ascii")
+        return file.read_text(encoding="utf-8-sig")  # with a byte order mark or without
     except OSError as error:
         raise ConfigurationError(
             f"{where} cannot be read: {error.strerror}; name a file of masking keys that this user may read"
         ) from None
     except UnicodeDecodeError:
-        raise ConfigurationError(f"{where} is not a file of masking keys; write it with keys generate") from None
+        raise ConfigurationError(
+            f"{where} is no text in UTF-8; save it as UTF-8, or write it with keys generate"
+        ) from None
 
 
 def _in_secrets_manager(name: str, region: str | None) -> str:

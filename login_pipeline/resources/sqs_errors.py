@@ -9,7 +9,7 @@ from botocore.exceptions import ConnectionError as NoConnectionError
 
 from login_pipeline.errors import ConfigurationError, LoginPipelineError, QueueError
 from login_pipeline.loopback import is_loopback
-from login_pipeline.resources.aws_errors import error_code, not_accepted, sdk_problem
+from login_pipeline.resources.aws_errors import error_code, no_answer, not_accepted, sdk_problem
 from login_pipeline.settings import MAX_IN_FLIGHT
 
 _NO_SUCH_QUEUE = {"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", "InvalidAddress"}
@@ -45,10 +45,7 @@ def explain_sqs_errors(operation: str, *, setting: str, queue_url: str) -> Itera
     except SSLError as error:
         raise _not_trusted(error) from None
     except (NoConnectionError, HTTPClientError) as error:
-        raise ConfigurationError(
-            f"SQS does not answer at {error.kwargs.get('endpoint_url')} ({type(error).__name__}); check the network, "
-            "AWS_REGION and AWS_ENDPOINT_URL_SQS"
-        ) from None
+        raise no_answer(error, "SQS", "call SQS") from None
     except BotoCoreError as error:
         raise sdk_problem(error, "call SQS") from None
     except RuntimeError:  # what the SDK raises for credentials that are expired when it gets them
