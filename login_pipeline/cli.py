@@ -155,18 +155,21 @@ def redrive(reason: str | None, dry_run: bool, as_json: bool) -> None:
 @cli.command()
 @click.option("--every-date", is_flag=True, help="Write every date again, also those that did not change.")
 @click.option("--accept-losses", is_flag=True, help="Back up dates as they are, also where the backup holds more.")
+@click.option("--take-over", is_flag=True, help="Also where another database is backed up there: replace that backup.")
 @as_json
-def backup(every_date: bool, accept_losses: bool, as_json: bool) -> None:
+def backup(every_date: bool, accept_losses: bool, take_over: bool, as_json: bool) -> None:
     """Back up the table and its inbox to LOGIN_BACKUP_URL."""
-    from login_pipeline.backup.export import read_manifest
+    from login_pipeline.backup.identity import read_manifest, require_own_backup
     from login_pipeline.backup.store import backup_store
     from login_pipeline.resources.postgres import LoginDatabaseResource
     from login_pipeline.runs import dagster_instance, run
     from login_pipeline.terminal import show_figures
 
-    read_manifest(backup_store())  # what is configured wrong is told before the run
-    LoginDatabaseResource().require_table()
-    config = {"every_date": every_date, "accept_losses": accept_losses}
+    database, manifest = LoginDatabaseResource(), read_manifest(backup_store())
+    database.require_table()
+    with database.transaction() as cursor:  # what is configured wrong is told before the run
+        require_own_backup(database, cursor, manifest, take_over=take_over)
+    config = {"every_date": every_date, "accept_losses": accept_losses, "take_over": take_over}
     with dagster_instance() as instance:
         result = run("user_logins_backup_job", instance, {"ops": {"user_logins_backup": {"config": config}}})
     figures = result.metadata.get("user_logins_backup", {})
@@ -183,8 +186,9 @@ def backup(every_date: bool, accept_losses: bool, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
 @click.option("--replace", is_flag=True, help="Also remove rows that neither the backup nor a later load accounts for.")
 @click.option("--forget-lost", is_flag=True, help="Also forget the keys of messages whose rows are lost for good.")
+@click.option("--take-over", is_flag=True, help="Also another database's backup, into one that is not empty.")
 @as_json
-def restore(dry_run: bool, replace: bool, forget_lost: bool, as_json: bool) -> None:
+def restore(dry_run: bool, replace: bool, forget_lost: bool, take_over: bool, as_json: bool) -> None:
     """Rebuild the table and its inbox from the backup in LOGIN_BACKUP_URL, and check them."""
     from login_pipeline.backup.restore import restore as restore_from
     from login_pipeline.backup.store import backup_store
@@ -193,7 +197,8 @@ def restore(dry_run: bool, replace: bool, forget_lost: bool, as_json: bool) -> N
     from login_pipeline.terminal import show_checks, show_restore
 
     database = LoginDatabaseResource(maintenance=True)
-    restored = restore_from(database, backup_store(), dry_run=dry_run, replace=replace, forget_lost=forget_lost)
+    options = {"dry_run": dry_run, "replace": replace, "forget_lost": forget_lost, "take_over": take_over}
+    restored = restore_from(database, backup_store(), **options)
     with dagster_instance() as instance:
         checked = None if dry_run else run("user_logins_checks_job", instance)
     checks, failures = (checked.checks, checked.failures) if checked else ([], [])

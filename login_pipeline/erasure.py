@@ -5,7 +5,7 @@ nobody else can tell who it was. The user_id itself is stored nowhere, and is in
 """
 
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -107,16 +107,26 @@ def last_erasure(cursor: extensions.cursor) -> datetime | None:
     return moment
 
 
-def erased_since(cursor: extensions.cursor, moment: datetime | None) -> ErasedUsers | None:
-    """The users erased after `moment`, or ever; None where there are none, and no key is needed.
+def all_erasures(cursor: extensions.cursor) -> frozenset[tuple[datetime, str]]:
+    """When and whom, by their tokens."""
+    if not _is_there(cursor):
+        return frozenset()
+    cursor.execute(statements("erasures")["all"])
+    return frozenset(cursor.fetchall())
+
+
+def erased_since(
+    cursor: extensions.cursor, moment: datetime | None, also: Set[str] = frozenset()
+) -> ErasedUsers | None:
+    """The users erased after `moment`, or ever, and `also` these; None where there are none, and no key is needed.
 
     Raises:
         ConfigurationError: the key of one of them is not among the masking keys, or there are none.
     """
-    if not _is_there(cursor):
-        return None
-    cursor.execute(statements("erasures")["subjects_since"], {"moment": moment})
-    subjects = frozenset(token for (token,) in cursor.fetchall())
+    subjects = frozenset(also)
+    if _is_there(cursor):
+        cursor.execute(statements("erasures")["subjects_since"], {"moment": moment})
+        subjects |= {token for (token,) in cursor.fetchall()}
     if not subjects:
         return None
     ring = proof_keys()

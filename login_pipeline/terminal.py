@@ -109,6 +109,8 @@ def show_restore(restored: Restored) -> None:
     for each in restored.touched:
         table.add_row(date_name(each.create_date), *(str(count) for count in each[1:]))
     _console().print(table if restored.touched else "nothing; the table has all of it")
+    if restored.audit_records_added:
+        click.echo(f"{restored.audit_records_added} records of erasures and unmaskings were not in the database")
     if restored.withheld:
         click.echo(f"{restored.withheld} rows in the backup are of users who were erased since; they stay out")
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from login_pipeline.backup.export import BackedUp, back_up, read_manifest
+from login_pipeline.backup.export import BackedUp, back_up
+from login_pipeline.backup.identity import read_manifest
 from login_pipeline.backup.manifest import Manifest
 from login_pipeline.backup.restore import Restored, restore
 from login_pipeline.backup.store import FolderStore
 from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline_tests.conftest import Pipeline
+from login_pipeline_tests.conftest import Database, Pipeline
 
 MONDAY, TUESDAY = date(2026, 1, 5), date(2026, 1, 6)
 IP, DEVICE_ID = "k0000000a." + "1" * 64, "k0000000a." + "2" * 64
@@ -62,6 +63,11 @@ class Kept:
 
     def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         return self.pipeline.database.query(statement, *parameters)
+
+    def move_to(self, database: Database) -> None:
+        """From now on everything is about this database; the place of the backups stays."""
+        self.pipeline.database = database
+        self.pipeline.set(LOGIN_DATABASE_URL=database.url)
 
     def rows(self) -> list[tuple[Any, ...]]:
         return sorted(self.query("SELECT * FROM user_logins"), key=repr)

@@ -7,7 +7,7 @@ import os
 import secrets
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
@@ -166,16 +166,23 @@ def dead_letter_queue(sqs_client: "SQSClient") -> Queue:
 
 @pytest.fixture
 def database(servers: Servers) -> Iterator[Database]:
+    with new_database(servers) as database:
+        yield database
+
+
+@contextmanager
+def new_database(servers: Servers, template: str = "template1") -> Iterator[Database]:
+    """A database of its own, a copy of `template`, until the context ends."""
     name = f"test_{uuid.uuid4().hex}"
-    _on_server(servers, "CREATE DATABASE {}", name)
+    _on_server(servers, "CREATE DATABASE {} TEMPLATE {}", name, template)
     yield Database(urlunsplit(urlsplit(servers.database_url)._replace(path=f"/{name}")))
     _on_server(servers, "DROP DATABASE {} WITH (FORCE)", name)
 
 
-def _on_server(servers: Servers, statement: str, name: str) -> None:
+def _on_server(servers: Servers, statement: str, *names: str) -> None:
     connection = psycopg2.connect(servers.database_url)
     connection.autocommit = True
-    connection.cursor().execute(sql.SQL(statement).format(sql.Identifier(name)))
+    connection.cursor().execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
     connection.close()
 
 

@@ -28,7 +28,7 @@ COMMAND = str(Path(sys.executable).with_name("login-pipeline"))
 
 def test_every_date_is_a_file_of_rows_and_one_of_keys_in_the_table_s_columns(kept: Kept) -> None:
     done = kept.back_up()
-    assert (done.dates, done.rows, done.keys, done.files_written) == (3, 8, 7, 6)
+    assert (done.dates, done.rows, done.keys, done.files_written) == (3, 8, 7, 8)
     assert [each.create_date for each in kept.manifest.dates] == [MONDAY, TUESDAY, None]
     stored = []
     for each in kept.manifest.dates:
@@ -50,7 +50,7 @@ def test_dates_that_did_not_change_are_not_written_again(kept: Kept) -> None:
     assert (done.files_written, done.files_removed) == (2, 2)
     assert after[MONDAY] == before[MONDAY]
     assert after[TUESDAY].rows.count == 3
-    assert kept.back_up(every_date=True).files_written == 6
+    assert kept.back_up(every_date=True).files_written == 6  # an audit table has no date
 
 
 def test_only_the_keys_are_written_again_where_only_they_changed(kept: Kept) -> None:
@@ -138,7 +138,7 @@ def test_second_backup_at_once_is_refused(kept: Kept, monkeypatch: pytest.Monkey
         put(self, name, content)  # type: ignore[arg-type]
 
     monkeypatch.setattr(FolderStore, "put", back_up_and_put)
-    assert kept.back_up().files_written == 6
+    assert kept.back_up().files_written == 8
 
 
 def test_backup_that_is_killed_leaves_the_last_one_as_it_was_and_can_be_run_again(kept: Kept) -> None:
@@ -152,11 +152,11 @@ def test_backup_that_is_killed_leaves_the_last_one_as_it_was_and_can_be_run_agai
         time.sleep(0.001)
     os.kill(backup.pid, signal.SIGKILL)
     backup.wait()
-    assert len(list(kept.folder.iterdir())) > 7
+    assert len(list(kept.folder.iterdir())) > 9
     assert (kept.folder / "manifest.json").read_bytes() == before
     assert kept.restore(dry_run=True).touched == []  # every file that it names is there
     assert kept.back_up().dates == 153
-    assert len(list(kept.folder.iterdir())) == 2 * 153 + 1
+    assert len(list(kept.folder.iterdir())) == 2 * 153 + 3
 
 
 def test_backup_holds_masks_and_no_ip_or_device_id(pipeline: Pipeline, tmp_path: Path) -> None:
@@ -185,9 +185,13 @@ def test_role_that_may_only_read_can_back_up(kept: Kept) -> None:
     role = f"reader_{os.getpid()}"
     kept.query(f"CREATE ROLE {role}")
     try:
-        kept.query(f"GRANT SELECT ON user_logins, user_logins_inbox, user_logins_erasures TO {role}")
+        read = "user_logins, user_logins_inbox, user_logins_erasures, user_logins_unmaskings, user_logins_backup"
+        kept.query(f"GRANT SELECT ON {read} TO {role}")
         url = kept.pipeline.database.url
         kept.pipeline.set(LOGIN_DATABASE_URL=f"{url}?options=-crole%3D{role}")
+        with pytest.raises(ConfigurationError, match="lacks UPDATE on user_logins_backup"):
+            kept.back_up()
+        kept.query(f"GRANT UPDATE ON user_logins_backup TO {role}")
         assert kept.back_up().rows == 8
         with pytest.raises(ConfigurationError):
             kept.restore()
@@ -206,7 +210,7 @@ def test_command_prints_the_figures_and_ends_with_1_when_a_date_is_damaged(kept:
     kept.query("DELETE FROM user_logins WHERE create_date = %s", MONDAY)
     damaged = run()
     assert damaged.returncode == 1
-    assert "1 dates of user_logins look damaged" in damaged.stderr
+    assert "1 dates or audit tables look damaged" in damaged.stderr
     assert len(damaged.stderr.splitlines()) == 1
     kept.pipeline.set(LOGIN_BACKUP_URL=None)
     assert run().returncode == 2

@@ -76,7 +76,7 @@ def test_backup_on_s3_is_restored(kept: Kept, s3: Any) -> None:
     kept.query("DROP TABLE user_logins, user_logins_inbox")
     assert restore(kept.resource, store).complete
     assert (kept.rows(), kept.keys()) == (rows, keys)
-    assert len(s3.list_objects_v2(Bucket=BUCKET, Prefix="logins/")["Contents"]) == 7
+    assert len(s3.list_objects_v2(Bucket=BUCKET, Prefix="logins/")["Contents"]) == 9
     assert s3.list_objects_v2(Bucket=BUCKET, Prefix="elsewhere")["KeyCount"] == 1
 
 

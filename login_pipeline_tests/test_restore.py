@@ -255,8 +255,8 @@ def test_restore_that_is_killed_can_be_run_again(kept: Kept) -> None:
     holder.close()
     kept.query("DROP TRIGGER hold ON user_logins")
     until = time.monotonic() + 60
-    alive = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database "
-    while kept.query(alive + "WHERE datname = current_database())") != [(0,)] and time.monotonic() < until:
+    alive = "SELECT count(*) FROM pg_locks WHERE relation = 'user_logins_backup'::regclass"
+    while kept.query(alive) != [(0,)] and time.monotonic() < until:
         time.sleep(0.05)  # until PostgreSQL has noticed that the killed one is gone
     kept.restore()
     assert (kept.rows(), kept.keys()) == (rows, keys)

@@ -55,7 +55,7 @@ BEGIN
     FOR table_name IN
         SELECT tablename FROM pg_tables
         WHERE schemaname = schema_name AND tableowner <> 'login_pipeline_owner'
-          AND tablename IN ('user_logins', 'user_logins_inbox', 'user_logins_dead_letters', 'user_logins_unmaskings', 'user_logins_erasures')
+          AND tablename IN ('user_logins', 'user_logins_inbox', 'user_logins_dead_letters', 'user_logins_unmaskings', 'user_logins_erasures', 'user_logins_backup')
     LOOP
         EXECUTE format('ALTER TABLE %I.%I OWNER TO login_pipeline_owner', schema_name, table_name);
     END LOOP;
@@ -63,7 +63,7 @@ BEGIN
     FOR table_name IN
         SELECT proname FROM pg_proc
         WHERE pronamespace = to_regnamespace(quote_ident(schema_name))
-          AND proname IN ('user_logins_unmaskings_are_final', 'user_logins_erasures_stay')
+          AND proname IN ('user_logins_unmaskings_are_final', 'user_logins_erasures_stay', 'user_logins_backup_is_locked_only')
           AND proowner <> 'login_pipeline_owner'::regrole
     LOOP
         EXECUTE format('ALTER FUNCTION %I.%I() OWNER TO login_pipeline_owner', schema_name, table_name);

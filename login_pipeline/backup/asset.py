@@ -23,6 +23,7 @@ class BackupConfig(dg.Config):
     accept_losses: bool = Field(
         default=False, description="Back the table up as it is, also where the last backup holds more than it."
     )
+    take_over: bool = Field(default=False, description="Replace the backup of another database.")
 
 
 @dg.asset(
@@ -38,14 +39,15 @@ def user_logins_backup(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """The rows of user_logins and the keys of its inbox as Parquet files in LOGIN_BACKUP_URL, a pair for each date.
 
-    All are of one moment, or of an earlier one where a date did not change. The manifest is put in place last, so a
-    backup that is cut off leaves the last one as it was. `login-pipeline restore` reads it.
+    The records of erasures and unmaskings are a file each. All are of one moment, or of an earlier one where a date did
+    not change. The manifest is put in place last, so a backup that is cut off leaves the last one as it was.
+    `login-pipeline restore` reads it.
     """
     if read_settings().backup_url is None and context.job_name != BACKUP_JOB:
         context.log.warning("LOGIN_BACKUP_URL is not set, so nothing is backed up")
         return
     started = time.monotonic()
-    done = back_up(database, backup_store(), every_date=config.every_date, accept_losses=config.accept_losses)
+    done = back_up(database, backup_store(), **config.model_dump())
     yield dg.MaterializeResult(
         metadata={
             "dagster/row_count": done.rows,

@@ -4,30 +4,23 @@ Only what changed since the last manifest is written. A date that looks damaged 
 first backup after a loss would replace what can mend it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import date
 from io import BytesIO
 from itertools import groupby
 from typing import Any, NamedTuple
 
-import pyarrow as pa
 from psycopg2 import extensions
 
-from login_pipeline.backup.files import KEYS, ROW_GROUP, ROWS, scratch, write_file
-from login_pipeline.backup.manifest import (
-    MANIFEST,
-    BackupDate,
-    BackupFile,
-    Manifest,
-    date_name,
-    file_name,
-    is_ours,
-    now,
-)
+from login_pipeline.backup.audit import back_up_audit
+from login_pipeline.backup.files import KEYS, ROW_GROUP, ROWS, put_rows
+from login_pipeline.backup.identity import read_manifest, require_own_backup, take_turn
+from login_pipeline.backup.manifest import MANIFEST, BackupDate, BackupFile, Manifest, date_name, is_ours, now
 from login_pipeline.backup.store import BackupStore
 from login_pipeline.erasure import last_erasure
 from login_pipeline.errors import BackupError
 from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_prepare import require
 from login_pipeline.sql import statements
 
 Day = date | None
@@ -62,7 +55,12 @@ class BackedUp(NamedTuple):
 
 
 def back_up(
-    database: LoginDatabaseResource, store: BackupStore, *, every_date: bool = False, accept_losses: bool = False
+    database: LoginDatabaseResource,
+    store: BackupStore,
+    *,
+    every_date: bool = False,
+    accept_losses: bool = False,
+    take_over: bool = False,
 ) -> BackedUp:
     """Brings the backup up to date.
 
@@ -71,52 +69,43 @@ def back_up(
         store: Where the backup is.
         every_date: Write every date again, also those that did not change.
         accept_losses: Take the table as it is, also where the backup holds more: rows were deleted on purpose.
+        take_over: Replace the backup that is in the store, also where another database made it.
 
     Raises:
-        ConfigurationError: the database, its tables or the store cannot be used.
+        ConfigurationError: the database, its tables or the store cannot be used; or another database's backup is there.
         BackupError: the store failed, and the last manifest holds; or dates look damaged, and keep their older
             backup while the others are up to date.
     """
     database.require_table()
     with database.transaction() as cursor:
+        require(cursor, database.access, "backup")
+    with database.transaction() as cursor:
         cursor.execute(statements("backup")["snapshot"])
-        cursor.execute(statements("backup")["session"])
         take_turn(cursor)
-        last = read_manifest(store)
+        cursor.execute(statements("backup")["session"])
+        found = read_manifest(store)
+        identity = require_own_backup(database, cursor, found, take_over=take_over)
+        last = found if found is not None and identity.descends_from(found) else None
         states = dates_in_database(cursor)
         kept = {} if last is None else {each.create_date: each for each in last.dates}
+        kept_audit = {} if last is None else last.audit
         damaged = {} if accept_losses else _damaged(states, kept)
-        manifest, written = _written(cursor, store, states, kept, damaged, every_date)
+        audit, damaged_audit = back_up_audit(cursor, store, kept_audit, accept_losses=accept_losses)
+        dates, written = _written(cursor, store, states, kept, damaged, every_date)
+        manifest = Manifest(made_at=now(), database=identity.database, audit=audit, dates=dates)
+        if read_manifest(store) != found:
+            raise BackupError(
+                "LOGIN_BACKUP_URL got another manifest during this backup, which was left as it is: another database "
+                "seems to be backed up there, too; name a place of its own for each"
+            )
         store.put(MANIFEST, BytesIO(manifest.to_json()))
         removed = _remove_unnamed(store, manifest)
+    written += len(audit.items() - kept_audit.items())
+    damaged |= damaged_audit
     done = _figures(manifest, written, removed, damaged)
     if damaged:
         raise BackupError(_damage_sentence(damaged), done.figures())
     return done
-
-
-def take_turn(cursor: extensions.cursor) -> None:
-    """Keeps other backups and restores of this database out until the transaction ends.
-
-    Raises:
-        BackupError: one is running.
-    """
-    cursor.execute(statements("backup")["alone"])
-    if cursor.fetchone() != (True,):
-        raise BackupError("Another backup or restore of this database is running; wait until it has ended")
-
-
-def read_manifest(store: BackupStore) -> Manifest | None:
-    """The manifest in the store; None where nothing was backed up yet.
-
-    Raises:
-        BackupError: it is damaged.
-    """
-    stored = store.open(MANIFEST)
-    if stored is None:
-        return None
-    with stored:
-        return Manifest.from_json(stored.read())
 
 
 def dates_in_database(cursor: extensions.cursor) -> dict[Day, DateState]:
@@ -153,8 +142,8 @@ def _written(
     kept: dict[Day, BackupDate],
     damaged: dict[str, str],
     every_date: bool,
-) -> tuple[Manifest, int]:
-    """Writes the files that are lacking; returns the manifest with all, and how many were written."""
+) -> tuple[tuple[BackupDate, ...], int]:
+    """Writes the files that are lacking; returns all dates, and how many files were written."""
     safe = {day: backup for day, backup in kept.items() if date_name(day) in damaged}
     due = [state for day, state in states.items() if day not in safe]
     old = {} if every_date else kept
@@ -176,7 +165,7 @@ def _written(
         for state in due
     }
     in_order = sorted({**safe, **dates}.values(), key=lambda each: date_name(each.create_date))
-    return Manifest(made_at=now(), dates=tuple(in_order)), len(row_files) + len(key_files)
+    return tuple(in_order), len(row_files) + len(key_files)
 
 
 def _changed(content: str, old: dict[Day, BackupDate], day: Day, which: str) -> bool:
@@ -191,9 +180,9 @@ def _export(
     files = {}
     if contents:
         for day, rows in _by_date(cursor, query, schema.get_field_index("create_date"), list(contents)):
-            files[day] = _put(store, table, schema, day, rows, contents[day])
+            files[day] = put_rows(store.put, f"{table}-{date_name(day)}", schema, rows, contents[day])
     for day in contents.keys() - files.keys():
-        files[day] = _put(store, table, schema, day, (), contents[day])
+        files[day] = put_rows(store.put, f"{table}-{date_name(day)}", schema, (), contents[day])
     return files
 
 
@@ -206,21 +195,6 @@ def _by_date(
         with_date = [day for day in days if day is not None]
         rows.execute(statements("backup")[query], {"dates": with_date, "no_date": None in days})
         yield from groupby(rows, key=lambda row: row[position])
-
-
-def _put(
-    store: BackupStore, table: str, schema: pa.Schema, day: Day, rows: Iterable[tuple[Any, ...]], content: str
-) -> BackupFile:
-    with scratch() as file:
-        try:
-            count, sha256 = write_file(file, schema, rows)
-        except OSError as error:
-            raise BackupError(
-                f"The temporary folder cannot be written: {error.strerror}; make room there, or name another in TMPDIR"
-            ) from None
-        stored = BackupFile(name=file_name(table, day, sha256), sha256=sha256, count=count, content=content)
-        store.put(stored.name, file)
-    return stored
 
 
 def _remove_unnamed(store: BackupStore, manifest: Manifest) -> int:
@@ -241,7 +215,7 @@ def _damage_sentence(damaged: dict[str, str]) -> str:
     shown = "; ".join(f"{day}: {reason}" for day, reason in list(damaged.items())[:5])
     more = f"; and {len(damaged) - 5} more" if len(damaged) > 5 else ""
     return (
-        f"{len(damaged)} dates of user_logins look damaged and keep their last backup ({shown}{more}); the others are "
+        f"{len(damaged)} dates or audit tables look damaged and keep their last backup ({shown}{more}); the others are "
         "backed up; run `login-pipeline restore --dry-run`, or, where it was done on purpose, "
         "`login-pipeline backup --accept-losses`"
     )

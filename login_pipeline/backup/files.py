@@ -12,7 +12,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from login_pipeline.backup.manifest import BackupFile
+from login_pipeline.backup.manifest import BackupFile, file_name
 from login_pipeline.columns import USER_LOGINS
 from login_pipeline.errors import BackupError
 
@@ -31,10 +31,12 @@ KEYS = pa.schema(
     ]
 )
 """The columns of user_logins_inbox."""
-_SCHEMAS = {"user_logins": ROWS, "user_logins_inbox": KEYS}
+_SCHEMAS = {"user_logins": ROWS, "user_logins_inbox": KEYS}  # an audit table has what columns it has
 
 Open = Callable[[str], IO[bytes] | None]
 """Opens a stored file by its name; None where there is none."""
+# Stores a file's content, to its end, under its name.
+Put = Callable[[str, IO[bytes]], None]
 
 
 def write_file(file: IO[bytes], schema: pa.Schema, rows: Iterable[Sequence[Any]]) -> tuple[int, str]:
@@ -49,6 +51,24 @@ def write_file(file: IO[bytes], schema: pa.Schema, rows: Iterable[Sequence[Any]]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=ROW_GROUP)
             count += len(group)
     return count, _sha256(file)
+
+
+def put_rows(put: Put, what: str, schema: pa.Schema, rows: Iterable[Sequence[Any]], content: str) -> BackupFile:
+    """Stores `rows` as the file of `what`; `content` is the sum of their hashes.
+
+    Raises:
+        BackupError: the temporary folder is full; or what the store raises.
+    """
+    with scratch() as file:
+        try:
+            count, sha256 = write_file(file, schema, rows)
+        except OSError as error:
+            raise BackupError(
+                f"The temporary folder cannot be written: {error.strerror}; make room there, or name another in TMPDIR"
+            ) from None
+        stored = BackupFile(name=file_name(what, sha256), sha256=sha256, count=count, content=content)
+        put(stored.name, file)
+    return stored
 
 
 def scratch() -> IO[bytes]:
@@ -80,6 +100,11 @@ def read_rows(stored: IO[bytes]) -> Iterator[list[tuple[Any, ...]]]:
         yield list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
 
 
+def column_names(stored: IO[bytes]) -> list[str]:
+    """The names of a file's columns, in their order."""
+    return list(pq.ParquetFile(stored).schema_arrow.names)
+
+
 _REMEDY = "put back an earlier copy of that file, or of the folder or bucket"
 
 
@@ -94,9 +119,9 @@ def _holds(stored: IO[bytes], file: BackupFile) -> bool:
     """Whether the columns and the count are those of the manifest."""
     try:
         parquet = pq.ParquetFile(stored)
-        schema = _SCHEMAS[file.name.split("-", 1)[0]]
+        schema = _SCHEMAS.get(file.name.split("-", 1)[0], parquet.schema_arrow)
         return bool(parquet.schema_arrow.equals(schema) and parquet.metadata.num_rows == file.count)
-    except (pa.ArrowException, KeyError):
+    except pa.ArrowException:
         return False
     finally:
         stored.seek(0)

@@ -14,7 +14,32 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from login_pipeline.errors import BackupError
 
 MANIFEST = "manifest.json"
-_FILE = re.compile(r"(\.incoming-)?user_logins(_inbox)?-(\d{4,}-\d\d-\d\d|no-date)-[0-9a-f]{64}\.parquet")
+_FILE = re.compile(
+    r"(\.incoming-)?(user_logins(_inbox)?-(\d{4,}-\d\d-\d\d|no-date)|user_logins_(erasures|unmaskings))"
+    r"-[0-9a-f]{64}\.parquet"
+)
+
+
+class BackupDatabase(BaseModel):
+    """The database that a backup is of.
+
+    `id` is from user_logins_backup; `place` is the server and the database there, so that a copy of a database is
+    another one; `name` is its address as people know it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    place: str
+    name: str
+
+    def is_same(self, other: "BackupDatabase") -> bool:
+        """Whether both are one database, under whichever address."""
+        return (self.id, self.place) == (other.id, other.place)
+
+    def __str__(self) -> str:
+        """For people. Two databases can have had the same address."""
+        return f"{self.name} ({self.id[:8]})"
 
 
 class BackupFile(BaseModel):
@@ -47,18 +72,20 @@ class BackupDate(BaseModel):
 
 
 class Manifest(BaseModel):
-    """Everything that a restore may rely on."""
+    """Everything that a restore may rely on. `audit` has the file of each audit table, by the table's name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
     made_at: AwareDatetime
+    database: BackupDatabase
+    audit: dict[str, BackupFile]
     dates: tuple[BackupDate, ...]
 
     @property
     def files(self) -> list[BackupFile]:
-        """Every file, in the order of the dates."""
-        return [file for each in self.dates for file in (each.rows, each.keys)]
+        """Every file: those of the audit tables, then those of the dates in their order."""
+        return [*self.audit.values()] + [file for each in self.dates for file in (each.rows, each.keys)]
 
     def to_json(self) -> bytes:
         """The manifest as it is stored."""
@@ -80,7 +107,7 @@ class Manifest(BaseModel):
             return cls.model_validate(document)
         except (ValueError, KeyError, TypeError, AttributeError, ValidationError):
             raise BackupError(
-                f"{MANIFEST} in LOGIN_BACKUP_URL is damaged, or of a newer version of login-pipeline; nothing was "
+                f"{MANIFEST} in LOGIN_BACKUP_URL is damaged, or of another version of login-pipeline; nothing was "
                 "changed; put back an earlier copy of that folder or bucket"
             ) from None
 
@@ -90,9 +117,9 @@ def now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def file_name(table: str, day: date | None, sha256: str) -> str:
+def file_name(what: str, sha256: str) -> str:
     """The name says what the file holds, and no two contents share one."""
-    return f"{table}-{date_name(day)}-{sha256}.parquet"
+    return f"{what}-{sha256}.parquet"
 
 
 def date_name(day: date | None) -> str:

@@ -11,30 +11,37 @@ from typing import Any, NamedTuple
 
 from psycopg2 import extensions
 
-from login_pipeline.backup.export import DateState, Day, dates_in_database, read_manifest, take_turn
+from login_pipeline.backup.audit import erasures_in_backup, restore_audit
+from login_pipeline.backup.export import DateState, Day, dates_in_database
 from login_pipeline.backup.files import open_verified, read_rows
-from login_pipeline.backup.manifest import BackupDate, BackupFile, Manifest, date_name
+from login_pipeline.backup.identity import identity_of, read_manifest, require_own_restore, take_turn
+from login_pipeline.backup.manifest import BackupDatabase, BackupDate, BackupFile, Manifest, date_name
 from login_pipeline.backup.restore_plan import Comparison, DateRestored, Plan, plan
 from login_pipeline.backup.store import BackupStore
-from login_pipeline.erasure import ErasedUsers, erased_since
-from login_pipeline.errors import ConfigurationError
+from login_pipeline.erasure import ErasedUsers, all_erasures, erased_since
+from login_pipeline.errors import BackupError, ConfigurationError
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_load import copy_lines
-from login_pipeline.resources.postgres_prepare import require
+from login_pipeline.resources.postgres_prepare import TABLES, is_there, require
 from login_pipeline.sql import statements
 
 
 class Restored(NamedTuple):
     """What a restore did, or would do; `touched` are the dates on which there was something to do or to say.
 
-    `withheld` are rows in the backup of users who were erased since: they stay out.
+    `withheld` are rows in the backup of users who were erased since: they stay out. `audit_records_added` are those of
+    erasures and unmaskings that the database lacked. `database` made the backup; `of_another` where it is not this one,
+    and nobody insisted.
     """
 
     made_at: datetime
     dry_run: bool
     dates: int
     touched: list[DateRestored]
-    withheld: int = 0
+    withheld: int
+    audit_records_added: int
+    database: BackupDatabase
+    of_another: bool
 
     def total(self, name: str) -> int:
         """The sum of one figure over the dates."""
@@ -49,16 +56,25 @@ class Restored(NamedTuple):
             "dates": self.dates,
             **{name: self.total(name) for name in names},
             "rows_withheld": self.withheld,
+            "audit_records_added": self.audit_records_added,
+            "database": str(self.database),
+            "of_another_database": self.of_another,
             "by_date": [{**each._asdict(), "create_date": date_name(each.create_date)} for each in self.touched],
         }
 
     @property
     def complete(self) -> bool:
-        """Whether every row is there that a key or the backup promises, as it was."""
-        return not self.total("rows_lost") and not self.total("rows_that_differ")
+        """Whether every row is there that a key or the backup promises, as it was, and nobody's who was erased."""
+        return not (self.total("rows_lost") or self.total("rows_that_differ") or self.of_another)
 
     def advice(self) -> Iterator[str]:
         """A sentence for each thing that this restore could not mend."""
+        if self.of_another:
+            yield (
+                f"The backup is of another database, {self.database}, and whom that one erased after "
+                f"{self.made_at:%Y-%m-%d %H:%M:%S} UTC is in it: run `login-pipeline forget` for them again; then "
+                "`login-pipeline backup --take-over`, where this database takes the place of that one"
+            )
         if rows := self.total("rows_lost"):
             yield (
                 f"{rows} rows are lost on {self._dates('rows_lost')}: their messages were loaded after the backup; get "
@@ -89,6 +105,7 @@ def restore(
     dry_run: bool = False,
     replace: bool = False,
     forget_lost: bool = False,
+    take_over: bool = False,
 ) -> Restored:
     """Adds what the tables lack, and creates them where they are lost.
 
@@ -98,29 +115,52 @@ def restore(
         dry_run: Roll back what was done for each date; the figures are the same.
         replace: Remove rows that neither the backup has nor a load after it.
         forget_lost: Delete the keys of batches loaded after the backup of which no row is left.
+        take_over: Restore another database's backup also where this one holds rows.
 
     Raises:
-        ConfigurationError: there is no backup, or the database or its rights do not do. Nothing was changed.
-        BackupError: the backup is damaged, and nothing was changed; or the store failed, and whole dates were.
+        ConfigurationError: there is no backup, it is another database's, or the database or its rights do not do.
+            Nothing was changed.
+        BackupError: the backup is damaged, or lacks the proof of an erasure, and nothing was changed; or the store
+            failed, and whole dates were.
         DatabaseError: PostgreSQL refused; whole dates were restored before.
     """
     with database.transaction() as turn:
         turn.execute(statements("backup")["session"])
-        take_turn(turn)
+        if is_there(turn, "backup"):  # else no other can be running: it would have made the table
+            take_turn(turn)
         manifest = _verified(store)
-        for moment in {each.erased_until for each in manifest.dates}:
-            erased_since(turn, moment)  # a masking key that lacks is told before anything is changed
+        require_own_restore(database, turn, manifest, take_over=take_over)
+        _erasures(turn, store, manifest)
         if not dry_run:
             database.prepare()
             _check_rights(database)
+            take_turn(turn)
+        with _transaction(database, dry_run) as cursor:  # before any row, so that no erased user comes back
+            if not dry_run:
+                cursor.execute(statements("erasures")["lock_shared"])
+            records = restore_audit(cursor, store, manifest.audit)
+            erased = _erasures(cursor, store, manifest)
+            of_another = not identity_of(database, cursor).made(manifest)
+            if of_another:
+                cursor.execute(statements("backup")["restored_from"], {"database_id": manifest.database.id})
         with _transaction(database, dry_run) as cursor:
             states = dates_in_database(cursor)
         restored = [
-            _restore_date(database, store, day, backup, dry_run=dry_run, replace=replace, forget_lost=forget_lost)
+            _restore_date(
+                database, store, day, backup, erased, dry_run=dry_run, replace=replace, forget_lost=forget_lost
+            )
             for day, backup in _differing(manifest, states)
         ]
-    touched = [each for each, _ in restored if any(each[1:])]
-    return Restored(manifest.made_at, dry_run, len(manifest.dates), touched, sum(rows for _, rows in restored))
+    return Restored(
+        made_at=manifest.made_at,
+        dry_run=dry_run,
+        dates=len(manifest.dates),
+        touched=[each for each, _ in restored if any(each[1:])],
+        withheld=sum(rows for _, rows in restored),
+        audit_records_added=records,
+        database=manifest.database,
+        of_another=of_another and not take_over,
+    )
 
 
 def _verified(store: BackupStore) -> Manifest:
@@ -130,6 +170,39 @@ def _verified(store: BackupStore) -> Manifest:
     for file in manifest.files:
         open_verified(store.open, file).close()
     return manifest
+
+
+class _Erasures(NamedTuple):
+    """The erasures in the backup, each with its moment, and the users whose erasure the backup has never seen."""
+
+    in_backup: frozenset[tuple[datetime, str]]
+    unseen: frozenset[str]
+
+    def since(self, cursor: extensions.cursor, moment: datetime | None) -> ErasedUsers | None:
+        """The users whose rows may be in files that have seen the erasures until `moment`; raises as `erased_since`."""
+        later = {subject for erased_at, subject in self.in_backup if moment is None or erased_at > moment}
+        return erased_since(cursor, moment, also=self.unseen | later)
+
+
+def _erasures(cursor: extensions.cursor, store: BackupStore, manifest: Manifest) -> _Erasures:
+    """All that is known of them; told before anything is changed where it is not enough.
+
+    Raises:
+        BackupError: the manifest has seen an erasure that neither the database nor the backup has the proof of.
+        ConfigurationError: the key of one of them is not among the masking keys.
+    """
+    here, in_backup = all_erasures(cursor), erasures_in_backup(store, manifest.audit)
+    erased = _Erasures(in_backup, frozenset(subject for _, subject in here - in_backup))
+    shown = {erased_at for erased_at, _ in here | in_backup}
+    for moment in {each.erased_until for each in manifest.dates}:
+        if moment is not None and moment not in shown:
+            raise BackupError(
+                f"The backup has seen an erasure of {moment:%Y-%m-%d %H:%M:%S} UTC, and neither user_logins_erasures "
+                "nor the backup has its proof, so rows of users who were erased could come back; nothing was changed; "
+                "put back a copy of the backup that has it, or the records of user_logins_erasures"
+            )
+        erased.since(cursor, moment)
+    return erased
 
 
 def _check_rights(database: LoginDatabaseResource) -> None:
@@ -151,16 +224,11 @@ def _transaction(database: LoginDatabaseResource, dry_run: bool) -> Iterator[ext
 
 def _create_lost_tables(cursor: extensions.cursor) -> None:
     """As `prepare` does, but within a transaction that is rolled back; it keeps no run waiting where none is lost."""
-    cursor.execute(statements("user_logins")["columns"])
-    table_is_lost = not cursor.fetchall()
-    cursor.execute(statements("inbox")["exists"])
-    inbox_is_lost = cursor.fetchone() != (True,)
-    if table_is_lost or inbox_is_lost:
+    lost = [file for file in TABLES.values() if not is_there(cursor, file)]
+    if lost:
         cursor.execute(statements("inbox")["lock"])
-    if table_is_lost:
-        cursor.execute(statements("user_logins")["create"])
-    if inbox_is_lost:
-        cursor.execute(statements("inbox")["create"])
+    for file in lost:
+        cursor.execute(statements(file)["create"])
 
 
 def _differing(manifest: Manifest, states: dict[Day, DateState]) -> Iterator[tuple[Day, BackupDate | None]]:
@@ -180,6 +248,7 @@ def _restore_date(
     store: BackupStore,
     day: Day,
     backup: BackupDate | None,
+    erased: _Erasures,
     *,
     dry_run: bool,
     replace: bool,
@@ -194,7 +263,7 @@ def _restore_date(
         if not dry_run:  # what is only looked at keeps nobody waiting
             cursor.execute(statements("erasures")["lock_shared"])
         cursor.execute(statements("restore")["stage"])
-        withheld = 0 if backup is None else _stage(cursor, store, backup)
+        withheld = 0 if backup is None else _stage(cursor, store, backup, erased)
         if not dry_run:
             cursor.execute(statements("restore")["lock"])
         cursor.execute(statements("restore")["compare"], {"date": day})
@@ -204,9 +273,9 @@ def _restore_date(
         return _carry_out(cursor, day, found, to_do, forget_lost=forget_lost), withheld
 
 
-def _stage(cursor: extensions.cursor, store: BackupStore, backup: BackupDate) -> int:
+def _stage(cursor: extensions.cursor, store: BackupStore, backup: BackupDate, erased: _Erasures) -> int:
     """How many rows were left out because their users were erased after this backup."""
-    staged = _copy(cursor, store, "copy_rows", backup.rows, erased_since(cursor, backup.erased_until))
+    staged = _copy(cursor, store, "copy_rows", backup.rows, erased.since(cursor, backup.erased_until))
     _copy(cursor, store, "copy_keys", backup.keys)
     return backup.rows.count - staged
 

@@ -14,6 +14,7 @@ TABLES = {
     "user_logins_dead_letters": "dead_letters",
     "user_logins_unmaskings": "unmaskings",
     "user_logins_erasures": "erasures",
+    "user_logins_backup": "backup",
 }
 """Each table, and the file of sql/ whose `exists` and `create` are its own, in the order in which they are created.
 

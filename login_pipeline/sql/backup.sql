@@ -1,4 +1,58 @@
--- Reads user_logins and its inbox, a create_date at a time, for backups. It changes nothing.
+-- Reads user_logins and its inbox, a create_date at a time, for backups, and keeps which database it is that they are
+-- of. A backup changes nothing.
+
+-- name: exists
+SELECT to_regclass('user_logins_backup') IS NOT NULL;
+
+-- name: create
+-- One row. `database_id` is this database's own; `restored_from` is that of the database whose backup was restored here.
+-- LOCK TABLE needs UPDATE before PostgreSQL 17, so a role that only makes backups has that right; the trigger leaves it
+-- nothing to do with it.
+CREATE TABLE user_logins_backup (
+    database_id   uuid    NOT NULL DEFAULT gen_random_uuid(),
+    restored_from uuid,
+    one_row       boolean PRIMARY KEY DEFAULT true CHECK (one_row)
+);
+INSERT INTO user_logins_backup DEFAULT VALUES;
+CREATE OR REPLACE FUNCTION user_logins_backup_is_locked_only() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT has_table_privilege(TG_RELID, 'DELETE') THEN
+        RAISE EXCEPTION 'UPDATE on user_logins_backup is for LOCK TABLE only' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER user_logins_backup_is_locked_only BEFORE UPDATE ON user_logins_backup
+FOR EACH STATEMENT EXECUTE FUNCTION user_logins_backup_is_locked_only();
+
+-- name: lacking
+-- What a backup needs and this role does not have, in words.
+SELECT lacking
+FROM (
+    VALUES
+        ('SELECT on user_logins', has_table_privilege('user_logins', 'SELECT')),
+        ('SELECT on user_logins_inbox', has_table_privilege('user_logins_inbox', 'SELECT')),
+        ('SELECT on user_logins_erasures', has_table_privilege('user_logins_erasures', 'SELECT')),
+        ('SELECT on user_logins_unmaskings', has_table_privilege('user_logins_unmaskings', 'SELECT')),
+        ('SELECT on user_logins_backup', has_table_privilege('user_logins_backup', 'SELECT')),
+        ('UPDATE on user_logins_backup', has_table_privilege('user_logins_backup', 'UPDATE'))
+) AS needed (lacking, given)
+WHERE NOT given;
+
+-- name: identity
+-- Which database this is. The server and the database's oid are a part of it, so a copy that pg_dump or CREATE DATABASE
+-- made is another database.
+SELECT database_id::text,
+       (SELECT system_identifier FROM pg_control_system())
+           || '/' || (SELECT oid FROM pg_database WHERE datname = current_database()),
+       restored_from::text
+FROM user_logins_backup;
+
+-- name: restored_from
+UPDATE user_logins_backup SET restored_from = %(database_id)s;
+
+-- name: has_rows
+SELECT EXISTS (SELECT FROM {table});
 
 -- name: snapshot
 -- Every query of the transaction sees the tables as they were at one moment.
@@ -12,8 +66,9 @@ SELECT set_config('datestyle', 'ISO, YMD', true),
        set_config('idle_in_transaction_session_timeout', '0', true);
 
 -- name: alone
--- One backup or restore at a time: each removes files that its manifest does not name.
-SELECT pg_try_advisory_xact_lock(hashtext('user_logins_backup'));
+-- One backup or restore at a time: each removes files that its manifest does not name. Who may only read the tables
+-- cannot take this lock. It comes before the snapshot, and does not conflict with the UPDATE above.
+LOCK TABLE user_logins_backup IN SHARE UPDATE EXCLUSIVE MODE NOWAIT;
 
 -- name: by_date
 -- What each create_date holds: how many rows and keys, and a sum of 64-bit hashes that tells whether one of them

@@ -83,6 +83,9 @@ FROM user_logins_erasures
 WHERE subject = ANY (%(subjects)s)
 ORDER BY erased_at;
 
+-- name: all
+SELECT erased_at, subject FROM user_logins_erasures;
+
 -- name: last
 SELECT max(erased_at) FROM user_logins_erasures;
 

@@ -28,7 +28,10 @@ FROM (
     VALUES
         ('UPDATE on user_logins_inbox', has_table_privilege('user_logins_inbox', 'UPDATE')),
         ('DELETE on user_logins_inbox', has_table_privilege('user_logins_inbox', 'DELETE')),
-        ('DELETE on user_logins', has_table_privilege('user_logins', 'DELETE'))
+        ('DELETE on user_logins', has_table_privilege('user_logins', 'DELETE')),
+        ('INSERT on user_logins_erasures', has_table_privilege('user_logins_erasures', 'INSERT')),
+        ('INSERT on user_logins_unmaskings', has_table_privilege('user_logins_unmaskings', 'INSERT')),
+        ('DELETE on user_logins_backup', has_table_privilege('user_logins_backup', 'DELETE'))
 ) AS needed (lacking, given)
 WHERE NOT given;
 

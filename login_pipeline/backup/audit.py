@@ -1,0 +1,100 @@
+"""The audit tables, which hold no user_id: each is one file of a backup, and a restore adds what they lack first.
+
+Their records are never changed, so the records of a backup and those of a database can always be put together.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+from psycopg2 import extensions, sql
+
+from login_pipeline.backup.files import ROW_GROUP, column_names, open_verified, put_rows, read_rows
+from login_pipeline.backup.manifest import BackupFile
+from login_pipeline.backup.store import BackupStore
+from login_pipeline.resources.postgres_load import copy_lines
+from login_pipeline.sql import statements
+
+ERASURES = "user_logins_erasures"
+AUDIT_TABLES = (ERASURES, "user_logins_unmaskings")
+
+# By the oid of PostgreSQL's type. Source: PostgreSQL, src/include/catalog/pg_type.dat.
+_ARROW_TYPES = {
+    16: pa.bool_(),
+    20: pa.int64(),
+    23: pa.int32(),
+    25: pa.string(),
+    1043: pa.string(),
+    1082: pa.date32(),
+    1184: pa.timestamp("us", tz="UTC"),
+}
+
+
+def back_up_audit(
+    cursor: extensions.cursor, store: BackupStore, kept: Mapping[str, BackupFile], *, accept_losses: bool
+) -> tuple[dict[str, BackupFile], dict[str, str]]:
+    """The file of each table, those of `kept` where they are up to date; and why a table looks damaged, if one does.
+
+    A damaged table keeps the file that it has: it has the records that the table lost.
+    """
+    files, damaged = {}, {}
+    for table in AUDIT_TABLES:
+        count, content = _state(cursor, table)
+        last = kept.get(table)
+        if last is not None and last.content != content and last.count >= count and not accept_losses:
+            lost = last.count - count
+            damaged[table] = f"{lost} records fewer than in the backup" if lost else "records were altered"
+        if last is not None and (table in damaged or last.content == content):
+            files[table] = last
+        else:
+            with _records(cursor, table) as (schema, records):
+                files[table] = put_rows(store.put, table, schema, records, content)
+    return files, damaged
+
+
+def restore_audit(cursor: extensions.cursor, store: BackupStore, files: Mapping[str, BackupFile]) -> int:
+    """Adds the records that the tables lack; returns how many."""
+    added = 0
+    for table, file in files.items():
+        staged = f"backup_{table}"
+        _execute(cursor, "stage", table=table, staged=staged)
+        with open_verified(store.open, file) as stored:
+            columns = sql.SQL(", ").join(map(sql.Identifier, column_names(stored)))
+            copy = sql.SQL(statements("audit")["copy"]).format(staged=sql.Identifier(staged), columns=columns)
+            for records in read_rows(stored):
+                cursor.copy_expert(copy, copy_lines(records))
+        _execute(cursor, "add", table=table, staged=staged)
+        added += cursor.rowcount
+    return added
+
+
+def erasures_in_backup(store: BackupStore, files: Mapping[str, BackupFile]) -> frozenset[tuple[datetime, str]]:
+    """When and whom: the erasures whose proofs the backup has."""
+    with open_verified(store.open, files[ERASURES]) as stored:
+        names = column_names(stored)
+        moment, subject = names.index("erased_at"), names.index("subject")
+        return frozenset((record[moment], record[subject]) for records in read_rows(stored) for record in records)
+
+
+def _state(cursor: extensions.cursor, table: str) -> tuple[int, str]:
+    _execute(cursor, "state", table=table)
+    count, content = cursor.fetchone() or (0, "0")
+    return count, content
+
+
+@contextmanager
+def _records(cursor: extensions.cursor, table: str) -> Iterator[tuple[pa.Schema, Iterator[tuple[Any, ...]]]]:
+    """The table's columns and records; they are fetched from the server bit by bit."""
+    _execute(cursor, "columns", table=table)
+    schema = pa.schema([pa.field(column.name, _ARROW_TYPES[column.type_code]) for column in cursor.description or ()])
+    with cursor.connection.cursor(name="backup_audit") as records:
+        records.itersize = ROW_GROUP
+        _execute(records, "records", table=table)
+        yield schema, records
+
+
+def _execute(cursor: extensions.cursor, name: str, **names: str) -> None:
+    identifiers = {role: sql.Identifier(each) for role, each in names.items()}
+    cursor.execute(sql.SQL(statements("audit")[name]).format(**identifiers))
