@@ -15,7 +15,7 @@ from login_pipeline.loading import LoadFigures, load_logins
 from login_pipeline.login_batch import mask_logins, raw_messages, rejected_messages
 from login_pipeline.logs import run_log
 from login_pipeline.masking import MaskingMethod
-from login_pipeline.preflight import check_surroundings
+from login_pipeline.preflight import check_surroundings, ways_in_clear
 from login_pipeline.quarantine import quarantine, require_all_sent
 from login_pipeline.resources.masking import NOT_KEYED, MaskingResource
 from login_pipeline.resources.postgres import LoginDatabaseResource
@@ -69,6 +69,8 @@ def raw_sqs_messages(
     check_surroundings(queue, database, masking)
     if warning := few_deliveries(queue.login_queue.max_receive_count):
         context.log.warning(warning)
+    for in_clear in ways_in_clear(queue, database):
+        context.log.warning(in_clear)
     if masking.method is MaskingMethod.SHA256:
         context.log.warning(NOT_KEYED)
     started = time.monotonic()

@@ -1,14 +1,19 @@
 """Examines the settings and what they name, one thing at a time, and changes nothing."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import NamedTuple
 
+from login_pipeline.backup.identity import read_manifest, require_own_backup
+from login_pipeline.backup.store import backup_store
 from login_pipeline.columns import column_problems
+from login_pipeline.core_dumps import dump_taker
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.masking import MaskingMethod
 from login_pipeline.resources.masking import NOT_KEYED, MaskingResource
 from login_pipeline.resources.masking_keys import masking_keys
 from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_prepare import is_there
 from login_pipeline.resources.sqs import LoginQueueResource, few_deliveries
 from login_pipeline.resources.sqs_errors import endpoint_in_clear
 from login_pipeline.resources.sqs_queue import QueueDepth
@@ -16,11 +21,16 @@ from login_pipeline.settings import Settings, read_settings
 
 
 class Finding(NamedTuple):
-    """What was examined, whether all is well with it, and what there is to say."""
+    """What was examined, whether all is well with it, and what there is to say; `warns` of what works and is weak."""
 
     subject: str
     well: bool
     says: str
+    warns: bool = False
+
+
+class _WeakError(LoginPipelineError):
+    """It works, and protects less than it could."""
 
 
 def examine() -> list[Finding]:
@@ -37,8 +47,11 @@ def examine() -> list[Finding]:
             lambda: f"{read_settings().require('dead_letter_queue_url')}: {_count(queue.dead_letter_queue.depth())}",
         ),
         _examined("database", _database),
+        _examined("server log", _server_log),
         *_maintenance(read_settings()),
         _examined("masking", _masking),
+        *_backup(read_settings()),
+        _examined("core dumps", _core_dumps),
     ]
 
 
@@ -52,6 +65,8 @@ def _maintenance(settings: Settings) -> list[Finding]:
 def _examined(subject: str, examination: Callable[[], str]) -> Finding:
     try:
         return Finding(subject, True, examination())
+    except _WeakError as weak:
+        return Finding(subject, True, weak.sentence, warns=True)
     except LoginPipelineError as error:
         return Finding(subject, False, error.sentence)
 
@@ -102,7 +117,58 @@ def _masking() -> str:
     masking = MaskingResource()
     masking.masks()
     if masking.method is MaskingMethod.SHA256:
-        return NOT_KEYED
+        raise _WeakError(NOT_KEYED)
     ring = masking_keys()
+    made_on = ring.active.made_on
+    age = (
+        f"{(datetime.now(UTC).date() - made_on).days} days old" if made_on else "of an age that is not written with it"
+    )
     older = f", and {len(ring.older)} older" if ring.older else ""
-    return f"{masking.method}, with key {ring.active.id}{older}"
+    return f"{masking.method}, with key {ring.active.id}, {age}{older}"
+
+
+def _server_log() -> str:
+    """What PostgreSQL writes to its log in a session of ours; only its administrator can change that."""
+    database = LoginDatabaseResource()
+    quotes_rows, logs_statements = database.ask("checks", "what_the_server_logs")
+    problems = []
+    if quotes_rows:
+        problems.append(
+            "an ERROR quotes rows (user_id and masks) there; ALTER ROLE ... SET log_min_messages = 'log' for each "
+            "role that logs in"
+        )
+    if logs_statements:
+        problems.append(
+            "statements are written there, with message ids, dates, reasons and, of a rotation, masks; turn off "
+            "log_statement, log_min_duration_statement and log_min_duration_sample"
+        )
+    if problems:
+        raise _WeakError(f"The log of the server in {database.access.variable}: {'; '.join(problems)}")
+    return "no row and no statement is written there, extensions and triggers apart"
+
+
+def _backup(settings: Settings) -> list[Finding]:
+    return [_examined("backup", _backup_place)] if settings.backup_url else []
+
+
+def _backup_place() -> str:
+    store = backup_store()
+    place = store.examine()
+    manifest = read_manifest(store)
+    if manifest is None:
+        return f"{place}; no backup yet"
+    database = LoginDatabaseResource()
+    with database.transaction() as cursor:
+        if is_there(cursor, "backup"):  # else nothing was ever loaded here
+            require_own_backup(database, cursor, manifest, take_over=False)
+    made = f"{manifest.made_at:%Y-%m-%d %H:%M} UTC"
+    return f"{place}; last backup {made}, of {len(manifest.dates)} dates of {manifest.database}"
+
+
+def _core_dumps() -> str:
+    if program := dump_taker():
+        raise _WeakError(
+            f"The kernel gives each core dump to {program} whatever the limit is, and a run's has messages and keys in "
+            "clear; have it keep none, or change kernel.core_pattern"
+        )
+    return "off"

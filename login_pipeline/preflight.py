@@ -3,6 +3,7 @@
 from login_pipeline.resources.masking import MaskingResource
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.resources.sqs_errors import endpoint_in_clear
 
 
 def check_surroundings(queue: LoginQueueResource, database: LoginDatabaseResource, masking: MaskingResource) -> None:
@@ -16,3 +17,10 @@ def check_surroundings(queue: LoginQueueResource, database: LoginDatabaseResourc
     masking.masks()
     database.prepare()
     queue.check()
+
+
+def ways_in_clear(queue: LoginQueueResource, database: LoginDatabaseResource) -> list[str]:
+    """A sentence for each connection on which rows or messages leave this machine unencrypted."""
+    protection = database.protection()
+    rows = f"Rows go in clear over the network to the database; add sslmode=verify-full to {database.access.variable}"
+    return [each for each in (endpoint_in_clear(queue.endpoint), None if protection.enough else rows) if each]

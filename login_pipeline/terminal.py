@@ -135,7 +135,9 @@ def show_findings(findings: Sequence[Finding]) -> None:
     """A line a finding."""
     width = max(len(finding.subject) for finding in findings)
     for finding in findings:
-        line = Text("well   " if finding.well else "WRONG  ", style="green" if finding.well else "bold red")
+        line = Text("WRONG  ", style="bold red")
+        if finding.well:
+            line = Text("warns  ", style="yellow") if finding.warns else Text("well   ", style="green")
         line.append(f"{finding.subject:{width}}  {finding.says}", style="default")
         _console().print(line, soft_wrap=True)
 

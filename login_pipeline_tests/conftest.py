@@ -126,6 +126,12 @@ class Database:
             "CREATE TRIGGER is_full BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION is_full()"
         )
 
+    def set_server_log(self, **settings: str) -> None:
+        """What the server logs of the sessions that begin from now on."""
+        name = urlsplit(self.url).path.lstrip("/")
+        for setting, value in settings.items():
+            self.query(f"ALTER DATABASE {name} SET {setting} = '{value}'")
+
     def logins(self) -> list[tuple[Any, ...]]:
         return self.query("SELECT * FROM user_logins")
 

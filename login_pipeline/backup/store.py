@@ -1,7 +1,10 @@
 """Where backups are kept: a folder, or a bucket on S3. Both put a file in place whole or not at all."""
 
+import errno
 import os
+import pwd
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,6 +26,9 @@ _AT_ONCE = 1000
 
 class BackupStore(Protocol):
     """Files by name. Every method raises ConfigurationError or BackupError where the store does not work."""
+
+    def examine(self) -> str:
+        """Where it is, and whose; a place that cannot be read or written is an error. Writes nothing."""
 
     def put(self, name: str, content: IO[bytes]) -> None:
         """Stores `content` to its end, in the place of what had this name."""
@@ -55,6 +61,23 @@ class FolderStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    def examine(self) -> str:
+        """The folder, or the one in which the first backup makes it."""
+        there = self._folder.exists()
+        place = self._folder if there else self._folder.parent
+        with self._explained():
+            status = place.stat()
+            if not stat.S_ISDIR(status.st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        try:
+            owner = pwd.getpwuid(status.st_uid).pw_name
+        except KeyError:
+            owner = f"user {status.st_uid}"
+        whose = f"of {owner}, mode {stat.S_IMODE(status.st_mode):04o}, readable and writable"
+        return f"{self._folder}, {whose}" if there else f"{self._folder}, to be made in a folder {whose}"
 
     def put(self, name: str, content: IO[bytes]) -> None:
         """Writes beside, and renames when all of it is on the disk."""
@@ -121,6 +144,12 @@ class S3Store:
         self._prefix = f"{prefix}/" if prefix else ""
         with self._explained("CreateClient"):
             self._client: Any = S3Resource(region_name=read_settings().queue_region).get_client()
+
+    def examine(self) -> str:
+        """Asks for one name: whether it can be written is not known before something is."""
+        with self._explained("ListBucket"):
+            self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+        return f"s3://{self._bucket}/{self._prefix}, readable; whether it can be written shows at the next backup"
 
     def put(self, name: str, content: IO[bytes]) -> None:
         """Uploads it, in parts where it is large."""

@@ -153,9 +153,8 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
         return f"{parameters.get('host', 'local')}:{parameters.get('port')}/{parameters.get('dbname')}"
 
     def protection(self) -> Protection:
-        """How the connection is protected; raises as `transaction` does."""
-        with self.transaction() as cursor:
-            return protection(cursor.connection.info)
+        """How the connection, a run's own in a run, is protected; raises as `transaction` does."""
+        return self._call(lambda cursor: protection(cursor.connection.info), DEAD_LETTER_SECONDS)
 
     def newest_rows(self, limit: int) -> list[tuple[Any, ...]]:
         """Some of the rows that were inserted last, in the table's columns."""

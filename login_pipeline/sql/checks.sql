@@ -46,3 +46,13 @@ FROM groups;
 
 -- name: rows_dated_in_the_future
 SELECT count(*) FROM user_logins WHERE create_date > (now() AT TIME ZONE 'UTC')::date;
+
+-- name: what_the_server_logs
+-- Of this session: whether an ERROR's DETAIL and CONTEXT go to the log, and whether statements do. COPY has the rows and
+-- no statement has parameters, so log_parameter_max_length changes nothing.
+SELECT (current_setting('log_min_messages') NOT IN ('log', 'fatal', 'panic')
+        AND current_setting('log_error_verbosity') <> 'terse')::integer,
+       count(*)
+FROM pg_settings
+WHERE (name = 'log_statement' AND setting IN ('mod', 'all'))
+   OR (name IN ('log_min_duration_statement', 'log_min_duration_sample') AND setting::integer >= 0);
