@@ -121,7 +121,7 @@ def test_database_that_says_nothing_is_given_up_after_the_connect_timeout(
     account: Account, tcp_proxy: TcpProxy
 ) -> None:
     tcp_proxy.answering = False
-    with pytest.raises(ConfigurationError, match="timeout expired"):
+    with pytest.raises(ConfigurationError, match="the server does not answer"):
         LoginDatabaseResource(connect_timeout=2).prepare()
     tcp_proxy.heal()
     account.send(5)
@@ -208,7 +208,7 @@ def test_too_many_connections_cost_no_delivery(account: Account, sqs_proxy: SqsP
     account.send(5)
     with only_one_connection(account.pipeline) as url:
         with closing(psycopg2.connect(url)):
-            assert "too many connections" in one_sentence(account.pipeline.run())
+            assert "as many connections as it may" in one_sentence(account.pipeline.run())
         assert sqs_proxy.calls["ReceiveMessage"] == 0
         account.drain()
     account.assert_settled()
