@@ -13,10 +13,13 @@ import psycopg2
 import pytest
 
 from login_pipeline.columns import USER_LOGINS, declared_type
+from login_pipeline.erasure import erase
 from login_pipeline.errors import ConfigurationError, DatabaseError, LoginPipelineError
+from login_pipeline.keys import read_key_ring
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_load import Loaded
-from login_pipeline_tests.conftest import Database
+from login_pipeline.unmasking import unmask_all
+from login_pipeline_tests.conftest import MASKING_KEY, Database
 
 
 @pytest.fixture
@@ -333,3 +336,26 @@ def test_table_that_is_locked_is_told_by_every_command(
     with pytest.raises(DatabaseError, match="a table is locked by another session"):
         resource.count_rows()
     other.close()
+
+
+def test_what_was_reported_is_on_disk_where_the_database_commits_asynchronously(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGIN_DATABASE_URL", database.url)
+    monkeypatch.setenv("LOGIN_MASKING_KEY", MASKING_KEY)
+    resource = LoginDatabaseResource()
+    resource.prepare()
+    tables = ("user_logins", "user_logins_dead_letters", "user_logins_erasures", "user_logins_unmaskings")
+    database.query(
+        "CREATE TABLE seen (relation text, setting text); "
+        "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN INSERT INTO seen VALUES (TG_TABLE_NAME, current_setting('synchronous_commit')); RETURN NEW; END $$; "
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$"
+    )
+    for table in tables:
+        database.query(f"CREATE TRIGGER see BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION see()")
+    resource.load([row("a")], seconds=10)
+    resource.record_dead_letters(["sent"], ["message"], ["not_json"])
+    erase(resource, "user", "ticket 4711")
+    unmask_all(resource, read_key_ring(MASKING_KEY), ["no mask"], "ticket 4711")
+    assert sorted(database.query("SELECT relation, setting FROM seen")) == [(table, "on") for table in sorted(tables)]

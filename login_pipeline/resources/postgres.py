@@ -173,6 +173,7 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
         connection = self._connect()
         try:
             with cancelled_by_signals(self._connect, connection), connection, connection.cursor() as cursor:
+                cursor.execute(statements("load")["durable"])
                 cursor.execute(statements("load")["limit_locks"], {"milliseconds": int(LOCK_SECONDS * 2000)})
                 yield cursor
         except psycopg2.Error as error:

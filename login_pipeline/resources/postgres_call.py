@@ -99,6 +99,7 @@ def cancelled_by_signals(connect: Connect, connection: extensions.connection) ->
 
 def _in_transaction(connection: extensions.connection, work: Callable[[extensions.cursor], Answer]) -> Answer:
     with connection, connection.cursor() as cursor:
+        cursor.execute(statements("load")["durable"])
         return work(cursor)
 
 

@@ -1,5 +1,11 @@
 -- Loads one chunk of a batch in one transaction: stage, copy, take out what is too old, load.
 
+-- name: durable
+-- The first statement of every transaction: its COMMIT is on disk when it returns, also where the role has it off, since
+-- messages are deleted, values shown and erasures reported then. Stronger settings stay. For this transaction only, as a
+-- pooler gives the next one another session.
+SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off';
+
 -- name: limit_time
 -- For each later statement of this transaction; and for the time between two of them, or before the COMMIT: a client
 -- that fell silent there would keep its keys from the next run for as long as TCP believes in it.
@@ -14,10 +20,8 @@ SET LOCAL lock_timeout = %(milliseconds)s;
 -- name: stage
 -- The rows' places let a part of them be inserted. Without user_logins' own NOT NULLs, so that COPY refuses no row.
 -- Constraints that would wait for the COMMIT are checked with each statement instead. Keys of this time are not
--- forgotten meanwhile (forget.sql). The COMMIT is on disk when it returns, whatever the role's default is: the messages
--- are deleted then.
+-- forgotten meanwhile (forget.sql).
 SET CONSTRAINTS ALL IMMEDIATE;
-SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off';
 SELECT pg_advisory_xact_lock_shared(hashtext('user_logins_inbox, forget'));
 CREATE TEMPORARY TABLE incoming_logins ON COMMIT DROP AS SELECT *, '' AS message_id, 0 AS place FROM user_logins LIMIT 0;
 
