@@ -27,11 +27,13 @@ defs = dg.Definitions(
         jobs.login_job,
         jobs.user_logins_checks_job,
         jobs.inbox_pruning_job,
+        jobs.run_history_job,
         backup_asset.user_logins_backup_job,
     ],
     schedules=[
         jobs.user_logins_checks_schedule,
         jobs.inbox_pruning_schedule,
+        jobs.run_history_schedule,
         backup_asset.user_logins_backup_schedule,
     ],
     sensors=[sensors.queue_depth_sensor],

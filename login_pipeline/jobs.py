@@ -10,6 +10,7 @@ from login_pipeline.errors import LoginPipelineError
 from login_pipeline.pruning import prune_inbox
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_forget import require_rights
+from login_pipeline.run_history import purge_run_history
 from login_pipeline.run_queue import LIMITED
 from login_pipeline.settings import read_load_settings
 
@@ -39,6 +40,12 @@ def inbox_pruning_job() -> None:
     prune_inbox()
 
 
+@dg.job(description="Deletes what Dagster keeps of runs and observations that are older than LOGIN_RUN_HISTORY_DAYS.")
+def run_history_job() -> None:
+    """One step, on Dagster's storage alone."""
+    purge_run_history()
+
+
 _WITH_THE_SENSOR = dg.DefaultScheduleStatus.RUNNING if _SETTINGS.sensor_enabled else dg.DefaultScheduleStatus.STOPPED
 
 
@@ -62,3 +69,11 @@ def inbox_pruning_schedule(maintenance_database: LoginDatabaseResource) -> dg.Ru
     except LoginPipelineError as error:
         return dg.SkipReason(error.sentence)
     return dg.RunRequest()
+
+
+run_history_schedule = dg.ScheduleDefinition(
+    job=run_history_job,
+    cron_schedule="13 4 * * *",
+    default_status=_WITH_THE_SENSOR,
+    description="Purges Dagster's storage every night.",
+)

@@ -38,12 +38,38 @@ FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(minutes=15)
 
 
+# The depth is observed when it changed, and not at every tick: Dagster would keep 17,280 observations a day.
+OBSERVATION_INTERVAL = timedelta(minutes=1)
+
+
+class _Newest(BaseModel):
+    """The newest run, and when the sensor first saw it."""
+
+    run_id: str
+    seen: AwareDatetime
+
+
 class _Failing(BaseModel):
-    """What the sensor's cursor holds: the newest of failed runs in a row, and when the sensor first saw it."""
+    """The newest of failed runs in a row, and when the sensor first saw it."""
 
     run_id: str
     seen: AwareDatetime
     failures: int
+
+
+class _Observed(BaseModel):
+    """The depth that was observed last."""
+
+    depth: QueueDepth
+    at: AwareDatetime
+
+
+class _Cursor(BaseModel):
+    """What the sensor remembers from tick to tick. All times are of its own clock."""
+
+    newest: _Newest | None = None
+    failing: _Failing | None = None
+    observed: _Observed | None = None
 
 
 @dg.sensor(
@@ -62,15 +88,23 @@ def queue_depth_sensor(context: dg.SensorEvaluationContext, queue: LoginQueueRes
     except LoginPipelineError as error:
         _kept.cache_clear()  # credentials in a file may have been replaced
         return dg.SensorResult(skip_reason=error.sentence)
+    now = datetime.now(UTC)
     active = _active_runs(context.instance, timedelta(seconds=settings.visibility_timeout))
-    wanted = _wanted_runs(depth, active, settings.batch_size, places(context.instance, settings.max_concurrent_runs))
-    failing = _failing_since(_last_runs(context.instance), context.cursor, datetime.now(UTC))
-    reason = _pause(failing, datetime.now(UTC)) or _skip_reason(depth, wanted, len(active))
+    before = _remembered(context.cursor)
+    cursor = _Cursor(
+        newest=_newest_since(_newest_run(context.instance), before.newest, now),
+        failing=_failing_since(_last_runs(context.instance), before.failing, now),
+        observed=_observed(depth, before.observed, now),
+    )
+    waits_until = _waits_until(cursor.newest, timedelta(seconds=settings.run_interval), now)
+    batches = _batches(depth, settings.batch_size, waits=waits_until is not None)
+    wanted = _wanted_runs(batches, active, places(context.instance, settings.max_concurrent_runs))
+    reason = _pause(cursor.failing, now) or _skip_reason(depth, batches, wanted, len(active), waits_until)
     return dg.SensorResult(
-        run_requests=[] if reason else [dg.RunRequest(key) for key in _run_keys(context.instance, wanted)],
+        run_requests=[] if reason else [dg.RunRequest(key) for key in _run_keys(cursor.newest, wanted)],
         skip_reason=reason,
-        asset_events=[_observation(depth, len(active))],
-        cursor=failing.model_dump_json() if failing else "",
+        asset_events=[] if cursor.observed == before.observed else [_observation(depth, len(active))],
+        cursor=cursor.model_dump_json(),
     )
 
 
@@ -84,17 +118,46 @@ def _kept(config: str, environment: frozenset[tuple[str, str]]) -> LoginQueueRes
     return queue.model_copy(update={"max_attempts": ATTEMPTS, "read_timeout": ANSWER_SECONDS})
 
 
-def _run_keys(instance: dg.DagsterInstance, wanted: int) -> list[str]:
+def _newest_run(instance: dg.DagsterInstance) -> str | None:
+    runs = instance.get_runs(dg.RunsFilter(job_name=login_job.name), limit=1)
+    return runs[0].run_id if runs else None
+
+
+def _newest_since(run_id: str | None, before: _Newest | None, now: datetime) -> _Newest | None:
+    """The newest run, and since when it has been that: by this sensor's clock, not by the database's."""
+    if run_id is None:
+        return None
+    known = before is not None and before.run_id == run_id and before.seen <= now
+    return before if known else _Newest(run_id=run_id, seen=now)
+
+
+def _observed(depth: QueueDepth, before: _Observed | None, now: datetime) -> _Observed:
+    """What has been observed after this tick: the depth, if it changed and the last observation is old enough."""
+    if before and (before.depth == depth or now - OBSERVATION_INTERVAL < before.at <= now):
+        return before
+    return _Observed(depth=depth, at=now)
+
+
+def _waits_until(newest: _Newest | None, interval: timedelta, now: datetime) -> datetime | None:
+    """Until when less than a batch waits for more messages; None where it waits no longer."""
+    until = newest.seen + interval if newest else now
+    return until if until > now else None
+
+
+def _batches(depth: QueueDepth, batch_size: int, *, waits: bool) -> int:
+    """How many batches are to be received; the last one need not be full, unless it waits for more messages."""
+    return depth.visible // batch_size if waits else math.ceil(depth.visible / batch_size)
+
+
+def _run_keys(newest: _Newest | None, wanted: int) -> list[str]:
     """Keys after the newest run, so never used again, and the same for two daemons that look at the same moment."""
-    newest = instance.get_runs(dg.RunsFilter(job_name=login_job.name), limit=1)
-    after = newest[0].run_id if newest else "none"
+    after = newest.run_id if newest else "none"
     return [f"after {after}, {number}" for number in range(wanted)]
 
 
-def _wanted_runs(depth: QueueDepth, active: Sequence[dg.RunRecord], batch_size: int, places: int) -> int:
-    """One for each batch that can be received and no run is on its way to; started runs have their messages."""
+def _wanted_runs(batches: int, active: Sequence[dg.RunRecord], places: int) -> int:
+    """One for each batch that no run is on its way to; started runs have their messages."""
     on_their_way = sum(run.dagster_run.status is not dg.DagsterRunStatus.STARTED for run in active)
-    batches = math.ceil(depth.visible / batch_size)
     return min(batches - on_their_way, places - len(active))
 
 
@@ -119,22 +182,21 @@ def _last_runs(instance: dg.DagsterInstance) -> Sequence[dg.RunRecord]:
     return instance.get_run_records(dg.RunsFilter(job_name=login_job.name, statuses=finished), limit=10)
 
 
-def _failing_since(last_runs: Sequence[dg.RunRecord], cursor: str | None, now: datetime) -> _Failing | None:
+def _failing_since(last_runs: Sequence[dg.RunRecord], before: _Failing | None, now: datetime) -> _Failing | None:
     """The failures in a row, and when this sensor first saw the newest: by its own clock, not by the runs' hosts'."""
     failed = list(takewhile(lambda run: run.dagster_run.status is dg.DagsterRunStatus.FAILURE, last_runs))
     if len(failed) < FAILURES_TO_BACK_OFF:
         return None
     newest = failed[0].dagster_run.run_id
-    before = _remembered(cursor)
     seen = before.seen if before and before.run_id == newest and before.seen <= now else now
     return _Failing(run_id=newest, seen=seen, failures=len(failed))
 
 
-def _remembered(cursor: str | None) -> _Failing | None:
+def _remembered(cursor: str | None) -> _Cursor:
     try:
-        return _Failing.model_validate_json(cursor or "")
-    except ValidationError:  # none yet, or somebody else's: a person can write the cursor in the UI
-        return None
+        return _Cursor.model_validate_json(cursor or "{}")
+    except ValidationError:  # somebody else's: a person can write the cursor in the UI
+        return _Cursor()
 
 
 def _pause(failing: _Failing | None, now: datetime) -> str | None:
@@ -150,9 +212,11 @@ def _pause(failing: _Failing | None, now: datetime) -> str | None:
     )
 
 
-def _skip_reason(depth: QueueDepth, wanted: int, active: int) -> str | None:
+def _skip_reason(depth: QueueDepth, batches: int, wanted: int, active: int, waits_until: datetime | None) -> str | None:
     if not depth.visible:
         return f"The queue has no messages to receive ({depth.in_flight} in flight, {depth.delayed} delayed)"
+    if not batches:
+        return f"{depth.visible} messages, less than a batch, wait for more until {waits_until:%H:%M:%S} UTC"
     if wanted <= 0:
         return f"{active} runs are at work on {depth.visible} messages"
     return None

@@ -147,6 +147,13 @@ class Settings(LoadSettings):
         description="Runs that the sensor keeps at work at once, over all hosts; as many again wait in line.",
         examples=["2"],
     )
+    run_interval: int = Field(
+        60,
+        ge=0,
+        le=3600,
+        description="Seconds after the newest run began for which less than a batch waits; a full batch never waits.",
+        examples=["60"],
+    )
     receive_deadline: int = Field(
         60,
         ge=1,
@@ -179,6 +186,13 @@ class Settings(LoadSettings):
         le=3650,
         description="Days for which the inbox remembers a loaded message; SQS keeps one for 14 at most.",
         examples=["30"],
+    )
+    run_history_days: int = Field(
+        3,
+        ge=1,
+        le=365,
+        description="Days for which Dagster keeps runs and the queue's depth; failed runs ten times as long.",
+        examples=["3"],
     )
     min_group_size: int = Field(
         5,

@@ -245,6 +245,7 @@ def pipeline(
         LOGIN_DATABASE_URL=database.url,
         LOGIN_MASKING_KEY=MASKING_KEY,
         LOGIN_LONG_POLL=1,
+        LOGIN_RUN_INTERVAL=0,
     )
     with pipeline.instance:
         yield pipeline

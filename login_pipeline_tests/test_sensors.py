@@ -1,5 +1,6 @@
 """queue_depth_sensor against a real queue and a real instance."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -14,6 +15,7 @@ from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.faults.sqs_faults import ACCESS_DENIED, UNAVAILABLE, cut_before
 from login_pipeline_tests.faults.sqs_proxy import Fault, SqsProxy
 from login_pipeline_tests.faults.tcp_proxy import TcpProxy
+from login_pipeline_tests.simulated_days import simulated_trickle
 from login_pipeline_tests.test_run_cost import calls
 
 Body = Callable[..., str]
@@ -134,6 +136,63 @@ def test_lost_run_keeps_its_place_as_long_as_messages_are_hidden(
     assert requests(tick(pipeline)) == runs
 
 
+def ago(cursor: str | None, **since: float) -> str:
+    """The cursor as it would be if all that it remembers had been seen so much earlier."""
+
+    def earlier(time: re.Match[str]) -> str:
+        return (datetime.fromisoformat(time[0]) - timedelta(**since)).isoformat()
+
+    cursor, times = re.subn(r"\d{4}-[^\"]+Z", earlier, cursor or "")
+    assert times
+    return cursor
+
+
+def test_less_than_a_batch_waits_until_the_newest_run_began_so_long_ago_and_a_full_one_never(
+    pipeline: Pipeline, body: Body
+) -> None:
+    pipeline.set(LOGIN_RUN_INTERVAL=60, LOGIN_BATCH_SIZE=10, LOGIN_MAX_CONCURRENT_RUNS=3)
+    pipeline.queue.send(body())
+    first = tick(pipeline)
+    assert requests(first) == 1
+    add_run(pipeline, dg.DagsterRunStatus.SUCCESS)
+    second = tick(pipeline, first.cursor)
+    assert requests(second) == 0
+    assert skip_reason(second).startswith("1 messages, less than a batch, wait for more until ")
+    assert requests(tick(pipeline, ago(second.cursor, seconds=50))) == 0
+    assert requests(tick(pipeline, ago(second.cursor, seconds=61))) == 1
+    pipeline.queue.send(*(body() for _ in range(25)))
+    assert requests(tick(pipeline, second.cursor)) == 2  # and six messages wait
+    assert requests(tick(pipeline, ago(second.cursor, seconds=61))) == 3
+
+
+def test_first_message_after_a_quiet_minute_starts_a_run_at_once(pipeline: Pipeline, body: Body) -> None:
+    pipeline.set(LOGIN_RUN_INTERVAL=60)
+    add_run(pipeline, dg.DagsterRunStatus.SUCCESS)
+    quiet = ago(tick(pipeline).cursor, seconds=61)
+    pipeline.queue.send(body())
+    assert requests(tick(pipeline, quiet)) == 1
+
+
+def test_depth_is_observed_when_it_changed_and_once_a_minute_at_most(pipeline: Pipeline, body: Body) -> None:
+    first = tick(pipeline)
+    assert len(first.asset_events) == 1
+    unchanged = tick(pipeline, ago(first.cursor, hours=1))
+    assert unchanged.asset_events == []
+    pipeline.queue.send(body())
+    soon = tick(pipeline, first.cursor)
+    assert soon.asset_events == []
+    later = tick(pipeline, ago(soon.cursor, seconds=61))
+    assert [event.metadata["messages"].value for event in later.asset_events] == [1]
+    pipeline.queue.send(body())
+    assert tick(pipeline, later.cursor).asset_events == []
+
+
+def test_hour_of_a_trickle_is_a_run_and_an_observation_a_minute() -> None:
+    trickle = simulated_trickle(hours=1)
+    assert 50 <= trickle.runs <= 60
+    assert 50 <= trickle.observations <= 60
+
+
 def test_depth_is_observed_on_the_queue_s_asset(pipeline: Pipeline, body: Body) -> None:
     pipeline.queue.send(body(), body())
     (observation,) = tick(pipeline).asset_events
@@ -166,7 +225,7 @@ def test_failures_in_a_row_pause_the_sensor_longer_and_longer(pipeline: Pipeline
     def is_paused(failures: int, after: timedelta) -> bool:
         records = pipeline.instance.get_run_records(limit=failures)
         first = _failing_since(records, None, now)
-        later = _failing_since(records, first.model_dump_json() if first else "", now + after)
+        later = _failing_since(records, first, now + after)
         return _pause(later, now + after) is not None
 
     fail_runs(pipeline, 10)

@@ -21,6 +21,7 @@ from login_pipeline.settings import LogFormat, read_settings
 START_SECONDS = 120.0
 _ENVIRONMENT = {
     "LOGIN_SENSOR_ENABLED": "true",
+    "LOGIN_RUN_INTERVAL": "1",  # a person waits for what was sent
     "PYTHONWARNINGS": "ignore:Function `dev_command`",  # `dg dev` asks for a project folder, which need not be here
 }
 

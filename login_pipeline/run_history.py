@@ -1,0 +1,92 @@
+"""Purges Dagster's own storage of finished runs and of the queue's depth as it was observed."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import dagster as dg
+from dagster_postgres import PostgresEventLogStorage
+
+from login_pipeline.assets import login_queue
+from login_pipeline.settings import read_settings
+from login_pipeline.sql import statements
+
+# The jobs whose runs are purged. Runs of other code in the same Dagster instance are none of our business.
+JOBS = ("login_job", "user_logins_checks_job", "inbox_pruning_job", "user_logins_backup_job", "run_history_job")
+# How many times longer runs are kept that need somebody's attention.
+LONGER = 10
+DAYS_FACTOR = {
+    dg.DagsterRunStatus.SUCCESS: 1,
+    dg.DagsterRunStatus.FAILURE: LONGER,
+    dg.DagsterRunStatus.CANCELED: LONGER,
+}
+# So many at once: what reads and writes Dagster's storage beside a purge never waits for long.
+RUNS_AT_ONCE = 100
+OBSERVATIONS_AT_ONCE = 1000
+
+
+class Purged(NamedTuple):
+    """How many were deleted."""
+
+    runs: int
+    observations: int
+
+
+def purge(instance: dg.DagsterInstance, *, days: int, now: datetime) -> Purged:
+    """Deletes finished runs and observations that are over `days` days old; see DAYS_FACTOR.
+
+    Each job's newest successful run stays: the sensor counts the failures since, and the UI shows the assets by it.
+    What Dagster keeps elsewhere than in PostgreSQL loses its runs only.
+    """
+    runs = 0
+    for job in JOBS:
+        for status, factor in DAYS_FACTOR.items():
+            for run_ids in _old_runs(instance, job, status, now - factor * timedelta(days=days)):
+                _execute(instance, "purge_check_results", run_ids=run_ids)
+                for run_id in run_ids:
+                    instance.delete_run(run_id)
+                runs += len(run_ids)
+    return Purged(runs, _purge_observations(instance, now - timedelta(days=days)))
+
+
+def _old_runs(
+    instance: dg.DagsterInstance, job: str, status: dg.DagsterRunStatus, before: datetime
+) -> Iterator[list[str]]:
+    """The ids of runs that ended before, in batches, each of which is to be deleted before the next is read."""
+    newest = instance.get_run_records(dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS]), limit=1)
+    kept = {record.dagster_run.run_id for record in newest}
+    old = dg.RunsFilter(job_name=job, statuses=[status], updated_before=before)
+    while True:
+        records = instance.get_run_records(old, limit=RUNS_AT_ONCE, ascending=True)
+        run_ids = [record.dagster_run.run_id for record in records if record.dagster_run.run_id not in kept]
+        if not run_ids:
+            return
+        yield run_ids
+
+
+def _purge_observations(instance: dg.DagsterInstance, before: datetime) -> int:
+    purged = 0
+    while deleted := _execute(
+        instance,
+        "purge_observations",
+        asset_key=login_queue.key.to_string(),
+        before=before.astimezone(UTC).replace(tzinfo=None),  # as Dagster writes it
+        limit=OBSERVATIONS_AT_ONCE,
+    ):
+        purged += deleted
+    return purged
+
+
+def _execute(instance: dg.DagsterInstance, name: str, **parameters: object) -> int:
+    storage = instance.event_log_storage
+    if not isinstance(storage, PostgresEventLogStorage):
+        return 0
+    with storage.index_connection() as connection:
+        return connection.exec_driver_sql(statements("dagster")[name], parameters).rowcount
+
+
+@dg.op
+def purge_run_history(context: dg.OpExecutionContext) -> None:
+    """Purges, and says how much."""
+    purged = purge(context.instance, days=read_settings().run_history_days, now=datetime.now(UTC))
+    context.add_output_metadata(purged._asdict())
