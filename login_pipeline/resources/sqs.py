@@ -90,7 +90,7 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
             ConfigurationError: a queue, the region or the credentials are missing or wrong.
             QueueError: SQS does not answer.
         """
-        if self.login_queue.attributes(["QueueArn"]) == self.dead_letter_queue.attributes(["QueueArn"]):
+        if self.login_queue.arn == self.dead_letter_queue.arn:
             raise ConfigurationError(
                 "LOGIN_DEAD_LETTER_QUEUE_URL names the same queue as LOGIN_QUEUE_URL: malformed messages would go "
                 "round for ever; name a queue of its own"

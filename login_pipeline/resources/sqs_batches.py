@@ -1,6 +1,7 @@
 """Calls SQS's batch operations for any number of entries: ten a call, in parallel, refused entries again.
 
-A batch call answers 200 with a list of the entries that failed, so success is known for each entry only.
+A batch call answers 200 with lists of the entries that succeeded and that failed. Only an entry that the answer names
+as successful has succeeded: an answer may be empty, or come from something else than SQS.
 """
 
 import time
@@ -20,10 +21,12 @@ MAX_ENTRIES = 10
 MAX_PAYLOAD = 262_144
 """Bytes in one SendMessageBatch. SQS takes 1 MiB since 2025; servers of before, and emulators, take this."""
 PAUSES = (0.2, 0.4)
-"""Seconds before an entry that failed by SQS's own fault is tried again."""
+"""Seconds before an entry that failed by SQS's own fault, or is not confirmed, is tried again."""
 
 NOT_CALLED = "NotCalled"
 """Our own code, of an entry for which there was no time any more, or whose queue is silent."""
+# Our own code, of an entry that SQS's answer names neither among the successful nor among the failed ones.
+NOT_CONFIRMED = "NotConfirmed"
 SILENCE = (ConnectTimeoutError, ReadTimeoutError)
 """After all tries of the SDK, each of some seconds: the other calls would take hours."""
 ENTRY_FAULTS = {"BatchRequestTooLong", "InvalidMessageContents", "InvalidParameterValue"}
@@ -150,12 +153,11 @@ class _Calls:
 
     def _with_retries(self, batch: Sequence[Entry], answer: Answer | None) -> dict[str, str]:
         """The codes of the entries that fail for good; `answer` is SQS's to the first call, where that is made."""
-        if answer is not None and not answer.get("Failed"):
-            return {}
         waiting = {entry["Id"]: entry for entry in batch}
         failed: dict[str, str] = {}
         for pause in (*PAUSES, None):
-            final, passing = self._failures(list(waiting.values())) if answer is None else _sorted(answer)
+            entries = list(waiting.values())
+            final, passing = self._failures(entries) if answer is None else _sorted(entries, answer)
             answer = None
             failed |= final
             if not passing or pause is None:
@@ -167,7 +169,7 @@ class _Calls:
     def _failures(self, entries: Sequence[Entry]) -> tuple[dict[str, str], dict[str, str]]:
         """The codes of the entries that failed for good, and of those that may succeed when tried again."""
         try:
-            return _sorted(self._call(entries))
+            return _sorted(entries, self._call(entries))
         except ClientError as error:  # the SDK has retried it already
             code = error_code(error)
             if code in ENTRY_FAULTS and len(entries) > 1:
@@ -180,9 +182,13 @@ class _Calls:
             return {entry["Id"]: type(error).__name__ for entry in entries}, {}
 
 
-def _sorted(answer: Answer) -> tuple[dict[str, str], dict[str, str]]:
-    """What failed by our own fault, and what by SQS's."""
-    failed = answer.get("Failed", [])
-    final = {failure["Id"]: str(failure["Code"]) for failure in failed if failure["SenderFault"]}
-    passing = {failure["Id"]: str(failure["Code"]) for failure in failed if not failure["SenderFault"]}
+def _sorted(entries: Sequence[Entry], answer: Answer) -> tuple[dict[str, str], dict[str, str]]:
+    """The codes of the entries that failed by our own fault, and of those that may succeed when tried again."""
+    confirmed = {success.get("Id") for success in answer.get("Successful") or ()}
+    failures = {failure["Id"]: failure for failure in answer.get("Failed") or ()}
+    final: dict[str, str] = {}
+    passing: dict[str, str] = {}
+    for ident in (entry["Id"] for entry in entries if entry["Id"] not in confirmed):
+        failure = failures.get(ident, {"Code": NOT_CONFIRMED, "SenderFault": False})
+        (final if failure["SenderFault"] else passing)[ident] = str(failure["Code"])
     return final, passing

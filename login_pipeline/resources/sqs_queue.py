@@ -8,7 +8,7 @@ from functools import cached_property
 from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from login_pipeline.errors import LoginPipelineError
+from login_pipeline.errors import LoginPipelineError, QueueError
 from login_pipeline.resources.concurrency import Concurrency
 from login_pipeline.resources.sqs_batches import Entry, call_in_batches
 from login_pipeline.resources.sqs_errors import explain_sqs_errors
@@ -72,24 +72,34 @@ class SqsQueue:
 
     def depth(self) -> QueueDepth:
         """How many messages are on the queue; raises as `attributes` does."""
-        attributes = self.attributes(_COUNTS)
-        return QueueDepth(*(int(attributes.get(count, 0)) for count in _COUNTS))
+        return QueueDepth(*map(int, self.attributes(_COUNTS)))
 
-    def attributes(self, names: Sequence["QueueAttributeNameType"]) -> Mapping[Any, str]:
-        """The queue's attributes of these names.
+    @property
+    def arn(self) -> str:
+        """The queue's name in all of AWS, whatever its URL; raises as `attributes` does."""
+        return self.attributes(["QueueArn"])[0]
+
+    def attributes(self, names: Sequence["QueueAttributeNameType"]) -> list[str]:
+        """The values of these attributes, which every queue has, in their order; counts have digits only.
 
         Raises:
             ConfigurationError: the queue, the region or the credentials are missing or wrong, or nobody answers.
-            QueueError: SQS refuses.
+            QueueError: SQS refuses, or what answers is not SQS.
         """
-        with explain_sqs_errors("GetQueueAttributes", setting=self._variable, queue_url=self.url):
-            answer = self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)
-        return answer.get("Attributes", {})
+        attributes = self._attributes(names)
+        values = [attributes.get(name, "") for name in names]
+        for name, value in zip(names, values, strict=True):
+            if not value or (name in _COUNTS and not (value.isascii() and value.isdigit())):
+                raise QueueError(
+                    f"SQS did not say {name} of {self.url}; check that {self._variable} and AWS_ENDPOINT_URL_SQS lead "
+                    "to SQS, and not to a proxy or another service"
+                )
+        return values
 
     @cached_property
     def max_receive_count(self) -> int | None:
         """After how many deliveries SQS itself moves a message away; None where there is no redrive policy."""
-        policy = self.attributes(["RedrivePolicy"]).get("RedrivePolicy")
+        policy = self._attributes(["RedrivePolicy"]).get("RedrivePolicy")
         return int(json.loads(policy)["maxReceiveCount"]) if policy else None
 
     def receive(self, batch_size: int) -> Batch:
@@ -159,6 +169,11 @@ class SqsQueue:
             [{"Id": str(index), **message} for index, message in enumerate(messages)],
         )
         return {int(index): code for index, code in failed.items()}
+
+    def _attributes(self, names: Sequence["QueueAttributeNameType"]) -> Mapping[Any, str]:
+        with explain_sqs_errors("GetQueueAttributes", setting=self._variable, queue_url=self.url):
+            answer = self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)
+        return answer.get("Attributes", {})
 
     def _receive(self, sizes: Sequence[int]) -> list[list[Message]]:
         """Long-polls; what came is in hand, also where some of the calls failed."""

@@ -50,6 +50,13 @@ NO_SUCH_QUEUE = error(
     "The specified queue does not exist.",
 )
 
+TOO_LONG = error(
+    400,
+    "com.amazonaws.sqs#BatchRequestTooLong",
+    "AWS.SimpleQueueService.BatchRequestTooLong",
+    "Batch requests cannot be longer than 1048576 bytes.",
+)
+
 
 def cut_before(_content: Content, _forward: Forward) -> Answer:
     """The connection ends before the call arrives."""
@@ -112,6 +119,21 @@ def entry_fails(code: str, *, senders_fault: bool, entries: slice = slice(0, 1))
         return answer._replace(content={**answer.content, "Failed": answer.content.get("Failed", []) + failed})
 
     return fail
+
+
+def answered(content: Content | bytes) -> Fault:
+    """Answers 200 with this, and passes nothing on: a proxy, or a server that lost what it was asked."""
+    return lambda _content, _forward: Answer(200, content)
+
+
+UNCONFIRMED = {
+    "nothing": answered(b""),
+    "an empty object": answered({}),
+    "a page": answered(b"<html><body>Please log in</body></html>"),
+    "an empty list": answered({"Successful": [], "Failed": []}),
+    "no lists": answered({"Successful": None, "Failed": None}),
+}
+"""Answers to a batch call that say nothing of its entries."""
 
 
 def deleted_and_delivered_again(content: Content, forward: Forward) -> Answer:

@@ -19,10 +19,10 @@ _KEPT = ("Content-Type", "X-Amz-Target", "Authorization", "X-Amz-Date", "X-Amzn-
 
 
 class Answer(NamedTuple):
-    """An HTTP answer whose content is one JSON object."""
+    """An HTTP answer; its content is one JSON object, or bytes of something else."""
 
     status: int
-    content: dict[str, Any]
+    content: Any
     query_error: str | None = None
     """Header x-amzn-query-error: the error's code of the older query protocol, from which the SDK takes its name."""
 
@@ -190,7 +190,8 @@ def _handler(proxy: SqsProxy) -> type[BaseHTTPRequestHandler]:
                     self.close_connection = True
 
         def _send(self, answer: Answer) -> None:
-            data = json.dumps(answer.content).encode()
+            is_json = not isinstance(answer.content, bytes)
+            data = json.dumps(answer.content).encode() if is_json else answer.content
             self.send_response(answer.status)
             self.send_header("Content-Type", JSON_1_0)
             self.send_header("Content-Length", str(len(data)))

@@ -8,7 +8,11 @@ from contextlib import ExitStack
 import pytest
 
 from login_pipeline import sensors
+from login_pipeline.errors import QueueError
+from login_pipeline.redrive import redrive
+from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_batches import PAUSES
+from login_pipeline.send import send_lines
 from login_pipeline_tests.conftest import Queue
 from login_pipeline_tests.faults.account import Account, one_sentence
 from login_pipeline_tests.faults.moments import WAITING_LOADS, background_run, loading, received, wait_for
@@ -19,9 +23,13 @@ from login_pipeline_tests.faults.sqs_faults import (
     OVER_LIMIT,
     RATE_EXCEEDED,
     THROTTLED,
+    TOO_LONG,
     UNAVAILABLE,
+    UNCONFIRMED,
     Hold,
+    Some,
     after_seconds,
+    answered,
     cut_after,
     cut_before,
     deleted_and_delivered_again,
@@ -180,6 +188,91 @@ def test_dead_letter_whose_answer_is_lost_is_sent_again_under_its_first_id(
     with sqs_proxy.breaking("SendMessageBatch", cut_after, times=1):
         assert account.pipeline.run().failures == []
     account.assert_settled(letters_twice=True)
+
+
+# Answers that confirm nothing
+
+
+@pytest.mark.parametrize("fault", UNCONFIRMED.values(), ids=UNCONFIRMED)
+def test_dead_letter_that_sqs_does_not_confirm_stays_on_the_queue(
+    account: Account, sqs_proxy: SqsProxy, fault: Fault
+) -> None:
+    account.send(5, malformed=3)
+    with sqs_proxy.breaking("SendMessageBatch", fault):
+        sentence = one_sentence(account.pipeline.run())
+    assert sentence.startswith("3 messages could not be moved to the dead-letter queue (NotConfirmed)")
+    assert account.pipeline.database.query("SELECT count(*) FROM user_logins_dead_letters") == [(0,)]
+    account.assert_nothing_is_lost()
+    account.drain()
+    account.assert_settled()
+
+
+def test_delete_that_sqs_does_not_confirm_is_not_counted(account: Account, sqs_proxy: SqsProxy) -> None:
+    account.send(20)
+    with sqs_proxy.breaking("DeleteMessageBatch", answered({})):
+        sentence = one_sentence(account.pipeline.run())
+    assert sentence.startswith("SQS deleted none of 20 loaded messages (NotConfirmed)")
+    account.drain()
+    account.assert_settled()
+
+
+def test_entry_that_is_confirmed_at_the_second_try_is_not_noticed(account: Account, sqs_proxy: SqsProxy) -> None:
+    account.send(5, malformed=3)
+    with ExitStack() as faults:
+        for action in ("SendMessageBatch", "DeleteMessageBatch"):
+            faults.enter_context(sqs_proxy.breaking(action, answered({}), times=2))
+        assert account.pipeline.run().failures == []
+    account.assert_settled()
+
+
+def test_release_that_sqs_does_not_confirm_is_counted(account: Account, sqs_proxy: SqsProxy) -> None:
+    account.send(5)
+    queue = LoginQueueResource()
+    queue.receive()
+    with sqs_proxy.breaking("ChangeMessageVisibilityBatch", answered({})):
+        assert queue.hand_back() == (5, {"NotConfirmed": 5})
+
+
+def test_redriven_message_that_sqs_does_not_confirm_stays_on_the_dead_letter_queue(
+    account: Account, sqs_proxy: SqsProxy
+) -> None:
+    account.send(0, malformed=3)
+    account.drain()
+    with sqs_proxy.breaking("SendMessageBatch", answered(b"")):
+        done = redrive(None, dry_run=False)
+    assert (done.sent_back, done.not_sent) == (0, {"NotConfirmed": 3})
+    account.assert_settled()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [answered({}), answered(b""), answered({"Attributes": {"ApproximateNumberOfMessages": "many"}})],
+    ids=["an empty object", "nothing", "no number"],
+)
+def test_count_that_sqs_does_not_say_is_an_error_and_not_zero(
+    account: Account, sqs_proxy: SqsProxy, fault: Fault
+) -> None:
+    account.send(5)
+    with sqs_proxy.breaking("GetQueueAttributes", fault):
+        with pytest.raises(QueueError, match=r"SQS did not say ApproximateNumberOfMessages of .* LOGIN_QUEUE_URL"):
+            LoginQueueResource().depth()
+        assert one_sentence(account.pipeline.run()).startswith("SQS did not say QueueArn of")
+    assert sqs_proxy.calls["ReceiveMessage"] == 0
+
+
+# A line that no call can hold
+
+
+def test_only_line_of_a_file_that_is_too_long_is_refused_as_a_line(account: Account, sqs_proxy: SqsProxy) -> None:
+    with sqs_proxy.breaking("SendMessageBatch", TOO_LONG):
+        assert send_lines([b"a very long line"]).refused == {1: "SQS refused it (BatchRequestTooLong)"}
+
+
+def test_line_that_is_too_long_costs_its_neighbours_nothing(account: Account, sqs_proxy: SqsProxy) -> None:
+    too_long_together = Some(TOO_LONG, first=0, times=2)  # the call with all three, and that with the first alone
+    with sqs_proxy.breaking("SendMessageBatch", too_long_together):
+        sent = send_lines([b"a very long line", b"a line", b"another line"])
+    assert (sent.messages, list(sent.refused)) == (2, [1])
 
 
 # Refusals and silence that pass
