@@ -65,7 +65,7 @@ def arn(queue: Queue) -> str:
 def code_of(call: Callable[[], object]) -> str:
     with pytest.raises(ClientError) as error:
         call()
-    return str(error.value.response["Error"]["Code"]).removeprefix("AWS.SimpleQueueService.")
+    return str(error.value.response["Error"]["Code"])
 
 
 def post(endpoint: str, target: str, content: object) -> tuple[int, dict[str, str], Any]:
@@ -273,7 +273,7 @@ def test_visibility_of_a_message_that_is_not_in_flight_cannot_be_changed(queue: 
     change = queue.client.change_message_visibility
     handle = message["ReceiptHandle"]
     code = code_of(lambda: change(QueueUrl=queue.url, ReceiptHandle=handle, VisibilityTimeout=5))
-    assert code == "MessageNotInflight"
+    assert code == "AWS.SimpleQueueService.MessageNotInflight"
 
 
 def test_message_that_cannot_be_sent_fails_alone(queue: Queue) -> None:
@@ -301,7 +301,7 @@ def entries(count: int) -> list[dict[str, str]]:
         (
             "send_message_batch",
             {"Entries": [{"Id": str(number), "MessageBody": "a" * 600_000} for number in range(2)]},
-            "BatchRequestTooLong",
+            "AWS.SimpleQueueService.BatchRequestTooLong",
         ),
         ("set_queue_attributes", {"Attributes": {"VisibilityTimeout": "43201"}}, "InvalidAttributeValue"),
         ("set_queue_attributes", {"Attributes": {"RedrivePolicy": "{"}}, "InvalidAttributeValue"),
@@ -322,13 +322,17 @@ def test_call_that_asks_for_the_wrong_thing_is_refused_by_its_code(
         ("receive_message", {"WaitTimeSeconds": 21}, "InvalidParameterValue"),
         ("receive_message", {"VisibilityTimeout": 43_201}, "InvalidParameterValue"),
         ("receive_message", {"MessageSystemAttributeNames": ["Sent"]}, "InvalidAttributeName"),
-        ("delete_message_batch", {"Entries": []}, "EmptyBatchRequest"),
-        ("delete_message_batch", {"Entries": entries(11)}, "TooManyEntriesInBatchRequest"),
-        ("delete_message_batch", {"Entries": entries(1) * 2}, "BatchEntryIdsNotDistinct"),
-        ("delete_message_batch", {"Entries": [{"Id": "no id", "ReceiptHandle": "a"}]}, "InvalidBatchEntryId"),
-        ("change_message_visibility_batch", {"Entries": []}, "EmptyBatchRequest"),
+        ("delete_message_batch", {"Entries": []}, "AWS.SimpleQueueService.EmptyBatchRequest"),
+        ("delete_message_batch", {"Entries": entries(11)}, "AWS.SimpleQueueService.TooManyEntriesInBatchRequest"),
+        ("delete_message_batch", {"Entries": entries(1) * 2}, "AWS.SimpleQueueService.BatchEntryIdsNotDistinct"),
+        (
+            "delete_message_batch",
+            {"Entries": [{"Id": "no id", "ReceiptHandle": "a"}]},
+            "AWS.SimpleQueueService.InvalidBatchEntryId",
+        ),
+        ("change_message_visibility_batch", {"Entries": []}, "AWS.SimpleQueueService.EmptyBatchRequest"),
         ("change_message_visibility", {"ReceiptHandle": "a", "VisibilityTimeout": 43_201}, "InvalidParameterValue"),
-        ("send_message_batch", {"Entries": []}, "EmptyBatchRequest"),
+        ("send_message_batch", {"Entries": []}, "AWS.SimpleQueueService.EmptyBatchRequest"),
         ("send_message", {"MessageBody": "a", "DelaySeconds": 901}, "InvalidParameterValue"),
         (
             "send_message",
@@ -488,7 +492,10 @@ def test_queue_is_found_by_its_name_and_made_once(queue: Queue) -> None:
     name = queue.url.rpartition("/")[2]
     assert queue.client.get_queue_url(QueueName=name)["QueueUrl"] == queue.url
     assert queue.client.create_queue(QueueName=name)["QueueUrl"] == queue.url
-    assert code_of(lambda: queue.client.get_queue_url(QueueName=f"{name}-absent")) == "NonExistentQueue"
+    assert (
+        code_of(lambda: queue.client.get_queue_url(QueueName=f"{name}-absent"))
+        == "AWS.SimpleQueueService.NonExistentQueue"
+    )
     different = {"VisibilityTimeout": "77"}
     code = code_of(lambda: queue.client.create_queue(QueueName=name, Attributes=different))  # type: ignore[arg-type]
     assert code == "QueueAlreadyExists"
@@ -497,8 +504,8 @@ def test_queue_is_found_by_its_name_and_made_once(queue: Queue) -> None:
 def test_deleted_queue_does_not_exist(queue: Queue) -> None:
     queue.send("a")
     queue.client.delete_queue(QueueUrl=queue.url)
-    assert code_of(lambda: receive(queue)) == "NonExistentQueue"
-    assert code_of(lambda: queue.send("b")) == "NonExistentQueue"
+    assert code_of(lambda: receive(queue)) == "AWS.SimpleQueueService.NonExistentQueue"
+    assert code_of(lambda: queue.send("b")) == "AWS.SimpleQueueService.NonExistentQueue"
 
 
 def test_queue_tells_what_it_was_set_to(queue: Queue) -> None:

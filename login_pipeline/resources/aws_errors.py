@@ -28,8 +28,11 @@ _NOT_KNOWN = {
 
 
 def error_code(error: ClientError) -> str:
-    """The error's code as AWS documents it. The message is left out: it can quote what was sent."""
-    return str(error.response.get("Error", {}).get("Code", "Unknown"))
+    """The error's code without SQS's prefix. The message is left out: it can quote what was sent.
+
+    Some of SQS's codes are documented as `AWS.SimpleQueueService.NonExistentQueue`, and some servers leave that out.
+    """
+    return str(error.response.get("Error", {}).get("Code", "Unknown")).removeprefix("AWS.SimpleQueueService.")
 
 
 def not_accepted(code: str) -> ConfigurationError | None:

@@ -12,8 +12,8 @@ from login_pipeline.loopback import is_loopback
 from login_pipeline.resources.aws_errors import error_code, no_answer, not_accepted, sdk_problem
 from login_pipeline.settings import MAX_IN_FLIGHT
 
-_NO_SUCH_QUEUE = {"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", "InvalidAddress"}
-_NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "KmsAccessDenied"}
+_NO_SUCH_QUEUE = {"QueueDoesNotExist", "NonExistentQueue", "QueueDeletedRecently", "InvalidAddress"}
+_NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "KMS.AccessDeniedException", "KmsAccessDenied"}
 _OTHER_HOST = (
     "The certificate of {endpoint} is for another host; correct AWS_ENDPOINT_URL_SQS, and leave AWS_CA_BUNDLE as it is"
 )
@@ -27,7 +27,6 @@ _TLS = {
     "[X509": _NO_BUNDLE,
 }
 """By what OpenSSL or urllib3 says: what is wrong, and what to do."""
-_AT_THE_LIMIT = {"OverLimit", "AWS.SimpleQueueService.OverLimit"}
 
 
 @contextmanager
@@ -90,7 +89,7 @@ def _refused(code: str, operation: str, setting: str, queue_url: str) -> LoginPi
         )
     if credentials := not_accepted(code):
         return credentials
-    if code in _AT_THE_LIMIT:
+    if code == "OverLimit":
         return QueueError(
             f"The queue has as many messages in flight as it may have ({MAX_IN_FLIGHT:,}): {queue_url}; stop other "
             "consumers, or wait until what they hold is visible again"
