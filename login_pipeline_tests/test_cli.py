@@ -68,7 +68,7 @@ LINES = '{"a": 1}\n{"b": 2}\n'
         (b'\xef\xbb\xbf{"a":\r\n1}', "its JSON objects span several lines"),
         (LINES.encode("utf-16"), "the file is in UTF-16 or no text; convert it, as by: iconv"),
         (LINES.encode("utf-16-le"), "the file is in UTF-16 or no text"),
-        (gzip.compress(LINES.encode()), "the file is compressed (gzip); decompress it"),
+        (gzip.compress(LINES.encode(), mtime=0), "the file is compressed (gzip); decompress it"),
         (bz2.compress(LINES.encode()), "the file is compressed (bzip2)"),
         (lzma.compress(LINES.encode()), "the file is compressed (xz)"),
     ],
