@@ -59,6 +59,7 @@ def test_the_web_server_has_no_masking_key_no_credentials_and_no_way_to_the_tabl
         "LOGIN_DAGSTER_DATABASE_URL",
         "PGPASSWORD",
         "LOGIN_SENSOR_ENABLED",
+        "LOGIN_VISIBILITY_TIMEOUT",
         "LOGIN_LOG_FORMAT",
     }
     assert "secrets" not in SERVICES["dagster-webserver"]
