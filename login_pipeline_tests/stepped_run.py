@@ -72,12 +72,12 @@ class DyingDatabase(LoginDatabaseResource):
         self._transactions = transactions
 
     @contextmanager
-    def transaction(self) -> Iterator[extensions.cursor]:
+    def transaction(self, *, snapshot: bool = False) -> Iterator[extensions.cursor]:
         if self._transactions is not None:
             if self._transactions == 0:
                 raise KilledError
             self._transactions -= 1
-        with super().transaction() as cursor:
+        with super().transaction(snapshot=snapshot) as cursor:
             yield cursor
 
 

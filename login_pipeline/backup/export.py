@@ -79,8 +79,7 @@ def back_up(
     database.require_table()
     with database.transaction() as cursor:
         require(cursor, database.access, "backup")
-    with database.transaction() as cursor:
-        cursor.execute(statements("backup")["snapshot"])
+    with database.transaction(snapshot=True) as cursor:
         take_turn(cursor)
         cursor.execute(statements("backup")["session"])
         found = read_manifest(store)

@@ -163,14 +163,18 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
             return cursor.fetchall()
 
     @contextmanager
-    def transaction(self) -> Iterator[extensions.cursor]:
+    def transaction(self, *, snapshot: bool = False) -> Iterator[extensions.cursor]:
         """A cursor in a transaction of its own: committed at the end, rolled back on any error, ended by a signal.
+
+        With `snapshot` it only reads, and every query sees the tables as they were at one moment.
 
         Raises:
             ConfigurationError: the database cannot be reached or does not let us in.
             DatabaseError: a statement was refused, with SQLSTATE only: PostgreSQL's DETAIL quotes values.
         """
         connection = self._connect()
+        if snapshot:
+            connection.set_session(extensions.ISOLATION_LEVEL_REPEATABLE_READ, readonly=True)
         try:
             with cancelled_by_signals(self._connect, connection), connection, connection.cursor() as cursor:
                 cursor.execute(statements("load")["durable"])

@@ -54,10 +54,6 @@ UPDATE user_logins_backup SET restored_from = %(database_id)s;
 -- name: has_rows
 SELECT EXISTS (SELECT FROM {table});
 
--- name: snapshot
--- Every query of the transaction sees the tables as they were at one moment.
-SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
-
 -- name: session
 -- Dates and times have one text whatever the role's own settings, and a slow store ends no transaction.
 SELECT set_config('datestyle', 'ISO, YMD', true),
