@@ -87,7 +87,7 @@ def prepare() -> None:
 def execute_run(arguments: str) -> None:
     """A run's process: `dagster api execute_run`, which Dagster's launchers for containers start, too."""
     ended = threading.Event()
-    threading.Thread(target=_end_when_canceled, args=[arguments, ended], daemon=True).start()
+    threading.Thread(target=_end_when_dagster_ends_it, args=[arguments, ended], daemon=True).start()
     try:
         execute_run_command.main([arguments], standalone_mode=False)
     finally:
@@ -125,14 +125,15 @@ def _is_there(pid: int) -> bool:
     return True
 
 
-def _end_when_canceled(arguments: str, ended: threading.Event) -> None:
+def _end_when_dagster_ends_it(arguments: str, ended: threading.Event) -> None:
+    """Run monitoring and a forced termination do not wait: the run is canceled, failed or deleted at once."""
     of: Any = deserialize_value(arguments, ExecuteRunArgs)
     if ended.wait(LOOK_SECONDS):
         return
     with dg.DagsterInstance.from_ref(of.instance_ref) as instance:
         while not ended.wait(LOOK_SECONDS):
             run = _once_it_answers(lambda: instance.get_run_by_id(of.run_id))
-            if run is not None and run.status is dg.DagsterRunStatus.CANCELING:
+            if run is None or run.is_finished or run.status is dg.DagsterRunStatus.CANCELING:
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
 

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from importlib.resources import files
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -14,57 +13,19 @@ from typing import Any
 import dagster as dg
 import psycopg2
 import pytest
-from dagster._core.definitions.reconstruct import ReconstructableRepository
-from dagster._core.launcher import DefaultRunLauncher, LaunchRunContext
+from dagster._core.launcher import DefaultRunLauncher
 
-from login_pipeline.definitions import defs
-from login_pipeline.forked_runs import DEFINITIONS, ForkedRunLauncher
-from login_pipeline.local.ports import wait_until
+from login_pipeline.forked_runs import ForkedRunLauncher
 from login_pipeline_tests.conftest import Database, Pipeline
+from login_pipeline_tests.launched_runs import dagster_instance, ends, launch, processes, soon, status
 
 Body = Callable[..., str]
 
 
 @pytest.fixture
 def instance(pipeline: Pipeline, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """As `login-pipeline dev` configures it, with its records beside the logins."""
-    (tmp_path / "dagster.yaml").write_text(files("login_pipeline.local").joinpath("dagster.yaml").read_text())
-    storage = pipeline.database.url.replace("postgresql://", "postgresql+psycopg2://")
-    pipeline.set(LOGIN_DAGSTER_DATABASE_URL=storage, DAGSTER_HOME=str(tmp_path))
-    with dg.DagsterInstance.get() as instance:
+    with dagster_instance(pipeline, tmp_path) as instance:
         yield instance
-    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # the next test's environment is another one
-
-
-def launch(instance: dg.DagsterInstance, module: str = DEFINITIONS) -> str:
-    """Starts a run of login_job as the daemon does; its id."""
-    origin = ReconstructableRepository.for_module(module, "defs").get_reconstructable_job("login_job")
-    run = instance.create_run_for_job(
-        defs.resolve_job_def("login_job"),
-        job_code_origin=origin.get_python_origin(),
-        status=dg.DagsterRunStatus.STARTING,
-    )
-    instance.run_launcher.launch_run(LaunchRunContext(run, workspace=None))
-    return run.run_id
-
-
-def soon(holds: Callable[[], bool]) -> bool:
-    return wait_until(holds, seconds=60, still_possible=lambda: True)
-
-
-def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus | None:
-    run = instance.get_run_by_id(run_id)
-    return run.status if run else None
-
-
-def ends(instance: dg.DagsterInstance, run_id: str, as_: dg.DagsterRunStatus) -> bool:
-    return soon(lambda: status(instance, run_id) is as_)
-
-
-def processes(instance: dg.DagsterInstance, run_id: str) -> set[str]:
-    """What each of its processes told at its start, with its id."""
-    told = {event.message or "" for event in instance.all_logs(run_id)}
-    return {message for message in told if message.startswith("Started process for run")}
 
 
 @contextmanager
@@ -92,38 +53,6 @@ def test_each_run_has_a_process_of_its_own(pipeline: Pipeline, instance: dg.Dags
         assert len(pipeline.database.logins()) == rows
         started |= processes(instance, run_id)
     assert len(started) == 2
-
-
-def test_run_that_another_process_terminates_hands_its_messages_back(
-    pipeline: Pipeline, instance: dg.DagsterInstance, body: Body
-) -> None:
-    pipeline.run()
-    (message_id,) = pipeline.queue.send(body())
-    with loads_wait(pipeline.database, message_id):
-        run_id = launch(instance)
-        assert soon(lambda: is_waiting(pipeline.database))
-        with dg.DagsterInstance.get() as web_server:
-            assert web_server.run_launcher.terminate(run_id)
-            assert ends(instance, run_id, dg.DagsterRunStatus.CANCELED)
-            assert not web_server.run_launcher.terminate(run_id)
-    assert soon(lambda: pipeline.queue.depth() == (1, 0))
-    assert pipeline.database.logins() == []
-
-
-def test_end_of_the_daemon_ends_its_runs_and_waits_until_they_handed_their_messages_back(
-    pipeline: Pipeline, instance: dg.DagsterInstance, body: Body
-) -> None:
-    pipeline.run()
-    (message_id,) = pipeline.queue.send(body())
-    with loads_wait(pipeline.database, message_id):
-        with dg.DagsterInstance.get() as daemon:
-            run_id = launch(daemon)
-            assert soon(lambda: is_waiting(pipeline.database))
-        run = instance.get_run_by_id(run_id)
-        assert run is not None
-        assert run.is_finished
-        assert not is_waiting(pipeline.database)
-    assert soon(lambda: pipeline.queue.depth() == (1, 0))
 
 
 def test_run_that_is_about_to_end_when_the_daemon_does_ends_by_itself(
@@ -164,8 +93,8 @@ def test_run_whose_process_is_killed_fails_as_soon_as_dagster_s_storage_is_there
     with loads_wait(pipeline.database, message_id):
         run_id = launch(instance)
         assert soon(lambda: is_waiting(pipeline.database))
-        (told,) = processes(instance, run_id)
-        os.kill(int("".join(filter(str.isdigit, told))), signal.SIGKILL)
+        (process,) = processes(instance, run_id)
+        os.kill(process, signal.SIGKILL)
         assert ends(instance, run_id, dg.DagsterRunStatus.FAILURE)
 
 
