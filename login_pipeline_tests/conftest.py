@@ -19,6 +19,7 @@ import pytest
 from psycopg2 import sql
 
 from benchmarks.queue_server import QueueServer
+from login_pipeline.interrupts import raise_at_signals
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import temporary_folder
 from login_pipeline.local.sqs import LocalSqs
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
 
 REGION = "us-east-1"
 MASKING_KEY = secrets.token_hex(32)
+
+
+def pytest_sessionstart() -> None:
+    """A shell ignores SIGINT for `make test &` in a script, and each process that a test starts would inherit it."""
+    raise_at_signals()
 
 
 class Servers(NamedTuple):
