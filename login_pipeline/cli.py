@@ -1,5 +1,6 @@
 """The login-pipeline command: reads its arguments, calls what does the work, and turns errors into exit codes."""
 
+import io
 import json
 import os
 import signal
@@ -250,6 +251,7 @@ def doctor() -> None:
 
 def main() -> None:
     """Runs the command; an error that we know ends it with one sentence on stderr and its exit code."""
+    _escape_what_cannot_be_encoded()
     try:
         raise_at_signals()
         sys.exit(cli(standalone_mode=False))
@@ -267,6 +269,13 @@ def main() -> None:
         from login_pipeline.redaction import code_locations
 
         _end(f"It failed unexpectedly: {type(error).__name__} at {code_locations(error)[-1]}", FAILED)
+
+
+def _escape_what_cannot_be_encoded() -> None:
+    """Output never fails on a character: unmask has recorded what it shows before it shows it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None where it is closed
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _warn_of_masks_without_a_key() -> None:

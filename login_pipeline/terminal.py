@@ -31,7 +31,7 @@ def drain_progress() -> Iterator[DrainProgress]:
     """A bar on a terminal: messages received, of those that were on the queue. None among lines of JSON."""
     console = Console(stderr=True)
     bar = Progress(
-        SpinnerColumn(),
+        SpinnerColumn("line"),  # the default one is not in every encoding
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),

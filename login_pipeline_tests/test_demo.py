@@ -27,8 +27,13 @@ def figures(output: str) -> dict[str, str]:
     return dict(words for line in output.splitlines() if len(words := line.split()) == 2)
 
 
-ELSEWHERE = {"AWS_PROFILE": "mine", "HTTP_PROXY": "http://127.0.0.1:9", "PGSSLMODE": "require"}
-"""A shell that is set to an AWS account, a proxy and another database."""
+ELSEWHERE = {
+    "AWS_PROFILE": "mine",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "PGSSLMODE": "require",
+    "PYTHONIOENCODING": "latin-1",
+}
+"""A shell that is set to an AWS account, a proxy and another database, on a terminal that is not UTF-8."""
 
 
 def test_demo_tells_the_truth_each_time() -> None:
@@ -43,3 +48,4 @@ def test_demo_tells_the_truth_each_time() -> None:
         second = demo(folder, **ELSEWHERE)
         assert figures(second)["loaded"] == "96"
         assert "In user_logins: 192 rows. On the dead-letter queue: 8. Left on the queue: 0." in second
+        assert r"\u2026" in second  # an ellipsis, which Latin-1 does not have

@@ -88,6 +88,19 @@ def test_value_that_a_sender_wrote_cannot_reach_the_terminal_s_controls(
     assert r"one\x1b[31m" in out
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_value_that_the_terminal_s_encoding_lacks_is_recorded_and_shown_escaped(
+    masked: Pipeline, body: Body, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masked.queue.send(body(user_id="c", device_id="\N{GREEK CAPITAL LETTER OMEGA}"))
+    assert masked.run().failures == []
+    stdout = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(stdout, encoding=encoding))
+    assert unmask(mask_of(masked, "c", "masked_device_id"), "--reason", "ticket 7") == 0
+    assert rb"\u03a9" in stdout.getvalue()
+    assert record(masked) == [("ticket 7", 1, 1)]
+
+
 def test_masks_on_stdin_are_not_taken_for_the_reason(
     masked: Pipeline, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
