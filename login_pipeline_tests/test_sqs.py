@@ -156,7 +156,13 @@ class ScriptedCalls:
         answer = self.answers.pop(0) if self.answers else {}
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return confirming(entries, answer)
+
+
+def confirming(entries: Sequence[Any], answer: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The answer, in which every entry has succeeded that has not failed."""
+    failed = [failure["Id"] for failure in (answer or {}).get("Failed", ())]
+    return {**(answer or {}), "Successful": [{"Id": each["Id"]} for each in entries if each["Id"] not in failed]}
 
 
 def entries(count: int) -> list[dict[str, Any]]:
@@ -213,7 +219,7 @@ def test_no_call_is_made_any_more_in_a_hurry() -> None:
     def call(batch: Sequence[Any]) -> dict[str, Any]:
         calls.append(batch[0]["Id"])
         hurry.set()
-        return {}
+        return confirming(batch)
 
     together = Concurrency(16, by_one_thread=16)  # which libcurl cannot make, so each is made alone
     left = call_in_batches(call, entries(30), concurrency=together, hurry=hurry)
@@ -224,9 +230,9 @@ def test_no_call_is_made_any_more_in_a_hurry() -> None:
 def test_calls_are_made_at_once() -> None:
     together = threading.Barrier(4, timeout=10)
 
-    def call(_: Sequence[Any]) -> dict[str, Any]:
+    def call(batch: Sequence[Any]) -> dict[str, Any]:
         together.wait()
-        return {}
+        return confirming(batch)
 
     assert call_in_batches(call, entries(40), concurrency=Concurrency(4)) == {}
 
