@@ -64,8 +64,8 @@ def erase(database: LoginDatabaseResource, user_id: str, reason: str) -> Erasure
     active = proof_keys().active
     database.require_table()
     with database.transaction() as cursor:
-        cursor.execute(statements("erasures")["lock"])
         require(cursor, database.access, "erasures")
+        cursor.execute(statements("inbox")["lock_alone"])
         cursor.execute(statements("inbox")["lock_as_a_load_does"])
         name_user(cursor, user_id)
         cursor.execute(statements("erasures")["erase"])

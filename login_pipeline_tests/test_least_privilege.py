@@ -11,10 +11,12 @@ import psycopg2
 import pytest
 from psycopg2 import errors
 
+from login_pipeline import sql
 from login_pipeline.cli import main
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.jobs import inbox_pruning_schedule
 from login_pipeline.local.services import local_services, pipeline_environment, temporary_folder
+from login_pipeline.pruning import prune
 from login_pipeline.redrive import redrive
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_access import Access
@@ -57,6 +59,26 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         return int(end.value.code or 0), out, err
 
     return run
+
+
+def test_locks_that_a_reader_can_take_stop_nothing(pipeline: Pipeline, prepared: Roles, body: Body) -> None:
+    reader = psycopg2.connect(prepared.reader.url)
+    for key in ("user_logins_inbox", "user_logins_inbox, forget", "user_logins_erasures"):
+        reader.cursor().execute("SELECT pg_advisory_lock(hashtext(%s))", [key])
+    pipeline.queue.send(body())
+    assert pipeline.run().metadata["user_logins_table"]["loaded"] == 1
+    pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL=prepared.owner.url)
+    assert prune(LoginDatabaseResource(maintenance=True)) == Forgotten(0, 0, 0)
+    reader.close()
+    for table in TABLES:
+        for mode in ("ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE", "SHARE ROW EXCLUSIVE"):
+            with pytest.raises(errors.InsufficientPrivilege):
+                prepared.reader.query(f"LOCK TABLE {table} IN {mode} MODE")
+
+
+def test_no_statement_takes_a_lock_that_any_role_can_take() -> None:
+    files = Path(sql.__file__).parent.glob("*.sql")
+    assert [file.name for file in files if "advisory" in file.read_text(encoding="utf-8")] == []
 
 
 def test_the_whole_pipeline_runs_as_the_loader(

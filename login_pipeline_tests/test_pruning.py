@@ -6,12 +6,14 @@ from uuid import NAMESPACE_OID, uuid5
 
 import dagster as dg
 import pytest
+from psycopg2 import errors
 
 from login_pipeline.definitions import defs
 from login_pipeline.errors import DatabaseError
-from login_pipeline.resources import postgres_forget
+from login_pipeline.resources import postgres_load
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_forget import Forgotten, forget_old_keys
+from login_pipeline.sql import statements
 from login_pipeline_tests.conftest import Pipeline
 
 Body = Callable[..., str]
@@ -92,15 +94,14 @@ def test_message_of_a_forgotten_date_gets_no_row_and_goes_to_the_dead_letter_que
     assert pipeline.queue.count() == 0
 
 
-def test_pruning_that_was_killed_between_two_parts_goes_on(
+def test_pruning_that_was_killed_after_it_closed_a_date_goes_on(
     pipeline: Pipeline, body: Body, resource: LoginDatabaseResource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_forget, "KEYS_AT_ONCE", 2)
     for number in range(5):
         send_again(pipeline, body(), f"old {number}", sent=LONG_AGO)
     pipeline.run()
     age(pipeline, days=31)
-    transactions = iter([True, True, True])  # the dates, the marker, the first two keys
+    transactions = iter([True, True])  # the dates, the marker
 
     def killed(self: LoginDatabaseResource) -> Any:
         if not next(transactions, False):
@@ -112,15 +113,48 @@ def test_pruning_that_was_killed_between_two_parts_goes_on(
         death.setattr(LoginDatabaseResource, "transaction", killed)
         with pytest.raises(DatabaseError):
             forget_old_keys(resource, days=30)
-    assert len(keys(pipeline)) == 4  # three, and the marker
+    assert len(keys(pipeline)) == 6  # five, and the marker
     assert pipeline.run("user_logins_checks_job").passed
     for number in range(5):
         send_again(pipeline, body(), f"old {number}", sent=LONG_AGO)
     assert pipeline.run().metadata["user_logins_table"]["loaded"] == 0
-    assert forget_old_keys(resource, days=30).keys == 3
+    assert forget_old_keys(resource, days=30).keys == 5
     assert keys(pipeline) == ["keys forgotten, 2026-01-01"]
     assert pipeline.run("user_logins_checks_job").passed
     assert len(pipeline.database.logins()) == 5
+
+
+def test_keys_that_are_deleted_beside_a_load_give_no_second_row(
+    pipeline: Pipeline, body: Body, resource: LoginDatabaseResource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send_again(pipeline, body(), "loaded", sent=LONG_AGO)
+    pipeline.run()
+    day = {"create_date": "2026-01-01", "keys": 10}
+    with resource.transaction() as cursor:
+        cursor.execute(statements("forget")["close_date"], day)
+    insert = postgres_load._insert_all
+
+    def while_keys_are_deleted(*arguments: Any) -> Any:
+        with LoginDatabaseResource().transaction() as cursor:
+            cursor.execute(statements("forget")["forget"], day)
+        return insert(*arguments)
+
+    monkeypatch.setattr(postgres_load, "_insert_all", while_keys_are_deleted)
+    send_again(pipeline, body(), "loaded", sent=LONG_AGO)
+    assert pipeline.run().metadata["user_logins_table"]["duplicates"] == 1
+    assert keys(pipeline) == ["keys forgotten, 2026-01-01"]
+    assert len(pipeline.database.logins()) == 1
+
+
+def test_date_is_closed_when_the_loads_under_way_have_ended(
+    pipeline: Pipeline, body: Body, resource: LoginDatabaseResource
+) -> None:
+    with resource.transaction() as load, LoginDatabaseResource().transaction() as closing:
+        load.execute(statements("load")["stage"])
+        closing.execute("SET LOCAL lock_timeout = 100")
+        with pytest.raises(errors.LockNotAvailable):
+            closing.execute(statements("forget")["lock"])
+        closing.connection.rollback()
 
 
 def test_records_of_dead_letters_are_forgotten_too(pipeline: Pipeline, resource: LoginDatabaseResource) -> None:
@@ -142,7 +176,6 @@ def test_job_prunes_and_says_how_much(pipeline: Pipeline, body: Body, resource: 
 def test_restore_that_opens_a_date_in_the_middle_of_its_pruning_costs_no_key(
     pipeline: Pipeline, body: Body, resource: LoginDatabaseResource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_forget, "KEYS_AT_ONCE", 2)
     for number in range(5):
         send_again(pipeline, body(), f"old {number}", sent=LONG_AGO)
     pipeline.run()
@@ -150,7 +183,7 @@ def test_restore_that_opens_a_date_in_the_middle_of_its_pruning_costs_no_key(
     transactions = iter(range(99))
 
     def restored(self: LoginDatabaseResource) -> Any:
-        if next(transactions) == 3:  # the dates, the marker, two keys
+        if next(transactions) == 2:  # the dates, the marker
             pipeline.database.query("DELETE FROM user_logins_inbox WHERE message_id LIKE 'keys forgotten%'")
             for number in range(5):
                 key = (first_id(f"old {number}"), "2026-01-01")

@@ -137,7 +137,7 @@ def restore(
             take_turn(turn)
         with _transaction(database, dry_run) as cursor:  # before any row, so that no erased user comes back
             if not dry_run:
-                cursor.execute(statements("erasures")["lock_shared"])
+                cursor.execute(statements("inbox")["lock_alone"])
             records = restore_audit(cursor, store, manifest.audit)
             erased = _erasures(cursor, store, manifest)
             of_another = not identity_of(database, cursor).made(manifest)
@@ -224,10 +224,7 @@ def _transaction(database: LoginDatabaseResource, dry_run: bool) -> Iterator[ext
 
 def _create_lost_tables(cursor: extensions.cursor) -> None:
     """As `prepare` does, but within a transaction that is rolled back; it keeps no run waiting where none is lost."""
-    lost = [file for file in TABLES.values() if not is_there(cursor, file)]
-    if lost:
-        cursor.execute(statements("inbox")["lock"])
-    for file in lost:
+    for file in [file for file in TABLES.values() if not is_there(cursor, file)]:
         cursor.execute(statements(file)["create"])
 
 
@@ -261,7 +258,7 @@ def _restore_date(
     """
     with _transaction(database, dry_run) as cursor:
         if not dry_run:  # what is only looked at keeps nobody waiting
-            cursor.execute(statements("erasures")["lock_shared"])
+            cursor.execute(statements("inbox")["lock_alone"])
         cursor.execute(statements("restore")["stage"])
         withheld = 0 if backup is None else _stage(cursor, store, backup, erased)
         if not dry_run:

@@ -7,9 +7,6 @@ from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_prepare import require
 from login_pipeline.sql import statements
 
-KEYS_AT_ONCE = 50_000
-"""In one transaction."""
-
 
 class Forgotten(NamedTuple):
     """What was forgotten: whole dates, the keys of their messages, and records of dead letters."""
@@ -56,11 +53,7 @@ def _forget_date(database: LoginDatabaseResource, day: date) -> int:
     with database.transaction() as cursor:
         cursor.execute(statements("forget")["lock"])
         cursor.execute(statements("forget")["close_date"], {"create_date": day})
-    forgotten = 0
-    while True:
-        with database.transaction() as cursor:
-            cursor.execute(statements("forget")["forget"], {"create_date": day, "keys": KEYS_AT_ONCE})
-            (keys,) = cursor.fetchone() or (0,)
-        if not keys:
-            return forgotten
-        forgotten += keys
+    with database.transaction() as cursor:
+        cursor.execute(statements("forget")["forget"], {"create_date": day})
+        (keys,) = cursor.fetchone() or (0,)
+    return int(keys)

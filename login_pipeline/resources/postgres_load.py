@@ -56,7 +56,7 @@ def load_rows(cursor: extensions.cursor, rows: Sequence[Row], *, until: float) -
     cursor.execute(statements("load")["stage"])
     cursor.copy_expert(statements("load")["copy"], placed)
     cursor.execute(statements("load")["forgotten"])
-    forgotten = {message_id: FORGOTTEN for (message_id,) in cursor.fetchall()}
+    forgotten = {message_id: FORGOTTEN for message_id, known in cursor.fetchall() if not known}
     inserted, refused = _insert_all(cursor, message_ids, until)
     refused |= forgotten
     return Loaded(inserted, len(rows) - inserted - len(refused), refused)

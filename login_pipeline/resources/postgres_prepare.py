@@ -1,6 +1,6 @@
 """Creates the tables, gives the roles of deploy/postgres/roles.sql their rights, and asks if a load could write."""
 
-from psycopg2 import extensions
+from psycopg2 import errors, extensions
 
 from login_pipeline.columns import column_problems
 from login_pipeline.errors import ConfigurationError
@@ -35,12 +35,12 @@ def prepare(cursor: extensions.cursor, access: Access, *, as_owner: bool = False
         psycopg2.Error: the database refused for another reason.
     """
     limit_time(cursor, PREPARE_SECONDS)
-    cursor.execute(statements("inbox")["lock"])
     _check_server(cursor, access)
     _create_tables(cursor, access)
     cursor.execute(statements("user_logins")["not_owned"], {"tables": [*TABLES]})
     not_owned = [table for (table,) in cursor.fetchall()]
     if access.maintenance and not not_owned:
+        cursor.execute(statements("inbox")["lock_alone"])  # two that grant at the same moment would fail
         _grant(cursor)
     elif as_owner:
         raise access.lacks(f"ownership of {', '.join(not_owned)}, and so cannot give others their rights")
@@ -90,8 +90,12 @@ def _create_tables(cursor: extensions.cursor, access: Access) -> None:
     cursor.execute(statements("user_logins")["may_create"])
     if missing and cursor.fetchone() != (True,):
         raise access.may_not_create(" and no ".join(missing))
-    for table in missing:
-        cursor.execute(statements(TABLES[table])["create"])
+    cursor.execute("SAVEPOINT create_tables")
+    try:
+        for table in missing:
+            cursor.execute(statements(TABLES[table])["create"])
+    except (errors.DuplicateTable, errors.UniqueViolation):  # another process has just created them all
+        cursor.execute("ROLLBACK TO SAVEPOINT create_tables")
 
 
 def _grant(cursor: extensions.cursor) -> None:

@@ -4,13 +4,6 @@
 -- name: exists
 SELECT to_regclass('user_logins_erasures') IS NOT NULL;
 
--- name: lock
--- One erasure at a time, so that a snapshot which sees one sees all before it; and none while a restore stages rows.
-SELECT pg_advisory_xact_lock(hashtext('user_logins_erasures'));
-
--- name: lock_shared
-SELECT pg_advisory_xact_lock_shared(hashtext('user_logins_erasures'));
-
 -- name: create
 CREATE TABLE user_logins_erasures (
     erased_at timestamptz NOT NULL,

@@ -1,6 +1,6 @@
 -- Forgets the inbox's keys of dates so long ago that no message of theirs is on a queue any more. First a marker
 -- closes the date: from then on no message of it is loaded, because nobody could tell whether it has its row. Then
--- the keys go, some at a time, and the marker takes over their row counts, so that rows and inbox still agree.
+-- the keys go, in one statement, and the marker takes over their row counts, so that rows and inbox still agree.
 
 -- name: dates
 -- Both the date and the last load of it are long ago: a message that was redriven was loaded long after its date.
@@ -24,8 +24,9 @@ FROM (
 WHERE NOT given;
 
 -- name: lock
--- Waits for the loads under way, which may be inserting keys of the date.
-SELECT pg_advisory_xact_lock(hashtext('user_logins_inbox, forget'));
+-- Waits for the loads under way, which may be inserting keys of the date, and keeps others waiting until the COMMIT.
+-- Only a role that may change the inbox can take it.
+LOCK TABLE user_logins_inbox IN SHARE ROW EXCLUSIVE MODE;
 
 -- name: close_date
 INSERT INTO user_logins_inbox (message_id, create_date, row_count)
@@ -33,21 +34,15 @@ VALUES ('keys forgotten, ' || to_char(%(create_date)s::date, 'YYYY-MM-DD'), %(cr
 ON CONFLICT (message_id) DO NOTHING;
 
 -- name: forget
--- How many keys of a closed date went, some at a time; none where a restore has opened the date again.
-WITH some_keys AS (
-    SELECT message_id
-    FROM user_logins_inbox
+-- How many keys of a closed date went; none where a restore has opened the date again.
+WITH gone AS (
+    DELETE FROM user_logins_inbox
     WHERE create_date = %(create_date)s
       AND message_id !~ '^(rows before the inbox|rows erased|keys forgotten|masks rotated), '
       AND EXISTS (
           SELECT FROM user_logins_inbox AS marker
           WHERE marker.message_id = 'keys forgotten, ' || to_char(%(create_date)s::date, 'YYYY-MM-DD')
       )
-    LIMIT %(keys)s
-    FOR UPDATE
-), gone AS (
-    DELETE FROM user_logins_inbox USING some_keys
-    WHERE user_logins_inbox.message_id = some_keys.message_id
     RETURNING row_count
 ), counted AS (
     UPDATE user_logins_inbox

@@ -4,9 +4,10 @@
 -- erased (erasures.sql) are taken off under another, so that inbox and table can be compared for ever. A date whose
 -- masks were rotated (rotation.sql) has a key that counts nothing.
 
--- name: lock
--- One run at a time creates tables: CREATE TABLE IF NOT EXISTS is not safe against itself.
-SELECT pg_advisory_xact_lock(hashtext('user_logins_inbox'));
+-- name: lock_alone
+-- One erasure or restored date at a time, so that a snapshot which sees an erasure sees all before it, and none is
+-- committed while a restore stages rows. Loads and readers go on. Only a role that may change the inbox can take it.
+LOCK TABLE user_logins_inbox IN SHARE UPDATE EXCLUSIVE MODE;
 
 -- name: lock_as_a_load_does
 -- For what changes rows and inbox in another order: the inbox first, as a load and a restore lock it, or two of them

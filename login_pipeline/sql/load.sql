@@ -19,10 +19,10 @@ SET LOCAL lock_timeout = %(milliseconds)s;
 
 -- name: stage
 -- The rows' places let a part of them be inserted. Without user_logins' own NOT NULLs, so that COPY refuses no row.
--- Constraints that would wait for the COMMIT are checked with each statement instead. Keys of this time are not
--- forgotten meanwhile (forget.sql).
+-- Constraints that would wait for the COMMIT are checked with each statement instead. From the lock on no date is closed
+-- (forget.sql).
 SET CONSTRAINTS ALL IMMEDIATE;
-SELECT pg_advisory_xact_lock_shared(hashtext('user_logins_inbox, forget'));
+LOCK TABLE user_logins_inbox IN ROW EXCLUSIVE MODE;
 CREATE TEMPORARY TABLE incoming_logins ON COMMIT DROP AS SELECT *, '' AS message_id, 0 AS place FROM user_logins LIMIT 0;
 
 -- name: copy
@@ -31,7 +31,8 @@ COPY incoming_logins (
 ) FROM STDIN;
 
 -- name: forgotten
--- Takes out the messages of dates whose keys are forgotten: whether they have their row cannot be told any more.
+-- Takes out the messages of closed dates, and says which of them the inbox still knows: those have their row, of the
+-- others nobody knows. Both in one snapshot: the keys of a closed date are deleted beside this load.
 WITH closed AS MATERIALIZED (
     SELECT create_date
     FROM (SELECT DISTINCT create_date FROM incoming_logins) AS incoming
@@ -42,8 +43,9 @@ WITH closed AS MATERIALIZED (
 )
 DELETE FROM incoming_logins USING closed
 WHERE incoming_logins.create_date = closed.create_date
-  AND NOT EXISTS (SELECT FROM user_logins_inbox AS known WHERE known.message_id = incoming_logins.message_id)
-RETURNING message_id;
+RETURNING message_id, EXISTS (
+    SELECT FROM user_logins_inbox AS known WHERE known.message_id = incoming_logins.message_id
+);
 
 -- name: load
 -- Only messages whose key the inbox did not have get a row. How many keys and how many rows there are now: fewer rows
