@@ -1,9 +1,12 @@
 """login-pipeline keys generate and keys status."""
 
+import errno
 import json
+import os
 import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -56,6 +59,56 @@ def test_key_file_is_for_this_user_only_and_is_never_lost(
     assert keys("generate", "--add", "--output", str(file)) in (0, None)
     assert read_key_ring(file.read_text()).older == (first.active,)
     assert [each.name for each in tmp_path.iterdir()] == ["keys"]
+
+
+def test_key_file_keeps_its_owner_group_and_mode_and_the_links_to_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, link = tmp_path / "elsewhere" / "keys", tmp_path / "link"
+    file.parent.mkdir()
+    link.symlink_to(Path("elsewhere") / "keys")
+    assert keys("generate", "--output", str(link)) in (0, None)
+    assert file.stat().st_mode & 0o777 == 0o600
+    owner = (12345, 54321) if os.geteuid() == 0 else (os.getuid(), os.getgroups()[-1])
+    os.chown(file, *owner)
+    file.chmod(0o640)
+    monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", str(link))
+    assert keys("generate", "--add", "--output", str(link)) in (0, None)
+    assert link.is_symlink()
+    after = file.stat()
+    assert (after.st_uid, after.st_gid, after.st_mode & 0o777) == (*owner, 0o640)
+    assert len(read_key_ring(file.read_text()).older) == 1
+    assert [each.name for each in file.parent.iterdir()] == ["keys"]
+
+
+def test_key_file_whose_owner_cannot_be_kept_is_left_as_it_is(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "keys"
+    assert keys("generate", "--output", str(file)) in (0, None)
+    there = file.read_text()
+    monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", str(file))
+    # Root may give a file to anybody, so the refusal is made here.
+    monkeypatch.setattr(os, "fchown", Mock(side_effect=PermissionError(errno.EPERM, "Operation not permitted")))
+    assert keys("generate", "--add", "--output", str(file)) == 2
+    assert "cannot be written: Operation not permitted; run this as the user whose file it is" in capfd.readouterr().err
+    assert file.read_text() == there
+    assert [each.name for each in tmp_path.iterdir()] == ["keys"]
+
+
+def test_key_file_and_its_folder_are_on_the_disk_when_it_is_said_to_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, fsync = tmp_path / "keys", os.fsync
+    synced: list[int] = []
+
+    def recorded(opened: int) -> None:
+        fsync(opened)
+        synced.append(os.fstat(opened).st_ino)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    assert keys("generate", "--output", str(file)) in (0, None)
+    assert synced == [file.stat().st_ino, tmp_path.stat().st_ino]
 
 
 def test_keys_in_a_file_are_not_replaced_by_others(

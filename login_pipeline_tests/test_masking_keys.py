@@ -1,9 +1,13 @@
 """Where masking keys are read from; Secrets Manager and Parameter Store are ministack's."""
 
+import errno
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import boto3
 import pytest
@@ -146,6 +150,47 @@ def test_file_that_is_open_to_everybody_is_refused(tmp_path: Path, monkeypatch: 
     file.chmod(mode)
     monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", str(file))
     with pytest.raises(ConfigurationError, match=rf"is open to every user of this machine; run: chmod 600 {file}"):
+        masking_keys()
+
+
+@pytest.fixture
+def read_only_mount(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only root could make one."""
+    statvfs = os.statvfs
+
+    def read_only(path: Path) -> SimpleNamespace:
+        return SimpleNamespace(f_flag=statvfs(path).f_flag | os.ST_RDONLY)
+
+    monkeypatch.setattr(os, "statvfs", read_only)
+
+
+@pytest.mark.usefixtures("read_only_mount")
+def test_secret_mount_that_is_open_to_everybody_gets_advice_that_can_be_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "keys"
+    file.write_text(KEY)
+    file.chmod(0o444)
+    monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", str(file))
+    with pytest.raises(
+        ConfigurationError, match=r"is mounted read-only, .+ defaultMode: 0440 in Kubernetes"
+    ) as refused:
+        masking_keys()
+    assert "run: chmod" not in str(refused.value)
+    file.chmod(0o440)
+    assert masking_keys().active == RING.active
+
+
+@pytest.mark.usefixtures("read_only_mount")
+def test_secret_mount_of_another_user_gets_advice_that_can_be_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "keys"
+    file.touch(mode=0o440)
+    # Root may read every file, so the refusal is made here.
+    monkeypatch.setattr(Path, "read_text", Mock(side_effect=PermissionError(errno.EACCES, "Permission denied")))
+    monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", str(file))
+    with pytest.raises(ConfigurationError, match=r"cannot be read: Permission denied; it is mounted .+ fsGroup"):
         masking_keys()
 
 

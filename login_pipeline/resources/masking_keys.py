@@ -1,9 +1,10 @@
 """Where the masking keys are: in the environment, in a file, in AWS Secrets Manager or in SSM Parameter Store."""
 
+import os
 import stat
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ from login_pipeline.settings import KEY_STORES, Settings, example, read_settings
 
 _NOT_FOUND = {"ResourceNotFoundException", "ParameterNotFound"}
 _NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "DecryptionFailure", "DecryptionFailureException"}
+# A file on a read-only mount, as secrets are in containers, gets owner and mode where the mount is declared. Compose
+# passes the host's file on as it is. Source: Kubernetes, Secret volumes; Docker, Swarm and Compose secrets.
+_MOUNTED = (
+    "it is mounted read-only, so let this user read it, and not others, where the mount comes from: fsGroup and "
+    "defaultMode: 0440 in Kubernetes, uid and mode: 0400 in Docker Swarm, chown and chmod 400 of the host's file in "
+    "Compose"
+)
 
 
 def masking_keys() -> KeyRing:
@@ -60,19 +68,26 @@ def _in_file(file: Path) -> str:
         if not stat.S_ISREG(mode):
             raise ConfigurationError(f"{where} is not a file; name a file of masking keys")
         if mode & stat.S_IRWXO:
+            remedy = _MOUNTED if _is_mounted_read_only(file) else f"run: chmod 600 {file}"
             raise ConfigurationError(
-                f"{where} is open to every user of this machine; run: chmod 600 {file}, and make a new key where "
-                "others have been able to read this one"
+                f"{where} is open to every user of this machine; {remedy}; and make a new key where others have been "
+                "able to read this one"
             )
         return file.read_text(encoding="utf-8-sig")  # with a byte order mark or without
     except OSError as error:
-        raise ConfigurationError(
-            f"{where} cannot be read: {error.strerror}; name a file of masking keys that this user may read"
-        ) from None
+        denied = isinstance(error, PermissionError) and _is_mounted_read_only(file)
+        remedy = _MOUNTED if denied else "name a file of masking keys that this user may read"
+        raise ConfigurationError(f"{where} cannot be read: {error.strerror}; {remedy}") from None
     except UnicodeDecodeError:
         raise ConfigurationError(
             f"{where} is no text in UTF-8; save it as UTF-8, or write it with keys generate"
         ) from None
+
+
+def _is_mounted_read_only(file: Path) -> bool:
+    with suppress(OSError):  # in a folder that this user may not enter
+        return bool(os.statvfs(file).f_flag & os.ST_RDONLY)
+    return False
 
 
 def _in_secrets_manager(name: str, region: str | None) -> str:
