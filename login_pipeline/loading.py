@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Event
@@ -15,8 +15,9 @@ from login_pipeline.garbage import no_cycle_collection
 from login_pipeline.interrupts import deferred_interrupts
 from login_pipeline.login_batch import refused_messages
 from login_pipeline.logs import Log
-from login_pipeline.quarantine import credible, quarantine, require_all_sent, require_taken
+from login_pipeline.quarantine import credible, enough_deliveries, quarantine, require_all_sent, require_taken
 from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_load import Loaded
 from login_pipeline.resources.sqs import LoginQueueResource
 
 FIRST_ROWS, MOST_ROWS, GROWTH = 10, 5_000, 10
@@ -72,15 +73,19 @@ def load_logins(
     """
     first, size = 0, FIRST_ROWS
     refused: dict[str, str] = {}
+    believed = enough_deliveries(raw, queue.login_queue.max_receive_count)
     with Deletes(queue, figures) as deletes:
         while first < len(masked):
             started = time.monotonic()
-            refused |= load_chunk(masked[first : first + size], database, queue, log, figures, deletes)
+            loaded = load_chunk(masked[first : first + size], database, queue, log, figures, deletes, believed)
+            refused |= loaded.refused
+            if loaded.not_tried:
+                break
             first += size
             if first < len(masked):
                 size = next_size(size, time.monotonic() - started, queue.seconds_to_load())
     if refused:
-        _quarantine_refused(refused, raw, database, queue, log, figures)
+        _quarantine_refused(refused, believed, raw, database, queue, log, figures)
 
 
 def next_size(size: int, seconds: float, seconds_left: float) -> int:
@@ -96,16 +101,17 @@ def load_chunk(
     log: Log,
     figures: LoadFigures,
     deletes: "Deletes",
-) -> dict[str, str]:
-    """Loads the chunk, then has its messages deleted; the reason of each that the database refuses, by message_id."""
+    believed: Collection[str],
+) -> Loaded:
+    """Loads the chunk, then has the messages deleted that have their row."""
     rows = zip(*(chunk[name].tolist() for name in (*NAMES, "message_id")), strict=True)
-    loaded = database.load(rows, seconds=queue.seconds_to_load())
+    loaded = database.load(rows, seconds=queue.seconds_to_load(), believed=None if figures.loaded else believed)
     figures.loaded += loaded.rows
     figures.duplicates += loaded.duplicates
     log.info("loaded", loaded=loaded.rows, duplicates=loaded.duplicates, refused=len(loaded.refused))
-    has_its_row = ~chunk["message_id"].isin(list(loaded.refused))
+    has_its_row = ~chunk["message_id"].isin([*loaded.refused, *loaded.not_tried])
     deletes.start(chunk.loc[has_its_row, "receipt_handle"].tolist())
-    return loaded.refused
+    return loaded
 
 
 class Deletes:
@@ -147,13 +153,14 @@ class Deletes:
 
 def _quarantine_refused(
     refused: dict[str, str],
+    believed: Collection[str],
     raw: pd.DataFrame,
     database: LoginDatabaseResource,
     queue: LoginQueueResource,
     log: Log,
     figures: LoadFigures,
 ) -> None:
-    wrong = refused if figures.loaded else credible(refused, raw, queue.login_queue.max_receive_count)
+    wrong = credible(refused, believed, taken=figures.loaded > 0)
     moved = quarantine(refused_messages(raw, wrong), queue, database, log)
     figures.quarantined += moved.messages
     figures.deleted += moved.deleted

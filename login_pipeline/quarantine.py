@@ -5,7 +5,7 @@ time with its first id, by which a redrive makes one login of it. Once it is rec
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -14,14 +14,18 @@ from login_pipeline.errors import DatabaseError, QueueError
 from login_pipeline.interrupts import deferred_interrupts
 from login_pipeline.logs import Log
 from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.postgres_load import FORGOTTEN
+from login_pipeline.resources.postgres_errors import NO_PARTITION, OF_THE_ROW, OF_THE_TABLE
+from login_pipeline.resources.postgres_load import FORGOTTEN, MAX_CREDIBLE_REFUSALS
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_messages import dead_letter
 
-MANY = 20
-"""So many rows refused, and none taken: then the table is taken to be wrong, and not the rows."""
 DELIVERIES = 5
 """Where the same messages are refused again: after so many deliveries they are taken to be wrong after all."""
+# What to do about conditions that are the table's.
+_REMEDIES = {
+    f"refused.{NO_PARTITION}": "create the partition for their create_date",
+    "refused.insufficient_privilege": "grant the role what it needs, or change the row-level security policy",
+}
 
 
 class Quarantined(NamedTuple):
@@ -74,25 +78,38 @@ def quarantine(
     )
 
 
-def credible(refused: Mapping[str, str], raw: pd.DataFrame, max_receive_count: int | None) -> dict[str, str]:
-    """Those of the rows that the database refused, taking no other one, which may be taken to be wrong themselves.
-
-    All of them, where they are few. Of many, those that were refused at delivery after delivery: a trigger or a
-    constraint that is wrong refuses many good ones, and is mended in time.
+def enough_deliveries(raw: pd.DataFrame, max_receive_count: int | None) -> set[str]:
+    """The message_ids that were delivered so often that a refusal is taken to be theirs.
 
     Args:
-        refused: The reasons, by message_id.
         raw: raw_sqs_messages.
         max_receive_count: After so many deliveries SQS would move them itself, without a reason.
     """
-    if sum(reason != FORGOTTEN for reason in refused.values()) <= MANY:
-        return dict(refused)
-    deliveries = dict(zip(raw["message_id"], raw["receive_count"], strict=True))
     enough = min(DELIVERIES, max_receive_count or DELIVERIES)
+    return set(raw.loc[raw["receive_count"] >= enough, "message_id"])
+
+
+def credible(refused: Mapping[str, str], believed: Collection[str], *, taken: bool) -> dict[str, str]:
+    """Those of the rows that the database refused which are taken to be wrong themselves.
+
+    Never where the condition is the table's. Otherwise each, where another row of the run was taken. Where none was,
+    those that were delivered often enough, since a trigger or a constraint may refuse every row until it is corrected;
+    and a few whose condition names a wrong value.
+
+    Args:
+        refused: The reasons, by message_id.
+        believed: What `enough_deliveries` has.
+        taken: Whether the run loaded another row.
+    """
+    few = sum(reason != FORGOTTEN for reason in refused.values()) <= MAX_CREDIBLE_REFUSALS
     return {
         message_id: reason
         for message_id, reason in refused.items()
-        if reason == FORGOTTEN or deliveries[message_id] >= enough
+        if reason == FORGOTTEN
+        or (
+            (condition := reason.removeprefix("refused.")) not in OF_THE_TABLE
+            and (taken or message_id in believed or (few and condition in OF_THE_ROW))
+        )
     }
 
 
@@ -102,13 +119,20 @@ def require_taken(refused: Mapping[str, str], moved: Mapping[str, str]) -> None:
     Raises:
         DatabaseError: the table is taken to be wrong.
     """
-    if left := refused.keys() - moved.keys():
-        reasons = ", ".join(sorted({refused[message_id] for message_id in left}))
-        raise DatabaseError(
-            f"PostgreSQL refused each of {len(refused)} rows ({reasons}); the table is taken to be wrong, and "
-            f"{len(left)} messages go back to the queue; mend its trigger or constraint, or they are moved to the "
-            f"dead-letter queue when they have been delivered {DELIVERIES} times"
+    left = {message_id: reason for message_id, reason in refused.items() if message_id not in moved}
+    if not left:
+        return
+    reasons = set(left.values())
+    advice = [remedy for reason, remedy in _REMEDIES.items() if reason in reasons]
+    if reasons - _REMEDIES.keys():
+        advice.append(
+            "correct its trigger or constraint, or they are moved to the dead-letter queue when they have been "
+            f"delivered {DELIVERIES} times"
         )
+    raise DatabaseError(
+        f"PostgreSQL refused {len(left)} rows ({', '.join(sorted(reasons))}); table user_logins is taken to be wrong, "
+        f"and their messages, with those not tried yet, go back to the queue; {'; '.join(advice)}"
+    )
 
 
 def require_all_sent(moved: Quarantined) -> None:

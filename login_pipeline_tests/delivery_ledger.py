@@ -50,7 +50,7 @@ class Ledger:
 
     def loaded(self, messages: Sequence[str], loaded: Loaded, *, now: int) -> None:
         """A load of these messages was committed: nobody is refused but for a reason, whoever stands beside him."""
-        taken = set(messages) - loaded.refused.keys()
+        taken = set(messages) - loaded.refused.keys() - set(loaded.not_tried)
         self.rows |= taken
         self.keys |= {message: now for message in taken if message not in self.keys}
         for message, reason in loaded.refused.items():

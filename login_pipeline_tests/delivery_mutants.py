@@ -1,6 +1,6 @@
 """Products that break one promise, each by what replaces what: the model must find every one out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
@@ -75,7 +75,7 @@ def _forget_the_first_sending(cls: type[Message], received: Received) -> Message
     return _from_sqs(msgspec.structs.replace(received, attributes={}))
 
 
-def _trust_the_table(refused: Mapping[str, str], _raw: pd.DataFrame, _max_receive_count: int | None) -> dict[str, str]:
+def _trust_the_table(refused: Mapping[str, str], _believed: Collection[str], *, taken: bool) -> dict[str, str]:
     return dict(refused)
 
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 from login_pipeline import quarantine
 from login_pipeline.redrive import MOVED_BY_SQS
+from login_pipeline.resources import postgres_load
 from login_pipeline.resources.postgres_load import FORGOTTEN, Loaded
 from login_pipeline_tests.delivery_ledger import Ledger, original_id
 from login_pipeline_tests.simulated_sqs import DEAD_LETTER_QUEUE, QUEUE, SimulatedSqs
@@ -79,7 +80,7 @@ class RunWatch:
             self._ledger.broken.append("a second dead letter for a sending that was on its way out")
 
     def _is_distrusted(self, message: str) -> bool:
-        if self._rows or message not in self._refused or len(self._refused) <= quarantine.MANY:
+        if self._rows or message not in self._refused or len(self._refused) <= postgres_load.MAX_CREDIBLE_REFUSALS:
             return False
         deliveries = min(quarantine.DELIVERIES, self._sqs.max_receive_count or quarantine.DELIVERIES)
         return self._newest[message].receive_count < deliveries

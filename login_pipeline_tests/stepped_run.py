@@ -4,7 +4,7 @@ What happens between two stops is the product's own code.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, cast
@@ -126,10 +126,10 @@ class _StoppingDatabase(LoginDatabaseResource):
         super().__init__()
         self._process, self._watch = process, watch
 
-    def load(self, rows: Iterable[Row], *, seconds: float) -> Loaded:
+    def load(self, rows: Iterable[Row], *, seconds: float, believed: Collection[str] | None = None) -> Loaded:
         rows = list(rows)
         self._process.stop("load")
-        loaded = super().load(rows, seconds=seconds)
+        loaded = super().load(rows, seconds=seconds, believed=believed)
         self._watch.loaded([str(row[-1]) for row in rows], loaded)
         return loaded
 

@@ -33,7 +33,8 @@ MUTANT_SETTINGS = settings(SETTINGS, max_examples=3, phases=[Phase.generate], da
 MUTANT_SEEDS = 100
 SMALL_NUMBERS = {
     "login_pipeline.loading.FIRST_ROWS": 2,
-    "login_pipeline.quarantine.MANY": 1,
+    "login_pipeline.quarantine.MAX_CREDIBLE_REFUSALS": 1,
+    "login_pipeline.resources.postgres_load.MAX_CREDIBLE_REFUSALS": 1,
     "login_pipeline.redrive.AT_ONCE": 3,
     "login_pipeline.resources.postgres_forget.KEYS_AT_ONCE": 1,
 }

@@ -17,7 +17,7 @@ from login_pipeline.erasure import erase
 from login_pipeline.errors import ConfigurationError, DatabaseError, LoginPipelineError
 from login_pipeline.keys import read_key_ring
 from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.postgres_load import Loaded
+from login_pipeline.resources.postgres_load import MAX_CREDIBLE_REFUSALS, Loaded, load_rows
 from login_pipeline.unmasking import unmask_all
 from login_pipeline_tests.conftest import MASKING_KEY, Database
 
@@ -306,6 +306,38 @@ def test_row_that_a_trigger_refuses_with_a_code_of_its_own_costs_its_neighbours_
     loaded = resource.load([row("a"), row("b", user_id="secret"), row("c")], seconds=10)
     condition = "insufficient_privilege" if code == "42501" else code
     assert loaded == Loaded(2, 0, {"b": f"refused.{condition}"})
+
+
+def test_table_that_takes_no_row_is_not_tried_with_each(resource: LoginDatabaseResource, database: Database) -> None:
+    database.query(
+        "CREATE SEQUENCE tries; "
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM nextval('tries'); RAISE EXCEPTION 'no'; END $$; "
+        "CREATE TRIGGER refuse BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+    rows = [row(f"id-{number}") for number in range(1000)]
+    loaded = resource.load(rows, seconds=30, believed={"id-0"})
+    assert len(loaded.refused) in {MAX_CREDIBLE_REFUSALS + 1, MAX_CREDIBLE_REFUSALS + 2}
+    assert (loaded.rows, loaded.duplicates) == (0, 0)
+    assert loaded.refused.keys() | set(loaded.not_tried) == {f"id-{number}" for number in range(1000)}
+    assert database.query("SELECT last_value < 100 FROM tries") == [(True,)]
+
+
+@pytest.mark.parametrize("refused", [1, 50])
+def test_place_of_a_refused_row_is_found_without_a_scan(
+    resource: LoginDatabaseResource, database: Database, refused: int
+) -> None:
+    """Each of the chunk's rows is read a few times, however many are refused."""
+    database.query("ALTER TABLE user_logins ADD CHECK (user_id <> 'refused')")
+    every = 500 // refused
+    rows = [row(f"id-{number:04}", user_id="good" if number % every else "refused") for number in range(500)]
+    with resource.transaction() as cursor:
+        assert len(load_rows(cursor, rows, until=time.monotonic() + 30).refused) == refused
+        cursor.execute(
+            "SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relid = 'pg_temp.incoming_logins'::regclass"
+        )
+        ((read,),) = cursor.fetchall()
+    assert read <= 20 * len(rows)
 
 
 def test_row_that_a_trigger_leaves_out_without_a_word_is_refused_and_not_taken_for_a_duplicate(

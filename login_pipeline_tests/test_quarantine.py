@@ -7,6 +7,7 @@ import pytest
 
 from login_pipeline import quarantine
 from login_pipeline.doctor import examine
+from login_pipeline.resources.postgres_load import MAX_CREDIBLE_REFUSALS
 from login_pipeline_tests.conftest import Pipeline
 
 Body = Callable[..., str]
@@ -43,9 +44,9 @@ def test_row_that_only_the_database_refuses_is_quarantined_and_its_neighbours_lo
 
 
 def test_table_that_refuses_every_row_sends_no_login_to_the_dead_letter_queue(refusing: Pipeline, body: Body) -> None:
-    refusing.queue.send(*(body(user_id=f"refused {n}") for n in range(quarantine.MANY + 1)))
+    refusing.queue.send(*(body(user_id=f"refused {n}") for n in range(MAX_CREDIBLE_REFUSALS + 1)))
     run = refusing.run()
-    assert "PostgreSQL refused each of 21 rows (refused.raise_exception)" in run.failures[0]
+    assert "PostgreSQL refused 21 rows (refused.raise_exception)" in run.failures[0]
     assert refusing.queue.count() == 21
     assert refusing.dead_letter_queue.count() == 0
     refusing.database.query("DROP TRIGGER refuse ON user_logins")
@@ -53,7 +54,7 @@ def test_table_that_refuses_every_row_sends_no_login_to_the_dead_letter_queue(re
 
 
 def test_rows_that_are_refused_at_each_delivery_do_not_go_round_for_ever(refusing: Pipeline, body: Body) -> None:
-    refusing.queue.send(*(body(user_id=f"refused {n}") for n in range(quarantine.MANY + 1)))
+    refusing.queue.send(*(body(user_id=f"refused {n}") for n in range(MAX_CREDIBLE_REFUSALS + 1)))
     runs = [refusing.run() for _ in range(quarantine.DELIVERIES)]
     assert [bool(run.failures) for run in runs] == [True] * (quarantine.DELIVERIES - 1) + [False]
     assert refusing.queue.count() == 0
@@ -131,11 +132,68 @@ def test_rejects_of_which_none_can_be_deleted_fail_the_run(pipeline: Pipeline, m
 
 
 def test_old_refused_rows_are_moved_although_new_ones_keep_coming(refusing: Pipeline, body: Body) -> None:
-    refusing.queue.send(*(body(user_id=f"refused {n}") for n in range(quarantine.MANY + 1)))
+    refusing.queue.send(*(body(user_id=f"refused {n}") for n in range(MAX_CREDIBLE_REFUSALS + 1)))
     for _ in range(quarantine.DELIVERIES - 1):
         refusing.run()
     refusing.queue.send(body(user_id="refused, new"))
     run = refusing.run()
-    assert "1 messages go back to the queue" in run.failures[0]
+    assert "PostgreSQL refused 1 rows" in run.failures[0]
     assert refusing.queue.count() == 1
-    assert refusing.dead_letter_queue.count() == quarantine.MANY + 1
+    assert refusing.dead_letter_queue.count() == MAX_CREDIBLE_REFUSALS + 1
+
+
+NO_PARTITION = (
+    "DROP TABLE user_logins; CREATE TABLE user_logins (user_id varchar(128), device_type varchar(32), "
+    "masked_ip varchar(256), masked_device_id varchar(256), locale varchar(32), app_version integer, create_date date) "
+    "PARTITION BY {by}"
+)
+ONE_PARTITION = "; CREATE TABLE only_ios PARTITION OF user_logins FOR VALUES IN ('ios')"
+# As they partition a table who place its rows by a trigger.
+TAKES_NONE = (
+    "CREATE FUNCTION place() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {does}; END $$; "
+    "CREATE TRIGGER place BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION place()"
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "remedy"),
+    [
+        (NO_PARTITION.format(by="RANGE (create_date)"), "no_partition", "create the partition for their create_date"),
+        (TAKES_NONE.format(does="RETURN NULL"), "left_out", "correct its trigger or constraint"),
+        (TAKES_NONE.format(does="RAISE 'no place'"), "raise_exception", "correct its trigger or constraint"),
+        (
+            TAKES_NONE.format(does="RAISE insufficient_privilege"),
+            "insufficient_privilege",
+            "change the row-level security policy",
+        ),
+    ],
+    ids=["partition", "left out", "raised", "privilege"],
+)
+def test_few_logins_that_the_table_cannot_take_stay_on_the_queue_and_the_run_fails(
+    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch, change: str, reason: str, remedy: str
+) -> None:
+    monkeypatch.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
+    pipeline.run()
+    pipeline.database.query(change)
+    pipeline.queue.send(body(), body())
+    (failure,) = pipeline.run().failures
+    assert f"PostgreSQL refused 2 rows (refused.{reason})" in failure
+    assert remedy in failure
+    assert (pipeline.queue.count(), pipeline.dead_letter_queue.count()) == (2, 0)
+
+
+def test_row_without_a_partition_waits_however_often_it_came_and_its_neighbours_load(
+    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.quarantine.DELIVERIES", 1)
+    pipeline.run()
+    pipeline.database.query(NO_PARTITION.format(by="LIST (device_type)") + ONE_PARTITION)
+    pipeline.queue.send(body(device_type="android"), *(body(device_type="ios") for _ in range(3)))
+    run = pipeline.run()
+    assert "PostgreSQL refused 1 rows (refused.no_partition)" in run.failures[0]
+    assert run.metadata["user_logins_table"]["loaded"] == 3
+    assert (pipeline.queue.count(), pipeline.dead_letter_queue.count()) == (1, 0)
+    pipeline.database.query("CREATE TABLE others PARTITION OF user_logins DEFAULT")
+    assert pipeline.run().failures == []
+    assert len(pipeline.database.logins()) == 4

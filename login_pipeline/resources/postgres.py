@@ -1,7 +1,7 @@
 """The PostgreSQL database that holds user_logins, the inbox and the record of dead letters."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
@@ -69,15 +69,17 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
         """
         self._call(lambda cursor: prepare(cursor, self.access, as_owner=as_owner), seconds=PREPARE_SECONDS)
 
-    def load(self, rows: Iterable[Row], *, seconds: float) -> Loaded:
+    def load(self, rows: Iterable[Row], *, seconds: float, believed: Collection[str] | None = None) -> Loaded:
         """Inserts the rows whose message the inbox does not have yet, and all their keys, in one transaction.
 
         Where the connection breaks or the server restarts it is tried again: the inbox knows what was committed.
-        A row that the database refuses is left out, and costs the others nothing.
+        A row that the database refuses is left out, and costs the others nothing. Where it takes none and refuses more
+        than MAX_CREDIBLE_REFUSALS the rest is not tried.
 
         Args:
             rows: The seven columns in the table's order, and the message_id.
             seconds: How long it may take at most.
+            believed: The message_ids whose refusal does not count against the table; None: none does.
 
         Raises:
             DatabaseError: nothing was loaded.
@@ -87,7 +89,9 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
         until = time.monotonic() + seconds
         for pause in (*PAUSES, None):
             try:
-                return self._call(lambda cursor: load_rows(cursor, batch, until=until), until - time.monotonic())
+                return self._call(
+                    lambda cursor: load_rows(cursor, batch, until=until, believed=believed), until - time.monotonic()
+                )
             except LoginPipelineError as error:
                 if pause is None or not error.passing or time.monotonic() + pause > until:
                     raise

@@ -12,6 +12,16 @@ from psycopg2 import errorcodes
 from login_pipeline.errors import ConfigurationError, DatabaseError
 from login_pipeline.resources.postgres_access import Access
 
+NO_PARTITION = "no_partition"
+# Conditions that are the table's fault, and some of its rows may meet all the same: those rows wait for a person.
+OF_THE_TABLE = {NO_PARTITION, "insufficient_privilege"}
+# Conditions that say themselves that a value of the row is wrong. Source: classes 22 (data exception) and 23 (integrity
+# constraint violation). A trigger that raises another one, or leaves a row out, may do so for every row.
+OF_THE_ROW = {
+    name.lower()
+    for name, code in vars(errorcodes).items()
+    if name.isupper() and len(code) == 5 and code.startswith(("22", "23"))
+}
 _NOT_OF_A_ROW = {
     errorcodes.CLASS_CONNECTION_EXCEPTION,
     errorcodes.CLASS_INVALID_TRANSACTION_STATE,
@@ -46,10 +56,13 @@ def refused_row(error: psycopg2.Error) -> str | None:
     """The name of the condition, such as check_violation, where it may be about a row; None where it is not.
 
     A trigger can raise any, also a code of its own; a row-level security policy raises insufficient_privilege.
+    PostgreSQL names the table and no constraint where a check_violation is a partition that does not exist.
     """
     code = error.pgcode
     if code is None or (code[:2] in _NOT_OF_A_ROW and code != errorcodes.INSUFFICIENT_PRIVILEGE):
         return None
+    if code == errorcodes.CHECK_VIOLATION and error.diag.table_name and not error.diag.constraint_name:
+        return NO_PARTITION
     return _condition(code)
 
 

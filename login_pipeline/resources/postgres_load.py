@@ -1,7 +1,7 @@
 """Loads one chunk of rows inside a transaction: each row once, and no row costs its neighbours theirs."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 from io import BytesIO
 from types import NoneType
@@ -19,6 +19,9 @@ FORGOTTEN = "older_than_the_inbox"
 LEFT_OUT = "left_out"
 """What is told of a row that the table takes without an error and does not have: a trigger returned NULL."""
 
+# If no row is taken and more than this are refused, blame the table, not the rows.
+MAX_CREDIBLE_REFUSALS = 20
+
 IDLE_SECONDS = 30.0
 """How long the server waits for a client that says nothing in the middle of a transaction."""
 
@@ -30,20 +33,27 @@ Row = Sequence[object]
 
 
 class Loaded(NamedTuple):
-    """What became of the rows: inserted, there already, or refused, by message_id with a reason code."""
+    """What became of the rows: inserted, there already, or refused, by message_id with a reason code.
+
+    `not_tried` are the message_ids that were left when it was plain that the table is wrong.
+    """
 
     rows: int
     duplicates: int
     refused: dict[str, str]
+    not_tried: Sequence[str] = ()
 
 
-def load_rows(cursor: extensions.cursor, rows: Sequence[Row], *, until: float) -> Loaded:
+def load_rows(
+    cursor: extensions.cursor, rows: Sequence[Row], *, until: float, believed: Collection[str] | None = None
+) -> Loaded:
     """Inserts the rows whose message the inbox does not have yet, with their keys. It does not commit.
 
     Args:
         cursor: In a transaction of its own.
         rows: The seven columns in the table's order, and the message_id.
         until: The time.monotonic() at which the statement under way is cancelled.
+        believed: The message_ids whose refusal does not count against the table; None: none does.
 
     Raises:
         psycopg2.Error: the database refused, and not because of a row.
@@ -57,9 +67,11 @@ def load_rows(cursor: extensions.cursor, rows: Sequence[Row], *, until: float) -
     cursor.copy_expert(statements("load")["copy"], placed)
     cursor.execute(statements("load")["forgotten"])
     forgotten = {message_id: FORGOTTEN for message_id, known in cursor.fetchall() if not known}
-    inserted, refused = _insert_all(cursor, message_ids, until)
-    refused |= forgotten
-    return Loaded(inserted, len(rows) - inserted - len(refused), refused)
+    loaded = _insert_all(cursor, message_ids, until, set(message_ids) if believed is None else believed)
+    refused = loaded.refused | forgotten
+    not_tried = tuple(message_id for message_id in loaded.not_tried if message_id not in forgotten)
+    duplicates = len(rows) - loaded.rows - len(refused) - len(not_tried)
+    return Loaded(loaded.rows, duplicates, refused, not_tried)
 
 
 def limit_time(cursor: extensions.cursor, seconds: float) -> None:
@@ -99,12 +111,14 @@ def _written(values: Sequence[Any], types: set[type]) -> list[str]:
     return list(map(str, values))
 
 
-def _insert_all(cursor: extensions.cursor, message_ids: Sequence[str], until: float) -> tuple[int, dict[str, str]]:
-    """Halves what is refused until the rows that are refused stand alone; how many were inserted, and those."""
-    inserted = 0
+def _insert_all(
+    cursor: extensions.cursor, message_ids: Sequence[str], until: float, believed: Collection[str]
+) -> Loaded:
+    """Halves what is refused until the rows that are refused stand alone. It does not count duplicates."""
+    inserted = against_the_table = 0
     refused: dict[str, str] = {}
     ranges = [(0, len(message_ids))] if message_ids else []
-    while ranges:
+    while ranges and (inserted or against_the_table <= MAX_CREDIBLE_REFUSALS):
         first, end = ranges.pop()
         limit_time(cursor, until - time.monotonic())
         outcome = _insert(cursor, first, end)
@@ -112,10 +126,14 @@ def _insert_all(cursor: extensions.cursor, message_ids: Sequence[str], until: fl
             inserted += outcome
         elif end - first == 1:
             refused[message_ids[first]] = f"refused.{outcome}"
+            against_the_table += message_ids[first] not in believed
         else:
+            if end - first == len(message_ids):
+                cursor.execute(statements("load")["index"])
             middle = (first + end) // 2
             ranges += [(middle, end), (first, middle)]
-    return inserted, refused
+    not_tried = tuple(message_id for first, end in ranges for message_id in message_ids[first:end])
+    return Loaded(inserted, 0, refused, not_tried)
 
 
 def _insert(cursor: extensions.cursor, first: int, end: int) -> int | str:

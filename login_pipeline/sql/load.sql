@@ -47,15 +47,21 @@ RETURNING message_id, EXISTS (
     SELECT FROM user_logins_inbox AS known WHERE known.message_id = incoming_logins.message_id
 );
 
+-- name: index
+-- Once a row is refused, parts of the chunk are inserted again and again: each finds its rows without a scan.
+CREATE UNIQUE INDEX ON incoming_logins (place);
+ANALYZE incoming_logins;
+
 -- name: load
 -- Only messages whose key the inbox did not have get a row. How many keys and how many rows there are now: fewer rows
 -- where a trigger of yours leaves one out without a word. Sorted, so that two runs with the same messages wait for
 -- each other instead of deadlocking.
-WITH fresh AS (
+WITH part AS MATERIALIZED (
+    SELECT * FROM incoming_logins WHERE place >= %(first)s AND place < %(end)s
+), fresh AS (
     INSERT INTO user_logins_inbox (message_id, create_date)
     SELECT message_id, create_date
-    FROM incoming_logins
-    WHERE place >= %(first)s AND place < %(end)s
+    FROM part
     ORDER BY message_id
     ON CONFLICT (message_id) DO NOTHING
     RETURNING message_id
@@ -64,7 +70,7 @@ WITH fresh AS (
         user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date
     )
     SELECT user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date
-    FROM incoming_logins JOIN fresh USING (message_id)
+    FROM part JOIN fresh USING (message_id)
     RETURNING 1
 )
 SELECT (SELECT count(*) FROM fresh), (SELECT count(*) FROM inserted);

@@ -132,7 +132,8 @@ def refused_by_the_database(deployment: Deployment, sentinels: Sentinels) -> str
         "$$ BEGIN IF NEW.user_id = 'trigger' THEN RAISE EXCEPTION '%', NEW; END IF; RETURN NEW; END $$; "
         "CREATE TRIGGER refuse BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION refuse()"
     )
-    deployment.queue.send(sentinels.of("constraint").login(), sentinels.of("trigger").login())
+    beside = sentinels.of("beside a refused one").login()  # without it the table would be taken to be wrong
+    deployment.queue.send(sentinels.of("constraint").login(), sentinels.of("trigger").login(), beside)
     return deployment.run()
 
 

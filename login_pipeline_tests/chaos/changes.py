@@ -1,6 +1,6 @@
 """What a run's process can do other than the product does: to save time, or to show that the account can tell."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -10,6 +10,7 @@ from botocore.config import Config
 from login_pipeline.loading import Deletes, LoadFigures, load_chunk
 from login_pipeline.logs import Log
 from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_load import Loaded
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_queue import SqsQueue
 from login_pipeline.resources.sqs_receive import Batch
@@ -52,9 +53,10 @@ def delete_before_commit() -> None:
         log: Log,
         figures: LoadFigures,
         deletes: Deletes,
-    ) -> dict[str, str]:
+        believed: Collection[str],
+    ) -> Loaded:
         queue.delete(chunk["receipt_handle"])
-        return load_chunk(chunk, database, queue, log, figures, deletes)
+        return load_chunk(chunk, database, queue, log, figures, deletes, believed)
 
     patch("login_pipeline.loading.load_chunk", delete_first).start()
 
