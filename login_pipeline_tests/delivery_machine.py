@@ -94,7 +94,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     def work(self, slot: int, steps: int, quarantine_first: bool) -> None:
         """The process does its next steps; where there is none, a new run begins."""
         if slot not in self.processes:
-            self.processes[slot] = self._run(quarantine_first=quarantine_first)
+            self.processes[slot] = self._run(quarantine_first=quarantine_first, deletes_late=slot == 1)
         self._step(slot, steps)
 
     @precondition(lambda self: self.sqs.live(DEAD_LETTER_QUEUE))
@@ -219,7 +219,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             if not self.sqs.live(QUEUE):
                 break
             self._pass_time(LONGEST_HAND_BACK_DELAY)
-            run = self._run(quarantine_first=True)
+            run = self._run(quarantine_first=True, deletes_late=False)
             run.finish()
             assert run.failures == [], "a run that nothing disturbs fails"
         assert self.sqs.live(QUEUE) == [], "not drained"
@@ -234,8 +234,9 @@ class DeliveryMachine(RuleBasedStateMachine):
             assert redrive.failures == [], "a redrive that nothing disturbs fails"
             self._drain()
 
-    def _run(self, *, quarantine_first: bool) -> SteppedProcess:
-        return stepped_run(self.sqs, RunWatch(self.sqs, self.ledger), quarantine_first=quarantine_first)
+    def _run(self, *, quarantine_first: bool, deletes_late: bool) -> SteppedProcess:
+        watch = RunWatch(self.sqs, self.ledger)
+        return stepped_run(self.sqs, watch, quarantine_first=quarantine_first, deletes_late=deletes_late)
 
     def _step(self, slot: int, steps: int) -> None:
         process = self.processes[slot]

@@ -5,7 +5,10 @@ What happens between two stops is the product's own code.
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import patch
@@ -23,7 +26,7 @@ from login_pipeline.resources.postgres_load import Loaded, Row
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline_tests.delivery_watch import RedriveWatch, RunWatch, Watch
 from login_pipeline_tests.simulated_sqs import SimulatedSqs
-from login_pipeline_tests.stepped_process import KilledError, SteppedProcess
+from login_pipeline_tests.stepped_process import STUCK_SECONDS, KilledError, SteppedProcess
 
 _CONTEXT: Any = SimpleNamespace(
     log=logging.Logger("unheard", logging.CRITICAL),
@@ -31,12 +34,21 @@ _CONTEXT: Any = SimpleNamespace(
     op_execution_context=SimpleNamespace(op=SimpleNamespace(name="stepped")),
 )
 """What the assets use of Dagster's contexts; a real one opens an instance, which takes 60 ms."""
+_deletes_late: ContextVar[bool] = ContextVar("deletes_late")
 
 
-def stepped_run(sqs: SimulatedSqs, watch: RunWatch, *, quarantine_first: bool) -> SteppedProcess:
-    """What Dagster does with login_job, in memory: the assets in either of their orders, each failure its own."""
+def stepped_run(sqs: SimulatedSqs, watch: RunWatch, *, quarantine_first: bool, deletes_late: bool) -> SteppedProcess:
+    """What Dagster does with login_job, in memory: the assets in either of their orders, each failure its own.
+
+    Args:
+        sqs: Both queues.
+        watch: Sees each call.
+        quarantine_first: Which of the two last assets begins.
+        deletes_late: Delete what is committed after the next load, instead of before it.
+    """
 
     def work(process: SteppedProcess) -> None:
+        _deletes_late.set(deletes_late)
         queue, database = _queue(sqs, process, watch), _StoppingDatabase(process, watch)
         with queue.yield_for_execution(_CONTEXT), process.may_fail():
             raw = raw_messages(queue.receive().messages)
@@ -60,6 +72,42 @@ def stepped_redrive(sqs: SimulatedSqs, watch: RedriveWatch) -> SteppedProcess:
     queues: list[LoginQueueResource] = []
     with patch.object(redrive, "LoginQueueResource", queues.pop):
         return SteppedProcess(work)  # by its first stop it has its queue
+
+
+class DeletesInTurn:
+    """In place of the thread that deletes beside the next load: one thread of a process does one step at a time.
+
+    With two of them the system would choose which goes on, and a caller could look in the middle of a load.
+    """
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self._late = _deletes_late.get()
+
+    def submit(self, delete: Callable[..., Any], *arguments: object) -> "Future[Any]":
+        future = _Deletes(partial(delete, *arguments))
+        if not self._late:
+            future.do()
+        return future
+
+    def shutdown(self) -> None:
+        """There is no thread."""
+
+
+class _Deletes(Future[Any]):
+    def __init__(self, delete: Callable[[], Any]) -> None:
+        super().__init__()
+        self._delete = delete
+
+    def do(self) -> None:
+        try:
+            self.set_result(self._delete())
+        except BaseException as error:
+            self.set_exception(error)
+
+    def result(self, timeout: float | None = None) -> Any:
+        if not self.done():
+            self.do()
+        return super().result(timeout)
 
 
 class DyingDatabase(LoginDatabaseResource):
@@ -129,7 +177,8 @@ class _StoppingDatabase(LoginDatabaseResource):
     def load(self, rows: Iterable[Row], *, seconds: float, believed: Collection[str] | None = None) -> Loaded:
         rows = list(rows)
         self._process.stop("load")
-        loaded = super().load(rows, seconds=seconds, believed=believed)
+        # How fast the real server is decides nothing.
+        loaded = super().load(rows, seconds=max(seconds, STUCK_SECONDS), believed=believed)
         self._watch.loaded([str(row[-1]) for row in rows], loaded)
         return loaded
 

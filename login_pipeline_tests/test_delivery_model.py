@@ -7,18 +7,25 @@ with `reproduce_failure`: above `class Machine` below it plays that history agai
 import os
 import re
 from collections.abc import Iterator
+from time import sleep
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, reproduce_failure, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from login_pipeline.resources.masking import MaskingResource
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_load import Loaded
+from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline_tests.conftest import MASKING_KEY, Database
 from login_pipeline_tests.delivery_machine import VISIBILITY_TIMEOUT, DeliveryMachine
 from login_pipeline_tests.delivery_mutants import MUTANTS
 from login_pipeline_tests.delivery_table import Table
+from login_pipeline_tests.delivery_watch import RunWatch
 from login_pipeline_tests.simulated_sqs import DEAD_LETTER_QUEUE, QUEUE, SimulatedSqs
+from login_pipeline_tests.stepped_run import DeletesInTurn, stepped_run
 
 SETTINGS = settings(
     max_examples=int(os.environ.get("LOGIN_TEST_EXAMPLES", "40")),
@@ -36,9 +43,11 @@ SMALL_NUMBERS = {
     "login_pipeline.quarantine.MAX_CREDIBLE_REFUSALS": 1,
     "login_pipeline.resources.postgres_load.MAX_CREDIBLE_REFUSALS": 1,
     "login_pipeline.redrive.AT_ONCE": 3,
-    "login_pipeline.resources.postgres_forget.KEYS_AT_ONCE": 1,
 }
-"""So that a few messages are several loads, many refused rows, several receipts of a redrive, and several deletes."""
+"""So that a few messages are several loads, many refused rows, and several receipts of a redrive."""
+
+# Where the time decides how many messages are received and loaded: it is the simulated one.
+CLOCKS = ["loading", "resources.sqs", "resources.sqs_receive"]
 
 
 @pytest.fixture
@@ -53,6 +62,7 @@ def machine(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[typ
     monkeypatch.setenv("LOGIN_BATCH_SIZE", "6")
     for name, number in SMALL_NUMBERS.items():
         monkeypatch.setattr(name, number)
+    monkeypatch.setattr("login_pipeline.loading.ThreadPoolExecutor", DeletesInTurn)
     table = Table(database.url)
     masks = MaskingResource().masks()
 
@@ -60,7 +70,8 @@ def machine(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[typ
         def __init__(self) -> None:
             super().__init__(SimulatedSqs(), table, masks)
             clock = SimpleNamespace(monotonic=lambda: self.sqs.now)
-            monkeypatch.setattr("login_pipeline.resources.sqs.time", clock)
+            for module in CLOCKS:
+                monkeypatch.setattr(f"login_pipeline.{module}.time", clock)
             monkeypatch.setattr("login_pipeline.login_batch.parse_login", self.parse)
 
     yield Machine
@@ -78,6 +89,35 @@ def test_product_that_breaks_a_promise_is_found_out(
     machine: type[DeliveryMachine], monkeypatch: pytest.MonkeyPatch, mutant: str
 ) -> None:
     play_mutant(machine, monkeypatch, mutant)
+
+
+def test_nothing_of_a_process_goes_on_while_it_waits_for_its_next_step(
+    machine: type[DeliveryMachine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else threads would decide what the model sees, and no history could be played again."""
+    load, delete = LoginDatabaseResource.load, LoginQueueResource.delete
+
+    def commit_and_take_long(*arguments: Any, **named: Any) -> Loaded:
+        loaded = load(*arguments, **named)
+        sleep(0.1)
+        return loaded
+
+    def delete_later(*arguments: Any) -> dict[str, int]:
+        sleep(0.05)
+        return delete(*arguments)
+
+    monkeypatch.setattr(LoginDatabaseResource, "load", commit_and_take_long)
+    monkeypatch.setattr(LoginQueueResource, "delete", delete_later)
+    history: DeliveryMachine = machine()  # type: ignore[call-arg]  # the fixture's class makes its own
+    for late in (False, True):
+        history.send(["user"] * 5)
+        watch = RunWatch(history.sqs, history.ledger)
+        run = stepped_run(history.sqs, watch, quarantine_first=True, deletes_late=late)
+        while run.next_step is not None:
+            run.step()
+            history.every_promise_is_kept()
+    assert len(history.ledger.rows) == 10
+    history.teardown()
 
 
 def test_failure_is_played_again_from_the_line_that_it_prints(
