@@ -217,9 +217,14 @@ def restore(dry_run: bool, replace: bool, forget_lost: bool, take_over: bool, as
 def prepare() -> None:
     """Create the tables, and give the roles of deploy/postgres/roles.sql their rights; again after an upgrade."""
     from login_pipeline.resources.postgres import LoginDatabaseResource
+    from login_pipeline.resources.postgres_prepare import replication_problem
 
     database = LoginDatabaseResource(maintenance=True)
     database.prepare(as_owner=True)
+    with database.transaction() as cursor:
+        problem = replication_problem(cursor)
+    if problem:
+        logs.warn(problem, "no_replica_identity")
     click.echo(f"The tables are ready in {database.where()}")
 
 

@@ -13,7 +13,7 @@ from login_pipeline.masking import MaskingMethod
 from login_pipeline.resources.masking import NOT_KEYED, MaskingResource
 from login_pipeline.resources.masking_keys import masking_keys
 from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.postgres_prepare import is_there
+from login_pipeline.resources.postgres_prepare import is_there, replication_problem
 from login_pipeline.resources.sqs import LoginQueueResource, few_deliveries
 from login_pipeline.resources.sqs_errors import endpoint_in_clear
 from login_pipeline.resources.sqs_queue import QueueDepth
@@ -101,6 +101,9 @@ def _database() -> str:
     problems = column_problems(columns)
     if problems:
         raise LoginPipelineError(f"{where}: table user_logins is not the destination: {'; '.join(problems)}")
+    with database.transaction() as cursor:
+        if problem := replication_problem(cursor):
+            raise LoginPipelineError(f"{where}: {problem}")
     return f"{where}: table user_logins is as it should be"
 
 

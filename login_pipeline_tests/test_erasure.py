@@ -22,6 +22,7 @@ from login_pipeline import cli, erasure
 from login_pipeline.backup.export import back_up
 from login_pipeline.backup.manifest import Manifest, now
 from login_pipeline.backup.store import FolderStore
+from login_pipeline.doctor import examine
 from login_pipeline.erasure import erase, erased_since, proofs, subject
 from login_pipeline.errors import BackupError, ConfigurationError, DatabaseError
 from login_pipeline.keys import MaskingKey, new_key, read_key_ring
@@ -93,6 +94,32 @@ def test_forgotten_user_is_gone_from_the_table_and_the_backup(known: Known, comm
     assert known.kept.restore().touched == []
     assert known.is_gone()
     assert known.kept.back_up().files_written == 0
+
+
+def test_user_is_forgotten_where_all_tables_are_published(known: Known, command: Command) -> None:
+    known.kept.query("CREATE PUBLICATION everything FOR ALL TABLES")
+    assert command("prepare")[2] == ""
+    assert command("forget", USER, "--reason", WHY)[0] == 0
+    assert known.is_gone()
+
+
+def test_published_table_without_a_replica_identity_is_said_beforehand_and_by_the_error(
+    known: Known, command: Command
+) -> None:
+    known.kept.query("ALTER TABLE user_logins REPLICA IDENTITY DEFAULT")
+    assert command("prepare")[2] == ""
+    known.kept.query("CREATE PUBLICATION everything FOR ALL TABLES")
+    remedy = "ALTER TABLE user_logins REPLICA IDENTITY FULL"
+    code, _, err = command("prepare")
+    assert (code, err.count(f"have the tables' owner run: {remedy};\n")) == (0, 1)
+    (database,) = (each for each in examine() if each.subject == "database")
+    assert not database.well
+    assert database.says.endswith(f"have the tables' owner run: {remedy};")
+    code, _, err = command("forget", USER, "--reason", WHY)
+    assert (code, remedy in err) == (1, True)
+    known.kept.query(remedy)
+    assert command("forget", USER, "--reason", WHY)[0] == 0
+    assert known.is_gone()
 
 
 def test_user_is_not_stored_in_clear_and_the_proof_is_keyed(known: Known, command: Command) -> None:

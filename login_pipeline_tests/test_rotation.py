@@ -17,6 +17,8 @@ import pytest
 from login_pipeline.backup.export import back_up
 from login_pipeline.backup.store import backup_store
 from login_pipeline.cli import main
+from login_pipeline.doctor import examine
+from login_pipeline.errors import DatabaseError
 from login_pipeline.keys import KeyRing, new_key
 from login_pipeline.masking import unmask
 from login_pipeline.resources.postgres import LoginDatabaseResource
@@ -111,6 +113,12 @@ def test_rows_of_every_partition_are_rotated(masked: Pipeline) -> None:
     )
     many(masked.database, 3, mask)
     masked.database.query("INSERT INTO user_logins VALUES ('x', 'ios', %s, %s, NULL, 1, '2025-01-05')", mask, mask)
+    masked.database.query("CREATE PUBLICATION logins FOR TABLE user_logins")
+    with pytest.raises(DatabaseError, match="whose rows have no replica identity; run ALTER TABLE user_logins REPLICA"):
+        rotate(LoginDatabaseResource(), RING)
+    _, _, commands = {each.subject: each.says for each in examine()}["database"].partition("owner run: ")
+    assert commands == "ALTER TABLE early REPLICA IDENTITY FULL; ALTER TABLE late REPLICA IDENTITY FULL;"
+    masked.database.query(commands)
     assert rotate(LoginDatabaseResource(), RING).by_key == {f"{RING.active.id}.siv": 4}
 
 

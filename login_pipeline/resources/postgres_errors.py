@@ -51,6 +51,9 @@ _ADVICE = {
     errorcodes.QUERY_CANCELED: "it took too long; pg_stat_activity says what it waits for",
 }
 
+# Its SQLSTATE 55000 has other causes, too, and its text is translated. Source: PostgreSQL's execReplication.c.
+_CHECKS_REPLICA_IDENTITY = "CheckCmdReplicaIdentity"
+
 
 def refused_row(error: psycopg2.Error) -> str | None:
     """The name of the condition, such as check_violation, where it may be about a row; None where it is not.
@@ -80,6 +83,11 @@ def statement_refused(error: psycopg2.Error, access: Access) -> DatabaseError | 
     name = _condition(code)
     constraint = f", constraint {error.diag.constraint_name}" if error.diag.constraint_name else ""
     advice = f": {_ADVICE[code]}" if code in _ADVICE else ""
+    if error.diag.source_function == _CHECKS_REPLICA_IDENTITY:
+        advice = (
+            ": the database publishes the table, whose rows have no replica identity; run ALTER TABLE user_logins "
+            "REPLICA IDENTITY FULL, or for other tables and for partitions what `login-pipeline doctor` says"
+        )
     return DatabaseError(
         f"PostgreSQL refused a statement ({name}, SQLSTATE {code}{constraint}){advice}; its transaction is rolled back",
         passing=code in _PASSING or code[:2] == errorcodes.CLASS_CONNECTION_EXCEPTION,

@@ -65,6 +65,18 @@ def is_there(cursor: extensions.cursor, file: str) -> bool:
     return bool(cursor.fetchone() == (True,))
 
 
+def replication_problem(cursor: extensions.cursor) -> str | None:
+    """What to do where a publication keeps rows from being changed and deleted; None where none does."""
+    cursor.execute(statements("user_logins")["without_replica_identity"])
+    commands = " ".join(f"ALTER TABLE {table} REPLICA IDENTITY FULL;" for (table,) in cursor.fetchall())
+    if not commands:
+        return None
+    return (
+        "The database publishes tables whose rows have no replica identity, so PostgreSQL lets nobody change or "
+        f"delete a row there, as `forget` and `keys rotate` do; have the tables' owner run: {commands}"
+    )
+
+
 def columns(cursor: extensions.cursor) -> list[tuple[str, str]]:
     """Names and types of user_logins as they are; empty where there is no such table yet."""
     cursor.execute(statements("user_logins")["columns"])

@@ -1,6 +1,7 @@
 -- The destination. Created where it does not exist, never altered.
 
 -- name: create
+-- It has no key, so a publication, such as one FOR ALL TABLES, would keep every row from being changed and deleted.
 CREATE TABLE user_logins (
     user_id          varchar(128),
     device_type      varchar(32),
@@ -10,6 +11,7 @@ CREATE TABLE user_logins (
     app_version      integer,
     create_date      date
 );
+ALTER TABLE user_logins REPLICA IDENTITY FULL;
 
 -- name: exists
 SELECT to_regclass('user_logins') IS NOT NULL;
@@ -24,6 +26,38 @@ SELECT relname
 FROM pg_class
 WHERE oid = ANY (SELECT to_regclass(name) FROM unnest(%(tables)s::text[]) AS name) AND NOT pg_has_role(relowner, 'USAGE')
 ORDER BY relname;
+
+-- name: without_replica_identity
+-- The tables and partitions whose rows PostgreSQL lets nobody change or delete, because a publication of theirs would not
+-- know which row it was. Those are left out to which rows are only added.
+WITH changed AS (
+    SELECT to_regclass(name) AS table_oid
+    FROM unnest('{user_logins,user_logins_inbox,user_logins_dead_letters,user_logins_backup}'::text[]) AS name
+), published AS (
+    SELECT pg_class.oid
+    FROM pg_publication_tables
+    JOIN pg_publication USING (pubname)
+    JOIN pg_namespace ON nspname = schemaname
+    JOIN pg_class ON relnamespace = pg_namespace.oid AND relname = tablename
+    WHERE pubupdate OR pubdelete
+)
+SELECT part.oid::regclass::text
+FROM pg_class AS part
+WHERE part.oid IN (
+      SELECT table_oid FROM changed UNION SELECT relid FROM changed, pg_partition_tree(table_oid)
+  )
+  AND part.relkind = 'r'
+  AND part.relreplident <> 'f'
+  AND NOT EXISTS (
+      SELECT FROM pg_index
+      WHERE indrelid = part.oid AND indimmediate
+        AND CASE part.relreplident WHEN 'd' THEN indisprimary WHEN 'i' THEN indisreplident ELSE false END
+  )
+  AND (
+      part.oid IN (SELECT oid FROM published)
+      OR EXISTS (SELECT FROM pg_partition_ancestors(part.oid) WHERE relid IN (SELECT oid FROM published))
+  )
+ORDER BY 1;
 
 -- name: encoding
 -- Any other could not hold every text that a message can.
