@@ -331,6 +331,12 @@ def test_run_s_own_lines_have_its_id_and_step_and_are_not_stored(json_lines: Lin
     every_logger = {
         "python_logs": {"managed_python_loggers": ["root"], "python_log_level": "INFO"},
         "telemetry": {"enabled": False},  # the first instance of a HOME tells of it on stderr
+        # As in both dagster.yaml files. With compute logs Dagster sends stderr through a file and `tail`, and kills
+        # that at the end of a step, whether it has read the last lines or not: dagster/_core/execution/compute_logs.py
+        "compute_logs": {
+            "module": "dagster._core.storage.noop_compute_log_manager",
+            "class": "NoOpComputeLogManager",
+        },
     }
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     with dg.DagsterInstance.local_temp(str(tmp_path), overrides=every_logger) as instance:
