@@ -43,7 +43,7 @@ def unmask(masks: Sequence[str], user_id: str | None, reason: str | None, as_jso
             raise click.UsageError("say with --reason why somebody needs to know, such as the request's number")
         reason = click.prompt("Why does somebody need to know", err=True)
     user_id = _line_of_stdin() if user_id == "-" else user_id
-    check_reason(reason, user_id)
+    check_reason(reason, *([user_id] if user_id else masks))
     ring, database = masking_keys(), _database()
     if user_id is not None:
         masks = masks_of_user(database, user_id)

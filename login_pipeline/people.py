@@ -9,11 +9,19 @@ from psycopg2 import extensions
 
 from login_pipeline.columns import MAX_LENGTH
 from login_pipeline.errors import ConfigurationError
+from login_pipeline.ip_address import is_ip
 from login_pipeline.resources.postgres_load import copy_lines
 from login_pipeline.sql import statements
 
 LONG_ID = 6
 """Characters; what is longer stands in no sentence by chance."""
+# E-mail addresses, UUIDs, and the form of device ids that the first senders used.
+_EMAIL_OR_ID = re.compile(
+    r"[^\s@]+@[^\s@]+\.[^\s@]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<!\d)\d{3}-\d{2}-\d{4}(?!\d)",
+    re.IGNORECASE,
+)
+# What could be an IPv4 or an IPv6 address; is_ip judges it.
+_ADDRESS = re.compile(r"[0-9a-f:]*(?:::?|\.)[0-9a-f:.]*[0-9a-f:]", re.IGNORECASE)
 
 
 def check_user_id(user_id: str) -> None:
@@ -28,16 +36,24 @@ def check_user_id(user_id: str) -> None:
         )
 
 
-def check_reason(reason: str, user_id: str | None = None) -> None:
-    """Returns where the reason can be kept for ever.
+def check_reason(reason: str, *about: str) -> None:
+    """Returns where the reason can be kept, in clear, after the user is erased.
+
+    Args:
+        reason: What somebody wrote.
+        about: The user_id, masks and values that the request is about.
 
     Raises:
-        ConfigurationError: it is blank, not UTF-8, or names the user.
+        ConfigurationError: it is blank or not UTF-8, or has personal data in it.
     """
     if not reason.strip() or not _is_text(reason):
         raise ConfigurationError("The reason is blank or not UTF-8; name the request, such as --reason 'ticket 4711'")
-    if user_id and _names(reason, user_id):
-        raise ConfigurationError("The reason names the user, and is kept in clear; name the request instead")
+    personal = _EMAIL_OR_ID.search(reason) or any(map(is_ip, _ADDRESS.findall(reason)))
+    if personal or any(_names(reason, each) for each in about):
+        raise ConfigurationError(
+            "The reason names the user, a value, a mask, an address or an id, and is kept in clear; name the request "
+            "instead, such as --reason 'ticket 4711'"
+        )
 
 
 def name_user(cursor: extensions.cursor, user_id: str) -> None:
@@ -55,11 +71,11 @@ def operator() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def _names(reason: str, user_id: str) -> bool:
-    """A short id may be a part of a word, and is looked for between words only."""
-    if len(user_id) > LONG_ID:
-        return user_id.lower() in reason.lower()
-    return re.search(rf"(?<![^\W_]){re.escape(user_id)}(?![^\W_])", reason, re.IGNORECASE) is not None
+def _names(reason: str, text: str) -> bool:
+    """A short text may be a part of a word, and is looked for between words only."""
+    if len(text) > LONG_ID:
+        return text.lower() in reason.lower()
+    return re.search(rf"(?<![^\W_]){re.escape(text)}(?![^\W_])", reason, re.IGNORECASE) is not None
 
 
 def _is_text(text: str) -> bool:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from login_pipeline.errors import DatabaseError
 from login_pipeline.keys import KeyRing
 from login_pipeline.masking import NotReversibleError, unmask
-from login_pipeline.people import check_user_id, name_user, operator
+from login_pipeline.people import check_reason, check_user_id, name_user, operator
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_prepare import require
 from login_pipeline.sql import statements
@@ -53,7 +53,8 @@ def unmask_all(database: LoginDatabaseResource, ring: KeyRing, masks: Sequence[s
         reason: Why somebody needs to know.
 
     Raises:
-        ConfigurationError: the database cannot be reached, or its role may not add to the record.
+        ConfigurationError: the database cannot be reached, its role may not add to the record, or the reason has one of
+            the masks or values in it.
         DatabaseError: the record was refused, so nothing may be shown.
     """
     database.require_table()
@@ -63,6 +64,7 @@ def unmask_all(database: LoginDatabaseResource, ring: KeyRing, masks: Sequence[s
             values.append(Unmasked(mask, *unmask(mask, ring)))
         except NotReversibleError as why:
             refused[str(why)] += 1
+    check_reason(reason, *masks, *(each.value for each in values))
     _record(database, reason, masks=len(masks), unmasked=len(values))
     return Unmasking(values, refused)
 

@@ -214,6 +214,7 @@ def test_user_id_is_read_from_stdin(known: Known) -> None:
     ("arguments", "sentence"),
     [
         ((USER,), "say why with --reason"),
+        ((USER, "--reason", "asked by jo@example.com"), "name the request instead"),
         (("two", "words", "--reason", WHY), "name one USER_ID"),
         ((f"--{USER}", "another", "--reason", WHY), "name one USER_ID"),
         ((" ", "--reason", WHY), "The USER_ID is not one"),

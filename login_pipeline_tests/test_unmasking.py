@@ -101,6 +101,12 @@ def test_value_that_the_terminal_s_encoding_lacks_is_recorded_and_shown_escaped(
     assert record(masked) == [("ticket 7", 1, 1)]
 
 
+def test_value_that_is_unmasked_cannot_be_the_reason(masked: Pipeline, capfd: pytest.CaptureFixture[str]) -> None:
+    assert unmask(mask_of(masked, "b", "masked_device_id"), "--reason", "three asked") == 2
+    assert "three" not in "".join(capfd.readouterr())
+    assert record(masked) == []
+
+
 def test_masks_on_stdin_are_not_taken_for_the_reason(
     masked: Pipeline, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +205,7 @@ def test_record_cannot_be_truncated(masked: Pipeline) -> None:
         ["--reason", "x"],
         ["x", "--user-id", "a", "--reason", "x"],
         ["--user-id", "a", "--reason", "because a asked"],
+        ["x", "--reason", "asked from 192.0.2.7"],
     ],
 )
 def test_question_without_a_reason_or_without_masks_is_refused(masked: Pipeline, arguments: list[str]) -> None:
