@@ -151,7 +151,6 @@ def test_date_is_closed_when_the_loads_under_way_have_ended(
 ) -> None:
     with resource.transaction() as load, LoginDatabaseResource().transaction() as closing:
         load.execute(statements("load")["stage"])
-        closing.execute("SET LOCAL lock_timeout = 100")
         with pytest.raises(errors.LockNotAvailable):
             closing.execute(statements("forget")["lock"])
         closing.connection.rollback()

@@ -25,7 +25,9 @@ WHERE NOT given;
 
 -- name: lock
 -- Waits for the loads under way, which may be inserting keys of the date, and keeps others waiting until the COMMIT.
--- Only a role that may change the inbox can take it.
+-- Only a role that may change the inbox can take it. It gives up long before a run that waits behind it would: an old date
+-- can be closed the next time.
+SET LOCAL lock_timeout = '1s';
 LOCK TABLE user_logins_inbox IN SHARE ROW EXCLUSIVE MODE;
 
 -- name: close_date
