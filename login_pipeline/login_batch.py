@@ -11,8 +11,17 @@ from login_pipeline.garbage import no_cycle_collection
 from login_pipeline.login_event import LoginEvent, Rejection, create_date, parse_login
 from login_pipeline.masking import Masks
 
-RAW_COLUMNS = ["message_id", "sqs_message_id", "receipt_handle", "sent_timestamp", "receive_count", "body"]
-"""What raw_sqs_messages has; sent_timestamp is in milliseconds since the epoch."""
+RAW_COLUMNS = [
+    "message_id",
+    "sqs_message_id",
+    "receipt_handle",
+    "sent_timestamp",
+    "receive_count",
+    "body",
+    "attributes",
+]
+"""What raw_sqs_messages has; sent_timestamp is in milliseconds since the epoch. The sender's own attributes
+may hold personal data, as the body does."""
 MASKED_COLUMNS = [*NAMES, "message_id", "receipt_handle"]
 """What masked_logins has: the table's columns, the idempotency key, and what deletes the message."""
 
@@ -24,7 +33,9 @@ class MaskedBatch(NamedTuple):
     with_unknown_keys: int
 
 
-def raw_messages(messages: Sequence[tuple[str, str, str, int, int, str, *tuple[Any, ...]]]) -> pd.DataFrame:
+def raw_messages(
+    messages: Sequence[tuple[str, str, str, int, int, str, Mapping[str, Any], *tuple[Any, ...]]],
+) -> pd.DataFrame:
     """The messages as a DataFrame of RAW_COLUMNS, a row each."""
     columns = {name: [message[place] for message in messages] for place, name in enumerate(RAW_COLUMNS)}
     frame = pd.DataFrame(columns, dtype=object)

@@ -158,5 +158,5 @@ def require_all_sent(moved: Quarantined) -> None:
 
 
 def _dead_letters(rejected: pd.DataFrame) -> list[dict[str, object]]:
-    columns = (rejected[name] for name in ("message_id", "sent_timestamp", "body", "reason"))
+    columns = (rejected[name] for name in ("message_id", "sent_timestamp", "body", "attributes", "reason"))
     return [dead_letter(*message) for message in zip(*columns, strict=True)]

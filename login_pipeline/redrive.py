@@ -109,7 +109,7 @@ def _send_back(
     loaded = database.loaded_among([message.message_id for message in messages])
     to_send = [message for message in messages if message.message_id not in loaded]
     not_sent = resource.login_queue.send(
-        [sent_again(message.message_id, message.sent_timestamp, message.body) for message in to_send]
+        [sent_again(each.message_id, each.sent_timestamp, each.body, each.attributes) for each in to_send]
     )
     sent = [message for place, message in enumerate(to_send) if place not in not_sent]
     known = [message for message in messages if message.message_id in loaded]

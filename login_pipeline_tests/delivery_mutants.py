@@ -11,7 +11,7 @@ from login_pipeline.logs import Log
 from login_pipeline.quarantine import Quarantined, quarantine
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
-from login_pipeline.resources.sqs_messages import Message, Received, sent_again
+from login_pipeline.resources.sqs_messages import Attributes, Message, Received, sent_again
 from login_pipeline.resources.sqs_receive import Batch
 from login_pipeline.sql import statements
 
@@ -79,8 +79,8 @@ def _trust_the_table(refused: Mapping[str, str], _believed: Collection[str], *, 
     return dict(refused)
 
 
-def _send_as_new(_message_id: str, _sent_timestamp: int, body: str) -> dict[str, Any]:
-    return sent_again("", 0, body)
+def _send_as_new(_message_id: str, _sent_timestamp: int, body: str, attributes: Attributes) -> dict[str, Any]:
+    return sent_again("", 0, body, attributes)
 
 
 QUEUE_RESOURCE = "login_pipeline.resources.sqs.LoginQueueResource"

@@ -32,7 +32,7 @@ MASKS = hmac_sha256_masks(MaskingKey(bytes(range(7, 250, 7))))
 def raw(body: Body) -> pd.DataFrame:
     bodies = [body(), body(ip="192.0.2.9"), body(device_id="x", locale=None)]
     return raw_messages(
-        [(f"id-{n}", f"id-{n}", f"receipt-{n}", 1_767_225_600_000, 1, text) for n, text in enumerate(bodies)]
+        [(f"id-{n}", f"id-{n}", f"receipt-{n}", 1_767_225_600_000, 1, text, {}) for n, text in enumerate(bodies)]
     )
 
 
@@ -93,7 +93,7 @@ def test_value_in_clear_fails(raw: pd.DataFrame, masked: pd.DataFrame, column: s
 
 def test_device_id_that_looks_like_a_mask_fails_in_clear(body: Body) -> None:
     device_id = "0123456789abcdef" * 4
-    raw = raw_messages([("id", "id", "receipt", 0, 1, body(device_id=device_id))])
+    raw = raw_messages([("id", "id", "receipt", 0, 1, body(device_id=device_id), {})])
     masked = mask_logins(raw, Masks(ip=MASKS.ip, device_id=str)).logins
     assert failed(raw, masked) == ["masked_values_hold_no_clear_value"]
 
@@ -101,13 +101,13 @@ def test_device_id_that_looks_like_a_mask_fails_in_clear(body: Body) -> None:
 def test_mask_that_another_message_has_as_its_device_id_passes(body: Body) -> None:
     """Else two crafted messages could keep a queue from ever being loaded."""
     bodies = [body(ip="198.51.100.9"), body(device_id=MASKS.ip("198.51.100.9").split(".")[1])]
-    raw = raw_messages([(f"id-{n}", f"id-{n}", f"receipt-{n}", 0, 1, text) for n, text in enumerate(bodies)])
+    raw = raw_messages([(f"id-{n}", f"id-{n}", f"receipt-{n}", 0, 1, text, {}) for n, text in enumerate(bodies)])
     assert failed(raw, mask_logins(raw, MASKS).logins) == []
 
 
 def test_two_spellings_of_an_address_are_equal_values(body: Body) -> None:
     bodies = [body(ip="2001:db8::1"), body(ip="2001:0DB8:0:0::1"), body(ip="192.0.2.1"), body(ip="::ffff:192.0.2.1")]
-    raw = raw_messages([(f"id-{n}", f"id-{n}", f"receipt-{n}", 0, 1, text) for n, text in enumerate(bodies)])
+    raw = raw_messages([(f"id-{n}", f"id-{n}", f"receipt-{n}", 0, 1, text, {}) for n, text in enumerate(bodies)])
     assert failed(raw, mask_logins(raw, MASKS).logins) == []
 
 

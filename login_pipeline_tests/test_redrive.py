@@ -75,6 +75,30 @@ def test_message_keeps_its_first_id_and_time_however_often_it_goes_round(pipelin
     assert 0 <= int(again["MessageAttributes"]["original_sent_timestamp"]["StringValue"]) - int(sent) < 60_000
 
 
+@pytest.mark.usefixtures("each_sqs_client")
+def test_sender_s_attributes_are_kept_in_the_dead_letter_and_after_a_redrive(pipeline: Pipeline) -> None:
+    sent = {
+        "trace": {"DataType": "String", "StringValue": "é 1"},
+        "attempt": {"DataType": "Number.int", "StringValue": "7"},
+        "image": {"DataType": "Binary.png", "BinaryValue": b"\x00\xff"},
+    }
+    pipeline.queue.send("not a login", **sent, reason={"DataType": "String", "StringValue": "the sender's"})
+    pipeline.run()
+    redrive(None, dry_run=False)
+    (message,) = pipeline.queue.take_all()
+    attributes = message["MessageAttributes"]
+    assert attributes.keys() == sent.keys() | {"original_message_id", "original_sent_timestamp"}
+    assert {name: attributes[name] for name in sent} == sent
+
+
+def test_dead_letter_has_as_many_of_the_sender_s_attributes_as_sqs_takes_beside_ours(pipeline: Pipeline) -> None:
+    pipeline.queue.send("not a login", **{f"n{n}": {"DataType": "String", "StringValue": "x"} for n in range(10)})
+    assert pipeline.run().failures == []
+    (letter,) = pipeline.dead_letter_queue.take_all()
+    assert len(letter["MessageAttributes"]) == 10
+    assert letter["MessageAttributes"]["reason"]["StringValue"] == "not_json"
+
+
 def test_message_that_has_its_row_already_is_dropped(fixed: Pipeline) -> None:
     """As after a crash between sending back and deleting."""
     letters = fixed.dead_letter_queue.take_all()

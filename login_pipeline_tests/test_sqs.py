@@ -242,6 +242,9 @@ def test_batches_hold_ten_entries_and_256_kib() -> None:
     assert [len(batch) for batch in packed(small)] == [10, 10, 1]
     large = [{"Id": str(n), "MessageBody": "ü" * 50_000} for n in range(5)]
     assert [len(batch) for batch in packed(large)] == [2, 2, 1]
+    binary = {"a": {"DataType": "Binary", "BinaryValue": b"x" * 100_000}}
+    entries_with_bytes = [{"Id": str(n), "MessageBody": "x", "MessageAttributes": binary} for n in range(5)]
+    assert [len(batch) for batch in packed(entries_with_bytes)] == [2, 2, 1]
 
 
 def message(number: int, receipt_handle: str = "handle") -> Message:

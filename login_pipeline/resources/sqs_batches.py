@@ -86,11 +86,10 @@ def _size(entry: Entry) -> int:
     """Bytes that SQS counts: the body and each attribute's name, type and value; none where nothing is sent."""
     if "MessageBody" not in entry:
         return 0
-    attributes = entry.get("MessageAttributes", {})
     texts = [entry["MessageBody"]]
-    for name, attribute in attributes.items():
-        texts += [name, attribute["DataType"], attribute["StringValue"]]
-    return sum(len(text.encode()) for text in texts)
+    for name, attribute in entry.get("MessageAttributes", {}).items():
+        texts += [name, *attribute.values()]
+    return sum(len(text if isinstance(text, bytes) else text.encode()) for text in texts)
 
 
 class _Calls:

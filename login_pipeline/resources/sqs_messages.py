@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, NamedTuple, Self
 
 import msgspec
@@ -9,6 +10,9 @@ import msgspec
 REASON = "reason"
 ORIGINAL_MESSAGE_ID = "original_message_id"
 ORIGINAL_SENT_TIMESTAMP = "original_sent_timestamp"
+OUR_NAMES = {REASON, ORIGINAL_MESSAGE_ID, ORIGINAL_SENT_TIMESTAMP}
+# Attributes of one message. Source: Amazon SQS Developer Guide, "Amazon SQS message attributes".
+MAX_ATTRIBUTES = 10
 
 _MESSAGE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """As SQS makes them. Whoever may send can write the attribute: what is taken for an id is stored and logged, so it can
@@ -23,9 +27,20 @@ class SystemAttributes(msgspec.Struct, gc=False):
 
 
 class Attribute(msgspec.Struct, gc=False):
-    """What a sender says of a message; the text is empty where it is binary."""
+    """What a sender says of a message. A value of type Binary is in `binary`, any other in `text`."""
 
+    data_type: str = msgspec.field(name="DataType", default="String")
     text: str = msgspec.field(name="StringValue", default="")
+    binary: bytes = msgspec.field(name="BinaryValue", default=b"")
+
+    def entry(self) -> dict[str, str | bytes]:
+        """As boto3 sends it."""
+        value: dict[str, str | bytes] = {"BinaryValue": self.binary} if self.binary else {"StringValue": self.text}
+        return {"DataType": self.data_type, **value}
+
+
+Attributes = Mapping[str, Attribute]
+NO_ATTRIBUTES: Attributes = {}
 
 
 class Received(msgspec.Struct, gc=False):
@@ -68,6 +83,8 @@ class Message(NamedTuple):
     sent_timestamp: int
     receive_count: int
     body: str
+    attributes: Attributes = NO_ATTRIBUTES
+    """The sender's own; those that this pipeline writes are left out."""
     reason: str = ""
     """Why it is on the dead-letter queue, if this pipeline put it there."""
 
@@ -75,12 +92,13 @@ class Message(NamedTuple):
     def from_sqs(cls, received: Received) -> Self:
         """From an entry of ReceiveMessage's answer, with all its attributes."""
         sent, own = received.system.sent_timestamp, received.attributes
-        message_id, reason = received.message_id, ""
+        message_id, reason, attributes = received.message_id, "", NO_ATTRIBUTES
         if own:
             original_id, original_sent = _text(own, ORIGINAL_MESSAGE_ID), _text(own, ORIGINAL_SENT_TIMESTAMP)
             if _MESSAGE_ID.fullmatch(original_id) and _is_timestamp(original_sent, not_after=sent):
                 message_id, sent = original_id, int(original_sent)
             reason = _text(own, REASON)
+            attributes = {name: attribute for name, attribute in own.items() if name not in OUR_NAMES}
         return cls(
             message_id,
             received.message_id,
@@ -88,25 +106,34 @@ class Message(NamedTuple):
             sent,
             received.system.receive_count,
             received.body,
+            attributes,
             reason,
         )
 
 
-def dead_letter(message_id: str, sent_timestamp: int, body: str, reason: str) -> dict[str, Any]:
-    """What SendMessageBatch puts on the dead-letter queue: the body as it came, and where it came from."""
-    letter = sent_again(message_id, sent_timestamp, body)
-    letter["MessageAttributes"][REASON] = {"DataType": "String", "StringValue": reason}
-    return letter
+def dead_letter(message_id: str, sent_timestamp: int, body: str, attributes: Attributes, reason: str) -> dict[str, Any]:
+    """What SendMessageBatch puts on the dead-letter queue: the message as it came, and where it came from."""
+    return _entry(body, attributes, {**_origin(message_id, sent_timestamp), REASON: Attribute("String", reason)})
 
 
-def sent_again(message_id: str, sent_timestamp: int, body: str) -> dict[str, Any]:
+def sent_again(message_id: str, sent_timestamp: int, body: str, attributes: Attributes) -> dict[str, Any]:
     """What SendMessageBatch puts on a queue so that the message stays the one that it was."""
+    return _entry(body, attributes, _origin(message_id, sent_timestamp))
+
+
+def _origin(message_id: str, sent_timestamp: int) -> dict[str, Attribute]:
+    return {
+        ORIGINAL_MESSAGE_ID: Attribute("String", message_id),
+        ORIGINAL_SENT_TIMESTAMP: Attribute("Number", str(sent_timestamp)),
+    }
+
+
+def _entry(body: str, attributes: Attributes, ours: dict[str, Attribute]) -> dict[str, Any]:
+    """The sender's attributes are kept as far as SQS's limit leaves room beside ours."""
+    kept = islice(attributes.items(), MAX_ATTRIBUTES - len(ours))
     return {
         "MessageBody": body,
-        "MessageAttributes": {
-            ORIGINAL_MESSAGE_ID: {"DataType": "String", "StringValue": message_id},
-            ORIGINAL_SENT_TIMESTAMP: {"DataType": "Number", "StringValue": str(sent_timestamp)},
-        },
+        "MessageAttributes": {name: attribute.entry() for name, attribute in [*kept, *ours.items()]},
     }
 
 

@@ -56,8 +56,9 @@ def _require_text(value: object, most: int) -> None:
 
 def require_batch(bodies: list[str]) -> int:
     """How many of the bodies are logins; raises AssertionError where an invariant of the batch is broken."""
-    messages = [(f"id-{n}", f"id-{n}", f"receipt-{n}", 1767225600000, 1, body) for n, body in enumerate(bodies)]
-    raw = raw_messages(messages)
+    raw = raw_messages(
+        [(f"id-{n}", f"id-{n}", f"receipt-{n}", 1767225600000, 1, body, {}) for n, body in enumerate(bodies)]
+    )
     assert list(raw.columns) == RAW_COLUMNS
     masked, _ = mask_logins(raw, _MASKS)
     rejected = rejected_messages(raw, masked)
