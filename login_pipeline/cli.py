@@ -97,7 +97,7 @@ def send(file: IO[bytes] | None, sample: int | None) -> None:
 @cli.command()
 @as_json
 def drain(as_json: bool) -> None:
-    """Run login_job until the queue is really empty."""
+    """Run login_job until the queue is empty and no other run is at work."""
     from login_pipeline.drain import drain as run_until_empty
     from login_pipeline.runs import dagster_instance
     from login_pipeline.terminal import drain_progress, show_drain

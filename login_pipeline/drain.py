@@ -1,9 +1,10 @@
-"""Runs login_job until the queue is really empty, and adds up what the runs did."""
+"""Runs login_job until the queue is empty and no other run is at work, and adds up what the runs did."""
 
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ POLL_SECONDS = 1.0
 """Between two looks at messages that another consumer has in flight."""
 COUNTS_LAG = 60
 """Seconds for which SQS's counts may be wrong. Source: Amazon SQS API Reference, GetQueueAttributes."""
+AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 @dataclass
@@ -64,6 +66,10 @@ Progress = Callable[[Totals, QueueDepth], None]
 def drain(instance: dg.DagsterInstance, progress: Progress) -> Totals:
     """Runs login_job until long polls come back empty and SQS counts no message, or until a run fails.
 
+    SQS's counts lag by up to a minute, so they may miss what another consumer received a moment ago. Other runs of this
+    Dagster instance are waited for, by polling on. A message that a consumer outside of it holds is not, unless SQS
+    counts it.
+
     Args:
         instance: The Dagster instance that records the runs.
         progress: Called after each run, and while messages are in flight elsewhere.
@@ -90,7 +96,9 @@ def _run_until_empty(
     received_last = time.monotonic()
     while not totals.failures:
         received = totals.received
+        alone = not _other_runs(instance)
         last = run("login_job", instance)
+        alone = alone and not _other_runs(instance)
         totals.add(last)
         interrupts.raise_if_any()
         ran_dry = last.metadata.get("raw_sqs_messages", {}).get("queue_ran_dry", False)
@@ -102,13 +110,22 @@ def _run_until_empty(
             waiting_since = time.monotonic()
             if not depth.visible:  # then SQS was not silent: there was nothing to receive
                 received_last = waiting_since
-            if ran_dry and not totals.failures and _is_empty(queue, partial(progress, totals)):
+            if ran_dry and alone and not totals.failures and _is_empty(queue, partial(progress, totals)):
                 break
             received_last += time.monotonic() - waiting_since  # what others held could not be received meanwhile
             if time.monotonic() > received_last + COUNTS_LAG:
                 raise _nothing_comes(queue.depth())
         except LoginPipelineError as error:
             totals.failures.append(error.sentence)
+
+
+def _other_runs(instance: dg.DagsterInstance) -> int:
+    """How many runs of login_job may hold messages; called between this drain's own.
+
+    A run that has been at work for longer than messages stay invisible was lost, and what it held is visible again.
+    """
+    changed_after = datetime.now(UTC) - timedelta(seconds=read_settings().visibility_timeout)
+    return instance.get_runs_count(dg.RunsFilter(job_name="login_job", statuses=AT_WORK, updated_after=changed_after))
 
 
 def _nothing_comes(depth: QueueDepth) -> QueueError:

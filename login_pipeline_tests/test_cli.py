@@ -11,12 +11,18 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
 import pytest
 
 from login_pipeline import cli
+from login_pipeline.definitions import defs
+from login_pipeline.drain import Totals, drain
 from login_pipeline.resources.masking import NOT_KEYED
+from login_pipeline.resources.sqs_queue import QueueDepth
 from login_pipeline_tests.conftest import Pipeline
+from login_pipeline_tests.faults.sqs_proxy import Answer, Forward, SqsProxy
 
 Body = Callable[..., str]
 COMMAND = str(Path(sys.executable).with_name("login-pipeline"))
@@ -163,6 +169,30 @@ def test_messages_that_were_waited_for_are_received_and_not_taken_for_silence(
     code, out, _ = command("drain", "--json")
     assert code == 0
     assert json.loads(out)["loaded"] == 1
+
+
+def test_drain_does_not_end_on_lagging_counts_while_another_run_holds_a_message(pipeline: Pipeline, body: Body) -> None:
+    def lag(content: dict[str, Any], forward: Forward) -> Answer:
+        answer = forward(content)
+        attributes = answer.content["Attributes"]
+        attributes.update({name: "0" for name in attributes if name.startswith("ApproximateNumberOf")})
+        return answer
+
+    other = pipeline.instance.create_run_for_job(defs.resolve_job_def("login_job"), status=dg.DagsterRunStatus.STARTED)
+    pipeline.queue.send(body())
+    (held,) = pipeline.queue.client.receive_message(QueueUrl=pipeline.queue.url, VisibilityTimeout=600)["Messages"]
+
+    def fail_the_other_run(totals: Totals, _depth: QueueDepth) -> None:
+        if totals.runs == 1:
+            pipeline.queue.client.change_message_visibility(
+                QueueUrl=pipeline.queue.url, ReceiptHandle=held["ReceiptHandle"], VisibilityTimeout=0
+            )
+            pipeline.instance.report_run_failed(other)
+
+    with SqsProxy(pipeline.environment["AWS_ENDPOINT_URL_SQS"]) as proxy:
+        proxy.on("GetQueueAttributes", lag)
+        pipeline.set(AWS_ENDPOINT_URL_SQS=proxy.endpoint)
+        assert drain(pipeline.instance, fail_the_other_run).loaded == 1
 
 
 def test_error_that_nobody_foresaw_is_its_class_and_place_and_not_what_it_says(
