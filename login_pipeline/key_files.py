@@ -52,7 +52,7 @@ def _sync(folder: Path) -> None:
 def _keep_what_is_there(file: Path, ring: KeyRing) -> os.stat_result | None:
     """A key that is lost takes what it has masked with it. Returns whose file it is; None where there is none."""
     try:
-        with file.open(encoding="ascii") as stream:
+        with file.open(encoding="utf-8-sig") as stream:  # as runs read it
             there, status = read_key_ring(stream.read()), os.fstat(stream.fileno())
     except FileNotFoundError:
         return None

@@ -56,6 +56,7 @@ def test_key_file_is_for_this_user_only_and_is_never_lost(
     assert keys("generate", "--output", str(file)) == 2
     assert "holds keys that would be lost" in capfd.readouterr().err
     monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", str(file))
+    file.write_text(file.read_text(), encoding="utf-8-sig")  # as an editor may save it
     assert keys("generate", "--add", "--output", str(file)) in (0, None)
     assert read_key_ring(file.read_text()).older == (first.active,)
     assert [each.name for each in tmp_path.iterdir()] == ["keys"]
