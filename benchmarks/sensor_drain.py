@@ -34,7 +34,8 @@ POLL = 0.2
 
 def measure_sensor_drain(scenario: Scenario, surroundings: Surroundings, number: int) -> Measurement:
     """One drain of a backlog that is there when the daemon starts."""
-    settings = {"LOGIN_SENSOR_ENABLED": "true", **scenario.settings}
+    # A last batch that is not full would wait for more messages.
+    settings = {"LOGIN_SENSOR_ENABLED": "true", "LOGIN_RUN_INTERVAL": "0", **scenario.settings}
     with (
         surroundings.place(scenario.messages, scenario.latency_ms, settings) as place,
         deployment(surroundings, place.environment) as environment,
