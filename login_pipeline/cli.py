@@ -155,7 +155,9 @@ def redrive(reason: str | None, dry_run: bool, as_json: bool) -> None:
 
 @cli.command()
 @click.option("--every-date", is_flag=True, help="Write every date again, also those that did not change.")
-@click.option("--accept-losses", is_flag=True, help="Back up dates as they are, also where the backup holds more.")
+@click.option(
+    "--accept-losses", is_flag=True, help="Count in the ledger what rows are lost, and back dates up as they are."
+)
 @click.option("--take-over", is_flag=True, help="Also where another database is backed up there: replace that backup.")
 @as_json
 def backup(every_date: bool, accept_losses: bool, take_over: bool, as_json: bool) -> None:

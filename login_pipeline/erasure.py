@@ -65,7 +65,7 @@ def erase(database: LoginDatabaseResource, user_id: str, reason: str) -> Erasure
     database.require_table()
     with database.transaction() as cursor:
         require(cursor, database.access, "erasures")
-        cursor.execute(statements("inbox")["lock_alone"])
+        cursor.execute(statements("ledger")["lock_alone"])
         cursor.execute(statements("inbox")["lock_as_a_load_does"])
         name_user(cursor, user_id)
         cursor.execute(statements("erasures")["erase"])

@@ -115,7 +115,7 @@ class Settings(LoadSettings):
     maintenance_database_url: SecretStr | None = Field(
         None,
         description="The role that may create, update and delete, for prepare, prune, restore, forget, unmask, "
-        "keys rotate; LOGIN_DATABASE_URL without it.",
+        "keys rotate, backup --accept-losses; LOGIN_DATABASE_URL without it.",
         examples=["postgresql://maintenance:password@db.example.com:5432/analytics"],
     )
     masking_method: MaskingMethod = Field(

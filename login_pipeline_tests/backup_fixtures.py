@@ -75,6 +75,11 @@ class Kept:
     def keys(self) -> list[tuple[Any, ...]]:
         return sorted(self.query("SELECT * FROM user_logins_inbox"))
 
+    def ledger(self) -> dict[date | None, dict[str, int]]:
+        """The rows of each entry, by date."""
+        entries = "SELECT create_date, jsonb_object_agg(entry, rows) FROM user_logins_ledger GROUP BY create_date"
+        return dict(self.query(entries))
+
     def failed_checks(self) -> list[str]:
         return [check.name for check in self.pipeline.run("user_logins_checks_job").checks if check.failed]
 

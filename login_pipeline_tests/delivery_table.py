@@ -41,7 +41,7 @@ class Table:
         self._cursor.execute(_REFUSE)
 
     def empty(self) -> None:
-        for name in ("user_logins", "user_logins_inbox", "user_logins_dead_letters"):
+        for name in ("user_logins", "user_logins_ledger", "user_logins_inbox", "user_logins_dead_letters"):
             self._cursor.execute(f"DELETE FROM simulated.{name}")  # noqa: S608 - faster than TRUNCATE for a few rows
 
     def set_world(self, *, now: int, refusing: bool) -> None:
@@ -54,14 +54,10 @@ class Table:
 
     def inbox(self) -> tuple[set[date], set[str]]:
         """The dates that are closed, and the keys of messages."""
-        self._cursor.execute("SELECT message_id, create_date FROM simulated.user_logins_inbox")
-        dates, keys = set(), set()
-        for message_id, day in self._cursor.fetchall():
-            if message_id.startswith("keys forgotten, "):
-                dates.add(day)
-            else:
-                keys.add(message_id)
-        return dates, keys
+        self._cursor.execute("SELECT create_date FROM simulated.user_logins_ledger WHERE entry = 'pruned'")
+        dates = {day for (day,) in self._cursor.fetchall()}
+        self._cursor.execute("SELECT message_id FROM simulated.user_logins_inbox")
+        return dates, {message_id for (message_id,) in self._cursor.fetchall()}
 
     def close(self) -> None:
         self._connection.close()

@@ -19,8 +19,9 @@ from login_pipeline.backup.export import back_up
 from login_pipeline.backup.files import KEYS, ROWS
 from login_pipeline.backup.store import FolderStore
 from login_pipeline.errors import BackupError, ConfigurationError
+from login_pipeline.resources.postgres_prepare import TABLES
 from login_pipeline_tests.backup_fixtures import IP, MONDAY, TUESDAY, Kept, kept
-from login_pipeline_tests.conftest import Pipeline
+from login_pipeline_tests.conftest import Pipeline, Servers, new_database
 
 __all__ = ["kept"]
 COMMAND = str(Path(sys.executable).with_name("login-pipeline"))
@@ -28,7 +29,7 @@ COMMAND = str(Path(sys.executable).with_name("login-pipeline"))
 
 def test_every_date_is_a_file_of_rows_and_one_of_keys_in_the_table_s_columns(kept: Kept) -> None:
     done = kept.back_up()
-    assert (done.dates, done.rows, done.keys, done.files_written) == (3, 8, 7, 8)
+    assert (done.dates, done.rows, done.keys, done.files_written) == (3, 8, 6, 8)
     assert [each.create_date for each in kept.manifest.dates] == [MONDAY, TUESDAY, None]
     stored = []
     for each in kept.manifest.dates:
@@ -54,10 +55,10 @@ def test_dates_that_did_not_change_are_not_written_again(kept: Kept) -> None:
 
 
 def test_only_the_keys_are_written_again_where_only_they_changed(kept: Kept) -> None:
-    """As when keys were pruned, and are counted under a key of their own."""
+    """As when they were pruned, and the ledger counts them."""
     kept.back_up()
     kept.query("DELETE FROM user_logins_inbox WHERE create_date = %s", TUESDAY)
-    kept.query("INSERT INTO user_logins_inbox VALUES ('keys forgotten, 2026-01-06', %s, 2)", TUESDAY)
+    kept.query("INSERT INTO user_logins_ledger VALUES (%s, 'pruned', 2)", TUESDAY)
     assert kept.back_up().files_written == 1
 
 
@@ -78,7 +79,7 @@ def test_files_that_no_manifest_names_are_removed_and_others_are_left(kept: Kept
         ("TRUNCATE user_logins, user_logins_inbox", "rows fewer than in the backup"),
         ("DELETE FROM user_logins WHERE user_id = 'no locale'", "1 rows fewer"),
         ("UPDATE user_logins SET locale = 'XX' WHERE user_id = 'no locale'", "rows were altered"),
-        ("DELETE FROM user_logins_inbox WHERE message_id = 'id-0'", "4 rows, and keys for 3"),
+        ("DELETE FROM user_logins_inbox WHERE message_id = 'id-0'", "4 rows where 3 are expected"),
         ("DROP TABLE user_logins_inbox", "its keys were lost"),
     ],
 )
@@ -95,12 +96,34 @@ def test_damaged_date_keeps_its_backup_and_the_others_are_backed_up(kept: Kept, 
     assert after[date(2026, 1, 7)].rows.count == 1
 
 
-def test_losses_are_backed_up_where_they_are_accepted(kept: Kept) -> None:
-    kept.back_up()
-    kept.query("DELETE FROM user_logins WHERE create_date = %s", MONDAY)
-    kept.back_up(accept_losses=True)
-    assert kept.manifest.dates[0].rows.count == 0
+@pytest.mark.parametrize(
+    ("change", "in_backup", "reason"),
+    [
+        ("DELETE FROM user_logins WHERE locale = 'FR'", False, "2 rows where 4 are expected"),
+        ("DELETE FROM user_logins WHERE locale = 'FR'", True, "2 rows fewer than in the backup"),
+        ("DELETE FROM user_logins_inbox WHERE message_id = 'id-0'", False, "4 rows where 3 are expected"),
+        ("DELETE FROM user_logins_inbox WHERE message_id = 'id-0'", True, "4 rows where 3 are expected"),
+    ],
+)
+def test_loss_is_refused_and_once_accepted_check_backup_and_restore_agree(
+    kept: Kept, servers: Servers, *, change: str, in_backup: bool, reason: str
+) -> None:
+    if in_backup:
+        kept.back_up()
+    kept.query(change)
+    with pytest.raises(BackupError, match=f"2026-01-05: {reason}"):
+        kept.back_up()
+    assert kept.failed_checks() == ["rows_agree_with_the_inbox"]
+    assert kept.back_up(accept_losses=True).damaged == {}
+    assert kept.failed_checks() == []
     assert kept.back_up().files_written == 0
+    assert kept.restore().touched == []
+    left, keys = kept.rows(), kept.keys()
+    with new_database(servers) as other:
+        kept.move_to(other)
+        assert kept.restore().total("rows_added") == len(left)
+        assert (kept.rows(), kept.keys()) == (left, keys)
+        assert kept.failed_checks() == []
 
 
 def test_backup_reads_one_moment_while_loads_go_on(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +135,7 @@ def test_backup_reads_one_moment_while_loads_go_on(kept: Kept, monkeypatch: pyte
 
     monkeypatch.setattr(FolderStore, "put", load_and_put)
     kept.back_up()
-    assert [(each.rows.count, each.keys.count) for each in kept.manifest.dates] == [(4, 4), (2, 2), (2, 1)]
+    assert [(each.rows.count, each.keys.count) for each in kept.manifest.dates] == [(4, 4), (2, 2), (2, 0)]
 
 
 def test_memory_holds_one_row_group(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +143,7 @@ def test_memory_holds_one_row_group(kept: Kept, monkeypatch: pytest.MonkeyPatch)
     kept.query(
         "INSERT INTO user_logins SELECT 'u', 'ios', 'm', 'm', NULL, n, '2026-02-01' FROM generate_series(1, 3500) AS n"
     )
-    kept.back_up()
+    kept.back_up(accept_losses=True)  # nobody knows their messages
     (file,) = (each.rows for each in kept.manifest.dates if each.create_date == date(2026, 2, 1))
     groups = pq.ParquetFile(kept.folder / file.name).metadata
     assert [groups.row_group(number).num_rows for number in range(groups.num_row_groups)] == [1000, 1000, 1000, 500]
@@ -185,7 +208,7 @@ def test_role_that_may_only_read_can_back_up(kept: Kept) -> None:
     role = f"reader_{os.getpid()}"
     kept.query(f"CREATE ROLE {role}")
     try:
-        read = "user_logins, user_logins_inbox, user_logins_erasures, user_logins_unmaskings, user_logins_backup"
+        read = ", ".join(TABLES.keys() - {"user_logins_dead_letters"})
         kept.query(f"GRANT SELECT ON {read} TO {role}")
         url = kept.pipeline.database.url
         kept.pipeline.set(LOGIN_DATABASE_URL=f"{url}?options=-crole%3D{role}")

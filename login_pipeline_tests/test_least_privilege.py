@@ -292,17 +292,35 @@ def test_pruning_and_restoring_as_the_loader_name_the_setting_for_it(
     code, _, err = command("prune")
     assert (code, err) == (
         2,
-        "The role in LOGIN_DATABASE_URL lacks UPDATE on user_logins_inbox, DELETE on user_logins_inbox, DELETE on "
-        f"user_logins_dead_letters; {owner}",
+        "The role in LOGIN_DATABASE_URL lacks DELETE on user_logins_inbox, INSERT on user_logins_ledger, UPDATE on "
+        f"user_logins_ledger, DELETE on user_logins_dead_letters; {owner}",
     )
     code, _, err = command("restore")
     assert (code, err) == (
         2,
-        "The role in LOGIN_DATABASE_URL lacks UPDATE on user_logins_inbox, DELETE on user_logins_inbox, DELETE on "
-        "user_logins, INSERT on user_logins_erasures, INSERT on user_logins_unmaskings, DELETE on user_logins_backup; "
+        "The role in LOGIN_DATABASE_URL lacks INSERT on user_logins_ledger, DELETE on user_logins_ledger, DELETE on "
+        "user_logins_inbox, DELETE on user_logins, INSERT on user_logins_erasures, INSERT on user_logins_unmaskings, "
+        "DELETE on user_logins_backup; "
         f"{owner}",
     )
     assert len(prepared.reader.query("SELECT * FROM user_logins")) == 1
+
+
+def test_loader_cannot_write_the_ledger_and_losses_are_accepted_as_the_owner(
+    pipeline: Pipeline, prepared: Roles, body: Body, command: Command
+) -> None:
+    pipeline.queue.send(body())
+    assert pipeline.run().failures == []
+    with pytest.raises(errors.InsufficientPrivilege):
+        prepared.loader.query("INSERT INTO user_logins_ledger VALUES (NULL, 'lost', -1)")
+    prepared.owner.query("DELETE FROM user_logins")
+    code, _, err = command("backup", "--accept-losses")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "lacks INSERT on user_logins_ledger, UPDATE on user_logins_ledger; name the tables' owner" in err
+    pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL=prepared.owner.url)
+    assert command("backup", "--accept-losses")[0] == 0
+    assert command("check")[0] == 0
+    assert command("backup")[0] == 0
 
 
 def test_pruning_and_restoring_work_as_the_owner_and_leave_the_loader_its_rights(

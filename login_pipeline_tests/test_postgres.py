@@ -18,6 +18,7 @@ from login_pipeline.errors import ConfigurationError, DatabaseError, LoginPipeli
 from login_pipeline.keys import read_key_ring
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_load import MAX_CREDIBLE_REFUSALS, Loaded, load_rows
+from login_pipeline.sql import statements
 from login_pipeline.unmasking import unmask_all
 from login_pipeline_tests.conftest import MASKING_KEY, Database
 
@@ -110,6 +111,7 @@ def test_what_a_load_would_lack_is_found_before(
     role = f"loader_{uuid.uuid4().hex}"
     database.query(f"CREATE ROLE {role} LOGIN PASSWORD 'loader'")
     database.query(f"GRANT SELECT, INSERT ON user_logins, user_logins_inbox, user_logins_dead_letters TO {role}")
+    database.query(f"GRANT SELECT ON user_logins_ledger TO {role}")
     parts = urlsplit(database.url)
     monkeypatch.setenv("LOGIN_DATABASE_URL", f"postgresql://{role}:loader@{parts.hostname}:{parts.port}{parts.path}")
     try:
@@ -233,6 +235,18 @@ def test_table_with_other_columns_is_refused_and_left_as_it_is(
     with pytest.raises(ConfigurationError, match=problem):
         LoginDatabaseResource().prepare()
     assert database.query("SELECT to_regclass('user_logins_inbox')") == [(None,)]
+
+
+def test_preparing_waits_for_no_lock_for_long(
+    database: Database, resource: LoginDatabaseResource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an erasure or a restore holds it."""
+    monkeypatch.setattr("login_pipeline.resources.postgres_prepare.LOCK_SECONDS", 0.1)
+    holder = psycopg2.connect(database.url)
+    holder.cursor().execute(statements("ledger")["lock_alone"])
+    with pytest.raises(DatabaseError, match="a table is locked by another session"):
+        LoginDatabaseResource(maintenance=True).prepare()
+    holder.close()
 
 
 def waiting_for_a_lock(database: Database) -> bool:

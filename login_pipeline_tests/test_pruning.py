@@ -49,6 +49,12 @@ def keys(pipeline: Pipeline) -> list[Any]:
     return sorted(key for (key,) in pipeline.database.query("SELECT message_id FROM user_logins_inbox"))
 
 
+def pruned(pipeline: Pipeline) -> list[Any]:
+    """The dates that are closed, and how many messages of each were pruned."""
+    closed = "SELECT create_date::text, rows FROM user_logins_ledger WHERE entry = 'pruned'"
+    return pipeline.database.query(closed)
+
+
 LONG_AGO = 1_767_225_600_000  # 2026-01-01
 
 
@@ -61,7 +67,7 @@ def test_old_keys_are_forgotten_and_the_rows_still_agree(
     assert pipeline.run().metadata["user_logins_table"]["loaded"] == 6
     age(pipeline, days=31)
     assert forget_old_keys(resource, days=30) == Forgotten(dates=1, keys=5, dead_letters=0)
-    assert keys(pipeline) == sorted([new, "keys forgotten, 2026-01-01"])
+    assert (keys(pipeline), pruned(pipeline)) == ([new], [("2026-01-01", 5)])
     assert pipeline.run("user_logins_checks_job").passed
     assert forget_old_keys(resource, days=30) == Forgotten(0, 0, 0)
 
@@ -113,13 +119,13 @@ def test_pruning_that_was_killed_after_it_closed_a_date_goes_on(
         death.setattr(LoginDatabaseResource, "transaction", killed)
         with pytest.raises(DatabaseError):
             forget_old_keys(resource, days=30)
-    assert len(keys(pipeline)) == 6  # five, and the marker
+    assert (len(keys(pipeline)), pruned(pipeline)) == (5, [("2026-01-01", 0)])
     assert pipeline.run("user_logins_checks_job").passed
     for number in range(5):
         send_again(pipeline, body(), f"old {number}", sent=LONG_AGO)
     assert pipeline.run().metadata["user_logins_table"]["loaded"] == 0
     assert forget_old_keys(resource, days=30).keys == 5
-    assert keys(pipeline) == ["keys forgotten, 2026-01-01"]
+    assert (keys(pipeline), pruned(pipeline)) == ([], [("2026-01-01", 5)])
     assert pipeline.run("user_logins_checks_job").passed
     assert len(pipeline.database.logins()) == 5
 
@@ -131,18 +137,18 @@ def test_keys_that_are_deleted_beside_a_load_give_no_second_row(
     pipeline.run()
     day = {"create_date": "2026-01-01", "keys": 10}
     with resource.transaction() as cursor:
-        cursor.execute(statements("forget")["close_date"], day)
+        cursor.execute(statements("prune")["close_date"], day)
     insert = postgres_load._insert_all
 
     def while_keys_are_deleted(*arguments: Any) -> Any:
         with LoginDatabaseResource().transaction() as cursor:
-            cursor.execute(statements("forget")["forget"], day)
+            cursor.execute(statements("prune")["prune"], day)
         return insert(*arguments)
 
     monkeypatch.setattr(postgres_load, "_insert_all", while_keys_are_deleted)
     send_again(pipeline, body(), "loaded", sent=LONG_AGO)
     assert pipeline.run().metadata["user_logins_table"]["duplicates"] == 1
-    assert keys(pipeline) == ["keys forgotten, 2026-01-01"]
+    assert (keys(pipeline), pruned(pipeline)) == ([], [("2026-01-01", 1)])
     assert len(pipeline.database.logins()) == 1
 
 
@@ -152,7 +158,7 @@ def test_date_is_closed_when_the_loads_under_way_have_ended(
     with resource.transaction() as load, LoginDatabaseResource().transaction() as closing:
         load.execute(statements("load")["stage"])
         with pytest.raises(errors.LockNotAvailable):
-            closing.execute(statements("forget")["lock"])
+            closing.execute(statements("prune")["lock"])
         closing.connection.rollback()
 
 
@@ -183,7 +189,7 @@ def test_restore_that_opens_a_date_in_the_middle_of_its_pruning_costs_no_key(
 
     def restored(self: LoginDatabaseResource) -> Any:
         if next(transactions) == 2:  # the dates, the marker
-            pipeline.database.query("DELETE FROM user_logins_inbox WHERE message_id LIKE 'keys forgotten%'")
+            pipeline.database.query("DELETE FROM user_logins_ledger")
             for number in range(5):
                 key = (first_id(f"old {number}"), "2026-01-01")
                 pipeline.database.query("INSERT INTO user_logins_inbox VALUES (%s, %s) ON CONFLICT DO NOTHING", *key)

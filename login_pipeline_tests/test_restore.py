@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 
@@ -14,6 +16,7 @@ import psycopg2
 import pytest
 
 from login_pipeline.errors import BackupError, ConfigurationError
+from login_pipeline.sql import statements
 from login_pipeline_tests.backup_fixtures import MONDAY, TRICKY, TUESDAY, Kept, kept
 from login_pipeline_tests.conftest import Pipeline
 
@@ -25,6 +28,7 @@ NEW = ("loaded after the backup", "ios", "m", "m", None, 7, TUESDAY)
 @pytest.mark.parametrize(
     "loss",
     [
+        "DROP TABLE user_logins, user_logins_inbox, user_logins_ledger",
         "DROP TABLE user_logins, user_logins_inbox",
         "DROP TABLE user_logins",
         "DROP TABLE user_logins_inbox",
@@ -34,20 +38,21 @@ NEW = ("loaded after the backup", "ios", "m", "m", None, 7, TUESDAY)
         "DELETE FROM user_logins WHERE user_id = 'plain'",
         "DELETE FROM user_logins WHERE ctid IN (SELECT min(ctid) FROM user_logins WHERE user_id = 'plain')",
         "DELETE FROM user_logins WHERE create_date IS NULL",
-        "DELETE FROM user_logins_inbox WHERE create_date IS NULL",
+        "DELETE FROM user_logins_ledger",
+        "DROP TABLE user_logins_ledger",
         "DELETE FROM user_logins_inbox WHERE message_id < 'id-3'",
         "DELETE FROM user_logins WHERE locale IS NULL; DELETE FROM user_logins_inbox WHERE message_id = 'id-0'",
     ],
 )
 def test_what_was_lost_is_back_exactly_as_it_was(kept: Kept, loss: str) -> None:
     kept.back_up()
-    rows, keys = kept.rows(), kept.keys()
+    rows, keys, ledger = kept.rows(), kept.keys(), kept.ledger()
     kept.query(loss)
     foreseen = kept.restore(dry_run=True)
     restored = kept.restore()
     assert restored.touched == foreseen.touched
     assert restored.complete
-    assert (kept.rows(), kept.keys()) == (rows, keys)
+    assert (kept.rows(), kept.keys(), kept.ledger()) == (rows, keys, ledger)
     assert kept.failed_checks() == []
     assert kept.restore().touched == []
     assert kept.back_up().files_written == 0
@@ -153,7 +158,7 @@ def test_rows_whose_keys_were_lost_and_are_not_in_the_backup_stay_and_are_told(k
 def test_keys_that_were_pruned_since_are_counted_once(kept: Kept) -> None:
     kept.back_up()
     kept.query("DELETE FROM user_logins_inbox WHERE create_date = %s", MONDAY)
-    kept.query("INSERT INTO user_logins_inbox VALUES ('keys forgotten, 2026-01-05', %s, 4)", MONDAY)
+    kept.query("INSERT INTO user_logins_ledger VALUES (%s, 'pruned', 4)", MONDAY)
     kept.query("DELETE FROM user_logins WHERE user_id = 'plain'")
     assert kept.restore().total("rows_added") == 2
     assert kept.failed_checks() == []
@@ -164,7 +169,7 @@ def test_replace_keeps_rows_of_later_messages_whose_keys_were_pruned(kept: Kept)
     kept.load([NEW], "later")
     rows = kept.rows()
     kept.query("DELETE FROM user_logins_inbox WHERE message_id = 'later-0'")
-    kept.query("INSERT INTO user_logins_inbox VALUES ('keys forgotten, 2026-01-06', %s, 1)", TUESDAY)
+    kept.query("INSERT INTO user_logins_ledger VALUES (%s, 'pruned', 1)", TUESDAY)
     kept.restore(replace=True)
     assert kept.rows() == rows
     assert kept.failed_checks() == []
@@ -216,7 +221,7 @@ def test_damaged_manifest_stops_restores_and_backups(kept: Kept) -> None:
     kept.back_up()
     manifest = kept.folder / "manifest.json"
     whole = manifest.read_text()
-    for damaged in ("", "{}", "[]", whole[:-9], whole.replace('"counted": 4', '"counted": 5')):
+    for damaged in ("", "{}", "[]", whole[:-9], whole.replace('"before": 2', '"before": 3')):
         manifest.write_text(damaged)
         for do in (kept.restore, kept.back_up):
             with pytest.raises(BackupError, match=r"manifest\.json in LOGIN_BACKUP_URL is damaged"):
@@ -281,6 +286,34 @@ def test_loads_that_go_on_during_a_restore_are_all_there_once(kept: Kept) -> Non
     kept.restore()
     during = [NEW, (*NEW[:6], MONDAY)] * 40
     assert kept.rows() == sorted(rows + during, key=repr)
+    assert kept.failed_checks() == []
+
+
+def test_dry_run_beside_a_run_that_creates_the_lost_tables_goes_on(kept: Kept) -> None:
+    kept.back_up()
+    kept.query("DROP TABLE user_logins, user_logins_ledger, user_logins_inbox")
+    creating = psycopg2.connect(kept.pipeline.database.url)
+    for file in ("user_logins", "ledger", "inbox"):
+        creating.cursor().execute(statements(file)["create"])
+    with ThreadPoolExecutor(1) as pool:
+        foreseen = pool.submit(kept.restore, dry_run=True)
+        while kept.query("SELECT count(*) FROM pg_locks WHERE NOT granted") == [(0,)] and not foreseen.done():
+            time.sleep(0.05)
+        creating.commit()
+        assert foreseen.result().total("rows_added") == 8
+    creating.close()
+
+
+def test_older_copy_of_the_backup_brings_back_rows_whose_loss_was_accepted(kept: Kept) -> None:
+    kept.back_up()
+    rows, ledger = kept.rows(), kept.ledger()
+    shutil.copytree(kept.folder, older := kept.folder.with_name("older"))
+    kept.query("DELETE FROM user_logins WHERE user_id = 'no locale'")
+    kept.back_up(accept_losses=True)
+    assert kept.ledger() == ledger | {MONDAY: {"lost": -1}}
+    kept.folder = older
+    assert kept.restore().total("rows_added") == 1
+    assert (kept.rows(), kept.ledger()) == (rows, ledger)
     assert kept.failed_checks() == []
 
 

@@ -226,10 +226,8 @@ def test_rotation_waits_for_a_load_in_the_order_in_which_loads_lock(masked: Pipe
 
 def test_pruning_leaves_the_marks_of_a_rotation(masked: Pipeline) -> None:
     rotate(LoginDatabaseResource(), RING)
-    masked.database.query("UPDATE user_logins SET create_date = '2020-01-01'")
-    masked.database.query(
-        "UPDATE user_logins_inbox SET create_date = '2020-01-01', loaded_at = '2020-01-02', "
-        "message_id = replace(message_id, to_char(create_date, 'YYYY-MM-DD'), '2020-01-01')"
-    )
+    for table in ("user_logins", "user_logins_inbox", "user_logins_ledger"):
+        masked.database.query(f"UPDATE {table} SET create_date = '2020-01-01'")  # noqa: S608
+    masked.database.query("UPDATE user_logins_inbox SET loaded_at = '2020-01-02'")
     assert forget_old_keys(LoginDatabaseResource(), days=30).keys == 2
     assert masked.run("user_logins_checks_job").passed

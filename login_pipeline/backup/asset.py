@@ -21,7 +21,7 @@ class BackupConfig(dg.Config):
 
     every_date: bool = Field(default=False, description="Write every date again, also those that did not change.")
     accept_losses: bool = Field(
-        default=False, description="Back the table up as it is, also where the last backup holds more than it."
+        default=False, description="Count in the ledger what rows are lost, and back dates up as they are."
     )
     take_over: bool = Field(default=False, description="Replace the backup of another database.")
 
@@ -37,11 +37,11 @@ class BackupConfig(dg.Config):
 def user_logins_backup(
     context: dg.AssetExecutionContext, config: BackupConfig, database: LoginDatabaseResource
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """The rows of user_logins and the keys of its inbox as Parquet files in LOGIN_BACKUP_URL, a pair for each date.
+    """The rows of user_logins and of its inbox as Parquet files in LOGIN_BACKUP_URL, a pair for each date.
 
     The records of erasures and unmaskings are a file each. All are of one moment, or of an earlier one where a date did
-    not change. The manifest is put in place last, so a backup that is cut off leaves the last one as it was.
-    `login-pipeline restore` reads it.
+    not change. The manifest, which has the ledger, is put in place last: one that is cut off leaves the last as
+    it was. `login-pipeline restore` reads it.
     """
     if read_settings().backup_url is None and context.job_name != BACKUP_JOB:
         context.log.warning("LOGIN_BACKUP_URL is not set, so nothing is backed up")

@@ -4,8 +4,9 @@ Only what changed since the last manifest is written. A date that looks damaged 
 first backup after a loss would replace what can mend it.
 """
 
-from collections.abc import Iterator
-from datetime import date
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime
 from io import BytesIO
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -27,16 +28,25 @@ Day = date | None
 
 
 class DateState(NamedTuple):
-    """What the database holds of one create_date; the fields of `BackupDate`, without files."""
+    """What the database holds of one create_date, in the order of sql/ledger.sql; `expected` is a count of rows."""
 
     create_date: Day
     rows: int
     rows_content: str
     keys: int
     keys_content: str
-    counted: int
-    before: int
-    erased: int
+    expected: int
+    ledger: Mapping[str, int]
+    rotated_at: datetime | None
+
+    def equals(self, backup: BackupDate) -> bool:
+        """Whether the database holds what the backup does."""
+        return self.accounts_as(backup) and self.rows_content == backup.rows.content
+
+    def accounts_as(self, backup: BackupDate) -> bool:
+        """Whether inbox and ledger are those of the backup."""
+        here = (self.keys_content, self.ledger, self.rotated_at)
+        return here == (backup.keys.content, backup.ledger, backup.rotated_at)
 
 
 class BackedUp(NamedTuple):
@@ -65,10 +75,11 @@ def back_up(
     """Brings the backup up to date.
 
     Args:
-        database: Where the tables are; only read.
+        database: Where the tables are.
         store: Where the backup is.
         every_date: Write every date again, also those that did not change.
-        accept_losses: Take the table as it is, also where the backup holds more: rows were deleted on purpose.
+        accept_losses: Take the table as it is, also where more rows are expected or in the backup: they were deleted on
+            purpose, or cannot be had back. Writes the ledger as the maintenance role.
         take_over: Replace the backup that is in the store, also where another database made it.
 
     Raises:
@@ -79,6 +90,8 @@ def back_up(
     database.require_table()
     with database.transaction() as cursor:
         require(cursor, database.access, "backup")
+    if accept_losses:
+        _accept_losses(LoginDatabaseResource(maintenance=True))
     with database.transaction(snapshot=True) as cursor:
         take_turn(cursor)
         cursor.execute(statements("backup")["session"])
@@ -88,7 +101,7 @@ def back_up(
         states = dates_in_database(cursor)
         kept = {} if last is None else {each.create_date: each for each in last.dates}
         kept_audit = {} if last is None else last.audit
-        damaged = {} if accept_losses else _damaged(states, kept)
+        damaged = _damaged(states, {} if accept_losses else kept)
         audit, damaged_audit = back_up_audit(cursor, store, kept_audit, accept_losses=accept_losses)
         dates, written = _written(cursor, store, states, kept, damaged, every_date)
         manifest = Manifest(made_at=now(), database=identity.database, audit=audit, dates=dates)
@@ -108,28 +121,39 @@ def back_up(
 
 
 def dates_in_database(cursor: extensions.cursor) -> dict[Day, DateState]:
-    """What the database holds, for each create_date; reads both tables."""
-    cursor.execute(statements("backup")["by_date"])
+    """What the database holds, for each create_date; reads both large tables."""
+    cursor.execute(statements("ledger")["by_date"])
     return {row[0]: DateState(*row) for row in cursor.fetchall()}
 
 
+def _accept_losses(database: LoginDatabaseResource) -> None:
+    """Writes into the ledger what rows are lost, and what rows no message is known of: from now on that is expected."""
+    with database.transaction() as cursor:
+        require(cursor, database.access, "ledger")
+        take_turn(cursor)  # no restore is adding what is lost
+        cursor.execute(statements("ledger")["lock_alone"])
+        cursor.execute(statements("ledger")["add_lost"])
+        cursor.execute(statements("ledger")["add_unknown"])
+
+
 def _damaged(states: dict[Day, DateState], kept: dict[Day, BackupDate]) -> dict[str, str]:
-    """Why a date looks damaged, for those that do. A load adds rows and keys; an erasure is counted."""
-    reasons = {
-        day: _damage(states.get(day, DateState(day, 0, "0", 0, "0", 0, 0, 0)), backup) for day, backup in kept.items()
-    }
-    return {date_name(day): reason for day, reason in reasons.items() if reason}
+    """Why a date looks damaged, for those that do. A load adds rows and keys; the ledger has what else was done."""
+    nothing = DateState(None, 0, "0", 0, "0", 0, {}, None)
+    reasons = {day: _damage(states.get(day, nothing), kept.get(day)) for day in kept.keys() | states.keys()}
+    return dict(sorted((date_name(day), reason) for day, reason in reasons.items() if reason))
 
 
-def _damage(state: DateState, backup: BackupDate) -> str | None:
-    lost = backup.rows.count - state.rows - max(state.erased - backup.erased, 0)
-    if lost > 0:
-        return f"{lost} rows fewer than in the backup"
-    if state.before > backup.before:
-        return "its keys were lost"
-    if state.rows != state.counted and backup.rows.count == backup.counted:
-        return f"{state.rows} rows, and keys for {state.counted}"
-    if state.keys_content == backup.keys.content and state.rows_content != backup.rows.content:
+def _damage(state: DateState, backup: BackupDate | None) -> str | None:
+    if backup is not None:
+        here, there = Counter(state.ledger), Counter(backup.ledger)
+        taken_off = sum(max(there[entry] - here[entry], 0) for entry in ("erased", "lost"))
+        if (lost := backup.rows.count - state.rows - taken_off) > 0:
+            return f"{lost} rows fewer than in the backup"
+        if here["before"] > there["before"]:
+            return "its keys were lost"
+    if state.rows != state.expected:
+        return f"{state.rows} rows where {state.expected} are expected"
+    if backup is not None and state.accounts_as(backup) and not state.equals(backup):
         return "rows were altered"
     return None
 
@@ -144,7 +168,7 @@ def _written(
 ) -> tuple[tuple[BackupDate, ...], int]:
     """Writes the files that are lacking; returns all dates, and how many files were written."""
     safe = {day: backup for day, backup in kept.items() if date_name(day) in damaged}
-    due = [state for day, state in states.items() if day not in safe]
+    due = [state for day, state in states.items() if date_name(day) not in damaged]
     old = {} if every_date else kept
     rows = {s.create_date: s.rows_content for s in due if _changed(s.rows_content, old, s.create_date, "rows")}
     keys = {s.create_date: s.keys_content for s in due if _changed(s.keys_content, old, s.create_date, "keys")}
@@ -156,9 +180,8 @@ def _written(
             create_date=state.create_date,
             rows=row_files.get(state.create_date) or old[state.create_date].rows,
             keys=key_files.get(state.create_date) or old[state.create_date].keys,
-            counted=state.counted,
-            before=state.before,
-            erased=state.erased,
+            ledger=dict(state.ledger),
+            rotated_at=state.rotated_at,
             erased_until=erased_until,
         )
         for state in due

@@ -26,7 +26,6 @@ KEYS = pa.schema(
     [
         pa.field("message_id", pa.string(), nullable=False),
         pa.field("create_date", pa.date32()),
-        pa.field("row_count", pa.int64(), nullable=False),
         pa.field("loaded_at", pa.timestamp("us", tz="UTC"), nullable=False),
     ]
 )

@@ -56,8 +56,8 @@ class BackupFile(BaseModel):
 class BackupDate(BaseModel):
     """One create_date, or the rows that have none.
 
-    `counted` is how many rows the keys stand for, `before` those of them that were there before the inbox was, `erased`
-    those taken off since. The rows of users who were erased after `erased_until` are still here; without it, of all.
+    `ledger` has the rows of each entry (sql/ledger.sql). Its `rotated` is of `rotated_at`. The rows of users who were
+    erased after `erased_until` are still here; without it, of all.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -65,10 +65,9 @@ class BackupDate(BaseModel):
     create_date: date | None
     rows: BackupFile
     keys: BackupFile
-    counted: int
-    before: int
-    erased: int = 0
-    erased_until: AwareDatetime | None = None
+    ledger: dict[str, int]
+    rotated_at: AwareDatetime | None
+    erased_until: AwareDatetime | None
 
 
 class Manifest(BaseModel):

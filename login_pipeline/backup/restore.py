@@ -16,13 +16,13 @@ from login_pipeline.backup.export import DateState, Day, dates_in_database
 from login_pipeline.backup.files import open_verified, read_rows
 from login_pipeline.backup.identity import identity_of, read_manifest, require_own_restore, take_turn
 from login_pipeline.backup.manifest import BackupDatabase, BackupDate, BackupFile, Manifest, date_name
-from login_pipeline.backup.restore_plan import Comparison, DateRestored, Plan, plan
+from login_pipeline.backup.restore_plan import Comparison, DateRestored, Entries, Plan, plan, without_keys
 from login_pipeline.backup.store import BackupStore
 from login_pipeline.erasure import ErasedUsers, all_erasures, erased_since
 from login_pipeline.errors import BackupError, ConfigurationError
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_load import copy_lines
-from login_pipeline.resources.postgres_prepare import TABLES, is_there, require
+from login_pipeline.resources.postgres_prepare import create_tables, is_there, missing_tables, require
 from login_pipeline.sql import statements
 
 
@@ -137,7 +137,7 @@ def restore(
             take_turn(turn)
         with _transaction(database, dry_run) as cursor:  # before any row, so that no erased user comes back
             if not dry_run:
-                cursor.execute(statements("inbox")["lock_alone"])
+                cursor.execute(statements("ledger")["lock_alone"])
             records = restore_audit(cursor, store, manifest.audit)
             erased = _erasures(cursor, store, manifest)
             of_another = not identity_of(database, cursor).made(manifest)
@@ -216,27 +216,21 @@ def _transaction(database: LoginDatabaseResource, dry_run: bool) -> Iterator[ext
         cursor.execute(statements("restore")["isolation"])
         cursor.execute(statements("backup")["session"])
         if dry_run:
-            _create_lost_tables(cursor)
+            create_tables(cursor, missing_tables(cursor))  # rolled back
         yield cursor
         if dry_run:
             cursor.connection.rollback()
 
 
-def _create_lost_tables(cursor: extensions.cursor) -> None:
-    """As `prepare` does, but within a transaction that is rolled back; it keeps no run waiting where none is lost."""
-    for file in [file for file in TABLES.values() if not is_there(cursor, file)]:
-        cursor.execute(statements(file)["create"])
-
-
 def _differing(manifest: Manifest, states: dict[Day, DateState]) -> Iterator[tuple[Day, BackupDate | None]]:
-    """The dates that are not as the backup has them; and those it does not have whose rows and keys disagree."""
+    """The dates that are not as the backup has them; and those it does not have whose rows are not those expected."""
     backups = {each.create_date: each for each in manifest.dates}
     for day, backup in backups.items():
         state = states.get(day)
-        if state is None or (state.rows_content, state.keys_content) != (backup.rows.content, backup.keys.content):
+        if state is None or not state.equals(backup):
             yield day, backup
     for day, state in states.items():
-        if day not in backups and state.rows != state.counted:
+        if day not in backups and state.rows != state.expected:
             yield day, None
 
 
@@ -258,16 +252,17 @@ def _restore_date(
     """
     with _transaction(database, dry_run) as cursor:
         if not dry_run:  # what is only looked at keeps nobody waiting
-            cursor.execute(statements("inbox")["lock_alone"])
+            cursor.execute(statements("ledger")["lock_alone"])
         cursor.execute(statements("restore")["stage"])
         withheld = 0 if backup is None else _stage(cursor, store, backup, erased)
         if not dry_run:
             cursor.execute(statements("restore")["lock"])
         cursor.execute(statements("restore")["compare"], {"date": day})
-        cursor.execute(statements("restore")["comparison"])
-        found = Comparison._make((*(cursor.fetchone() or ()), withheld))
+        rotated_at = backup.rotated_at if backup else None
+        cursor.execute(statements("restore")["comparison"], {"date": day, "rotated_at": rotated_at})
+        found = Comparison._make((*(cursor.fetchone() or ()), backup.ledger if backup else None, withheld))
         to_do = plan(found, replace=replace and backup is not None)
-        return _carry_out(cursor, day, found, to_do, forget_lost=forget_lost), withheld
+        return _carry_out(cursor, day, rotated_at, found, to_do, forget_lost=forget_lost), withheld
 
 
 def _stage(cursor: extensions.cursor, store: BackupStore, backup: BackupDate, erased: _Erasures) -> int:
@@ -290,36 +285,46 @@ def _copy(
 
 
 def _carry_out(
-    cursor: extensions.cursor, day: Day, found: Comparison, to_do: Plan, *, forget_lost: bool
+    cursor: extensions.cursor,
+    day: Day,
+    rotated_at: datetime | None,
+    found: Comparison,
+    to_do: Plan,
+    *,
+    forget_lost: bool,
 ) -> DateRestored:
     keys_added = _count(cursor, "add_keys")
     rows_removed = _count(cursor, "remove_rows") if to_do.remove_extra else 0
     rows_added = _count(cursor, "add_rows") if to_do.add_rows else 0
-    for counter, was, is_now in (
-        ("rows before the inbox", found.before, to_do.before),
-        ("keys forgotten", found.forgotten, to_do.forgotten),
-    ):
-        if is_now != was:
-            cursor.execute(statements("restore")["correct_counter"], {"counter": counter, "count": is_now})
-    if to_do.erased != found.erased:
-        cursor.execute(statements("restore")["count_erased"], {"date": day, "count": to_do.erased})
-    cursor.execute(statements("restore")["date_counters"])
     unexplained = 0 if to_do.remove_extra else found.extra_rows
     forget = forget_lost and to_do.lost and not unexplained
     keys_forgotten = _count(cursor, "forget_lost") if forget else 0
-    if keys_forgotten > to_do.lost:  # some of those rows were not lost but erased, and their keys are gone now, too
-        erased = max(to_do.erased - (keys_forgotten - to_do.lost), 0)
-        cursor.execute(statements("restore")["count_erased"], {"date": day, "count": erased})
+    ledger = without_keys(to_do.ledger, keys_forgotten - to_do.lost)
+    _write_ledger(cursor, day, found.ledger, ledger, rotated_at=rotated_at)
     return DateRestored(
         create_date=day,
         rows_added=rows_added,
         keys_added=keys_added,
         rows_removed=rows_removed,
         rows_that_differ=0 if to_do.add_rows else found.extra_rows,
-        rows_without_key=max(to_do.before - found.backup_before, 0),
+        rows_without_key=to_do.rows_without_key,
         rows_lost=max(to_do.lost - keys_forgotten, 0),
         keys_forgotten=keys_forgotten,
     )
+
+
+def _write_ledger(
+    cursor: extensions.cursor, day: Day, was: Entries, is_now: Entries, *, rotated_at: datetime | None
+) -> None:
+    """Writes the entries of the date that change. The backup's `rotated` keeps its time, which is what it is for."""
+    for entry in was.keys() | is_now.keys():
+        if was.get(entry) != is_now.get(entry):
+            key = {"date": day, "entry": entry}
+            cursor.execute(statements("restore")["remove_entry"], key)
+            if entry in is_now:
+                changed_at = rotated_at if entry == "rotated" else None
+                values = {**key, "rows": is_now[entry], "changed_at": changed_at}
+                cursor.execute(statements("restore")["add_entry"], values)
 
 
 def _count(cursor: extensions.cursor, statement: str) -> int:

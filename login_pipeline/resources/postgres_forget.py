@@ -23,16 +23,16 @@ def forget_old_keys(database: LoginDatabaseResource, *, days: int) -> Forgotten:
     anywhere, it goes on the next time.
 
     Raises:
-        ConfigurationError: no database, or the role may not UPDATE and DELETE in the inbox.
+        ConfigurationError: no database, or the role may not write the ledger or DELETE in the inbox.
         DatabaseError: PostgreSQL refused; what was forgotten before is forgotten.
     """
     with database.transaction() as cursor:
-        require(cursor, database.access, "forget")
-        cursor.execute(statements("forget")["dates"], {"days": days})
+        require(cursor, database.access, "prune")
+        cursor.execute(statements("prune")["dates"], {"days": days})
         dates = [day for (day,) in cursor.fetchall()]
     keys = sum(_forget_date(database, day) for day in dates)
     with database.transaction() as cursor:
-        cursor.execute(statements("forget")["forget_dead_letters"], {"days": days})
+        cursor.execute(statements("prune")["prune_dead_letters"], {"days": days})
         dead_letters = cursor.rowcount
     return Forgotten(len(dates), keys, dead_letters)
 
@@ -45,15 +45,15 @@ def require_rights(database: LoginDatabaseResource) -> None:
     """
     database.require_table()
     with database.transaction() as cursor:
-        require(cursor, database.access, "forget")
+        require(cursor, database.access, "prune")
 
 
 def _forget_date(database: LoginDatabaseResource, day: date) -> int:
     """How many keys the date had."""
     with database.transaction() as cursor:
-        cursor.execute(statements("forget")["lock"])
-        cursor.execute(statements("forget")["close_date"], {"create_date": day})
+        cursor.execute(statements("prune")["lock"])
+        cursor.execute(statements("prune")["close_date"], {"create_date": day})
     with database.transaction() as cursor:
-        cursor.execute(statements("forget")["forget"], {"create_date": day})
+        cursor.execute(statements("prune")["prune"], {"create_date": day})
         (keys,) = cursor.fetchone() or (0,)
     return int(keys)

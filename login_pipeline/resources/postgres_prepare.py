@@ -1,5 +1,7 @@
 """Creates the tables, gives the roles of deploy/postgres/roles.sql their rights, and asks if a load could write."""
 
+from collections.abc import Sequence
+
 from psycopg2 import errors, extensions
 
 from login_pipeline.columns import column_problems
@@ -10,6 +12,7 @@ from login_pipeline.sql import statements
 
 TABLES = {
     "user_logins": "user_logins",
+    "user_logins_ledger": "ledger",
     "user_logins_inbox": "inbox",
     "user_logins_dead_letters": "dead_letters",
     "user_logins_unmaskings": "unmaskings",
@@ -35,17 +38,20 @@ def prepare(cursor: extensions.cursor, access: Access, *, as_owner: bool = False
         psycopg2.Error: the database refused for another reason.
     """
     limit_time(cursor, PREPARE_SECONDS)
+    cursor.execute(statements("load")["limit_locks"], {"milliseconds": int(LOCK_SECONDS * 1000)})
     _check_server(cursor, access)
-    _create_tables(cursor, access)
+    missing = missing_tables(cursor)
+    _check_tables(cursor, access, missing)
+    create_tables(cursor, missing)
     cursor.execute(statements("user_logins")["not_owned"], {"tables": [*TABLES]})
     not_owned = [table for (table,) in cursor.fetchall()]
     if access.maintenance and not not_owned:
-        cursor.execute(statements("inbox")["lock_alone"])  # two that grant at the same moment would fail
+        cursor.execute(statements("ledger")["lock_alone"])  # two that grant at the same moment would fail
         _grant(cursor)
     elif as_owner:
         raise access.lacks(f"ownership of {', '.join(not_owned)}, and so cannot give others their rights")
     require(cursor, access, "inbox")
-    cursor.execute(statements("user_logins")["could_be_written"], {"milliseconds": int(LOCK_SECONDS * 1000)})
+    cursor.execute(statements("user_logins")["could_be_written"])
 
 
 def require(cursor: extensions.cursor, access: Access, file: str) -> None:
@@ -92,8 +98,22 @@ def _check_server(cursor: extensions.cursor, access: Access) -> None:
         raise ConfigurationError("The database is not encoded in UTF8; make one that is")
 
 
-def _create_tables(cursor: extensions.cursor, access: Access) -> None:
-    missing = [table for table, file in TABLES.items() if not is_there(cursor, file)]
+def missing_tables(cursor: extensions.cursor) -> list[str]:
+    """The tables that do not exist, in the order in which they are created."""
+    return [table for table, file in TABLES.items() if not is_there(cursor, file)]
+
+
+def create_tables(cursor: extensions.cursor, missing: Sequence[str]) -> None:
+    """Creates these tables, also where another process is creating them."""
+    cursor.execute("SAVEPOINT create_tables")
+    try:
+        for table in missing:
+            cursor.execute(statements(TABLES[table])["create"])
+    except (errors.DuplicateTable, errors.UniqueViolation):  # another process has just created them all
+        cursor.execute("ROLLBACK TO SAVEPOINT create_tables")
+
+
+def _check_tables(cursor: extensions.cursor, access: Access, missing: Sequence[str]) -> None:
     if "user_logins" not in missing and (problems := column_problems(columns(cursor))):
         raise ConfigurationError(
             f"Table user_logins in {access.variable} is not the destination: {'; '.join(problems)}; name another "
@@ -102,12 +122,6 @@ def _create_tables(cursor: extensions.cursor, access: Access) -> None:
     cursor.execute(statements("user_logins")["may_create"])
     if missing and cursor.fetchone() != (True,):
         raise access.may_not_create(" and no ".join(missing))
-    cursor.execute("SAVEPOINT create_tables")
-    try:
-        for table in missing:
-            cursor.execute(statements(TABLES[table])["create"])
-    except (errors.DuplicateTable, errors.UniqueViolation):  # another process has just created them all
-        cursor.execute("ROLLBACK TO SAVEPOINT create_tables")
 
 
 def _grant(cursor: extensions.cursor) -> None:

@@ -16,7 +16,7 @@ MAX_ATTRIBUTES = 10
 
 _MESSAGE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """As SQS makes them. Whoever may send can write the attribute: what is taken for an id is stored and logged, so it can
-be no other text, and none of the inbox's counters (sql/inbox.sql)."""
+be no other text."""
 
 
 class SystemAttributes(msgspec.Struct, gc=False):

@@ -1,18 +1,11 @@
 -- What the asset checks on user_logins ask. Each returns counts, never a value of a row.
 
 -- name: rows_that_disagree_with_the_inbox
--- For each create_date, rows in the table without a key in the inbox, and keys without a row.
-WITH by_date AS (
-    SELECT create_date, count(*) AS table_rows, 0 AS inbox_rows FROM user_logins GROUP BY create_date
-    UNION ALL
-    SELECT create_date, 0, sum(row_count) FROM user_logins_inbox GROUP BY create_date
-), difference AS (
-    SELECT sum(table_rows) AS table_rows, sum(inbox_rows) AS inbox_rows FROM by_date GROUP BY create_date
-)
-SELECT coalesce(sum(table_rows), 0)::bigint,
-       coalesce(sum(greatest(table_rows - inbox_rows, 0)), 0)::bigint,
-       coalesce(sum(greatest(inbox_rows - table_rows, 0)), 0)::bigint
-FROM difference;
+-- Over all dates: rows, those more than are expected of their date, and those fewer.
+SELECT coalesce(sum(rows), 0)::bigint,
+       coalesce(sum(greatest(rows - expected, 0)), 0)::bigint,
+       coalesce(sum(greatest(expected - rows, 0)), 0)::bigint
+FROM ({ledger.by_date}) AS by_date;
 
 -- name: rows_with_an_ip_in_clear
 -- In a masked column anything that has a dotted quad or a colon, which no mask has; in any other text column a

@@ -28,9 +28,10 @@ FROM (
     VALUES
         ('SELECT on user_logins', has_table_privilege('user_logins', 'SELECT')),
         ('DELETE on user_logins', has_table_privilege('user_logins', 'DELETE')),
-        ('SELECT on user_logins_inbox', has_table_privilege('user_logins_inbox', 'SELECT')),
         ('INSERT on user_logins_inbox', has_table_privilege('user_logins_inbox', 'INSERT')),
-        ('UPDATE on user_logins_inbox', has_table_privilege('user_logins_inbox', 'UPDATE')),
+        ('SELECT on user_logins_ledger', has_table_privilege('user_logins_ledger', 'SELECT')),
+        ('INSERT on user_logins_ledger', has_table_privilege('user_logins_ledger', 'INSERT')),
+        ('UPDATE on user_logins_ledger', has_table_privilege('user_logins_ledger', 'UPDATE')),
         ('SELECT on user_logins_erasures', has_table_privilege('user_logins_erasures', 'SELECT')),
         ('INSERT on user_logins_erasures', has_table_privilege('user_logins_erasures', 'INSERT')),
         ('TEMPORARY on the database', has_database_privilege(current_database(), 'TEMPORARY'))
@@ -46,8 +47,8 @@ FROM user_logins
 WHERE user_id = (SELECT user_id FROM named_user);
 
 -- name: erase
--- How many rows went, of how many dates. The inbox is a ledger of rows by date, so what went is counted there under a
--- key of its own, less than 0; the keys of the messages stay, or SQS's delivering one again would load it again.
+-- How many rows went, of how many dates. The ledger counts them; their messages stay in the inbox, or SQS's delivering one
+-- again would load it again.
 WITH gone AS (
     DELETE FROM user_logins
     WHERE user_id = (SELECT user_id FROM named_user)
@@ -55,10 +56,8 @@ WITH gone AS (
 ), by_date AS (
     SELECT create_date, count(*) AS rows FROM gone GROUP BY create_date
 ), counted AS (
-    INSERT INTO user_logins_inbox AS inbox (message_id, create_date, row_count)
-    SELECT 'rows erased, ' || coalesce(create_date::text, 'no date'), create_date, -rows
-    FROM by_date
-    ON CONFLICT (message_id) DO UPDATE SET row_count = inbox.row_count + excluded.row_count, loaded_at = now()
+    INSERT INTO user_logins_ledger (create_date, entry, rows) SELECT create_date, 'erased', -rows FROM by_date
+    {ledger.add}
 )
 SELECT coalesce(sum(rows), 0)::bigint, count(*) FROM by_date;
 

@@ -4,12 +4,13 @@
 
 -- name: login_pipeline_loader
 -- What a run and a backup need. It can change nothing that is loaded.
-REVOKE ALL ON user_logins, user_logins_inbox, user_logins_dead_letters, user_logins_unmaskings, user_logins_erasures, user_logins_backup FROM PUBLIC, login_pipeline_loader;
+REVOKE ALL ON user_logins, user_logins_ledger, user_logins_inbox, user_logins_dead_letters, user_logins_unmaskings, user_logins_erasures, user_logins_backup FROM PUBLIC, login_pipeline_loader;
 GRANT SELECT, INSERT ON user_logins, user_logins_inbox, user_logins_dead_letters TO login_pipeline_loader;
+GRANT SELECT ON user_logins_ledger TO login_pipeline_loader; -- which dates are closed
 GRANT SELECT ON user_logins_erasures, user_logins_unmaskings TO login_pipeline_loader; -- they are in the backup
 GRANT SELECT, UPDATE ON user_logins_backup TO login_pipeline_loader; -- for its lock; a trigger refuses the UPDATE
 
 -- name: login_pipeline_reader
 -- The logins, and not what the pipeline keeps beside them.
-REVOKE ALL ON user_logins, user_logins_inbox, user_logins_dead_letters, user_logins_unmaskings, user_logins_erasures, user_logins_backup FROM PUBLIC, login_pipeline_reader;
+REVOKE ALL ON user_logins, user_logins_ledger, user_logins_inbox, user_logins_dead_letters, user_logins_unmaskings, user_logins_erasures, user_logins_backup FROM PUBLIC, login_pipeline_reader;
 GRANT SELECT ON user_logins TO login_pipeline_reader;

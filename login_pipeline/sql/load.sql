@@ -20,7 +20,7 @@ SET LOCAL lock_timeout = %(milliseconds)s;
 -- name: stage
 -- The rows' places let a part of them be inserted. Without user_logins' own NOT NULLs, so that COPY refuses no row.
 -- Constraints that would wait for the COMMIT are checked with each statement instead. From the lock on no date is closed
--- (forget.sql).
+-- (prune.sql).
 SET CONSTRAINTS ALL IMMEDIATE;
 LOCK TABLE user_logins_inbox IN ROW EXCLUSIVE MODE;
 CREATE TEMPORARY TABLE incoming_logins ON COMMIT DROP AS SELECT *, '' AS message_id, 0 AS place FROM user_logins LIMIT 0;
@@ -33,16 +33,8 @@ COPY incoming_logins (
 -- name: forgotten
 -- Takes out the messages of closed dates, and says which of them the inbox still knows: those have their row, of the
 -- others nobody knows. Both in one snapshot: the keys of a closed date are deleted beside this load.
-WITH closed AS MATERIALIZED (
-    SELECT create_date
-    FROM (SELECT DISTINCT create_date FROM incoming_logins) AS incoming
-    WHERE EXISTS (
-        SELECT FROM user_logins_inbox
-        WHERE message_id = 'keys forgotten, ' || to_char(incoming.create_date, 'YYYY-MM-DD')
-    )
-)
-DELETE FROM incoming_logins USING closed
-WHERE incoming_logins.create_date = closed.create_date
+DELETE FROM incoming_logins USING user_logins_ledger AS ledger
+WHERE ledger.entry = 'pruned' AND incoming_logins.create_date = ledger.create_date
 RETURNING message_id, EXISTS (
     SELECT FROM user_logins_inbox AS known WHERE known.message_id = incoming_logins.message_id
 );

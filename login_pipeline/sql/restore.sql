@@ -15,7 +15,7 @@ CREATE TEMPORARY TABLE backup_keys (LIKE user_logins_inbox) ON COMMIT DROP;
 COPY backup_rows (user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date) FROM STDIN;
 
 -- name: copy_keys
-COPY backup_keys (message_id, create_date, row_count, loaded_at) FROM STDIN;
+COPY backup_keys (message_id, create_date, loaded_at) FROM STDIN;
 
 -- name: lock
 -- Loads wait, readers do not. The inbox first, as a load locks it first.
@@ -26,7 +26,8 @@ LOCK TABLE user_logins_inbox, user_logins IN SHARE ROW EXCLUSIVE MODE;
 SELECT lacking
 FROM (
     VALUES
-        ('UPDATE on user_logins_inbox', has_table_privilege('user_logins_inbox', 'UPDATE')),
+        ('INSERT on user_logins_ledger', has_table_privilege('user_logins_ledger', 'INSERT')),
+        ('DELETE on user_logins_ledger', has_table_privilege('user_logins_ledger', 'DELETE')),
         ('DELETE on user_logins_inbox', has_table_privilege('user_logins_inbox', 'DELETE')),
         ('DELETE on user_logins', has_table_privilege('user_logins', 'DELETE')),
         ('INSERT on user_logins_erasures', has_table_privilege('user_logins_erasures', 'INSERT')),
@@ -39,8 +40,7 @@ WHERE NOT given;
 -- Equal rows are numbered, because two logins can be equal: the third of them is missing where the table has two.
 -- A batch that has more rows than keys is not one load, as after pg_restore --single-transaction, and is left out.
 CREATE TEMPORARY TABLE present_keys ON COMMIT DROP AS
-SELECT message_id, row_count, xmin::text AS batch,
-       message_id ~ '^(rows before the inbox|rows erased|keys forgotten|masks rotated), ' AS is_counter
+SELECT message_id, xmin::text AS batch
 FROM user_logins_inbox
 WHERE create_date IS NOT DISTINCT FROM %(date)s;
 
@@ -55,7 +55,6 @@ SELECT batch, keys, coalesce(rows, 0) AS rows
 FROM (
     SELECT batch, count(*) AS keys
     FROM present_keys LEFT JOIN backup_keys USING (message_id)
-    WHERE NOT is_counter
     GROUP BY batch
     HAVING count(backup_keys.message_id) = 0
 ) AS later
@@ -85,37 +84,26 @@ SELECT of_table, place FROM earlier_rows LEFT JOIN numbered_rows USING (content,
 WHERE numbered_rows.number IS NULL;
 
 CREATE TEMPORARY TABLE missing_keys ON COMMIT DROP AS
-SELECT *, message_id ~ '^(rows before the inbox|rows erased|keys forgotten|masks rotated), ' AS is_counter
-FROM backup_keys
+SELECT * FROM backup_keys
 WHERE NOT EXISTS (SELECT FROM user_logins_inbox AS inbox WHERE inbox.message_id = backup_keys.message_id);
 
 -- name: comparison
--- In the order of restore_plan.Comparison, whose last field is counted while the backup is staged.
+-- In the order of restore_plan.Comparison, whose last fields are from the backup.
 SELECT (SELECT count(*) FROM present_rows),
        (SELECT count(*) FROM missing_rows),
        (SELECT count(*) FROM extra_rows),
        (SELECT coalesce(sum(keys), 0)::bigint FROM later_batches),
        (SELECT coalesce(sum(rows), 0)::bigint FROM later_batches),
-       (SELECT count(*) FROM missing_keys WHERE NOT is_counter),
-       (SELECT coalesce(sum(row_count), 0)::bigint FROM present_keys),
-       (SELECT coalesce(sum(row_count), 0)::bigint FROM missing_keys),
-       (SELECT coalesce(sum(row_count), 0)::bigint FROM present_keys WHERE starts_with(message_id, 'rows before')),
-       (SELECT coalesce(sum(row_count), 0)::bigint FROM backup_keys WHERE starts_with(message_id, 'rows before')),
-       (SELECT coalesce(sum(row_count), 0)::bigint FROM present_keys WHERE starts_with(message_id, 'keys forgotten')),
-       (SELECT coalesce(sum(row_count), 0)::bigint FROM backup_keys WHERE starts_with(message_id, 'keys forgotten')),
-       (SELECT coalesce(-sum(row_count), 0)::bigint FROM present_keys WHERE starts_with(message_id, 'rows erased')),
-       (SELECT coalesce(-sum(row_count), 0)::bigint FROM backup_keys WHERE starts_with(message_id, 'rows erased')),
-       EXISTS (
-           SELECT FROM present_keys
-           JOIN user_logins_inbox AS now_there USING (message_id)
-           LEFT JOIN backup_keys USING (message_id)
-           WHERE starts_with(message_id, 'masks rotated')
-             AND now_there.loaded_at > coalesce(backup_keys.loaded_at, '-infinity')
-       );
+       (SELECT count(*) FROM present_keys),
+       (SELECT count(*) FROM missing_keys),
+       coalesce(jsonb_object_agg(entry, rows), '{}'),
+       coalesce(bool_or(entry = 'rotated' AND changed_at > coalesce(%(rotated_at)s, '-infinity'::timestamptz)), false)
+FROM user_logins_ledger
+WHERE create_date IS NOT DISTINCT FROM %(date)s;
 
 -- name: add_keys
-INSERT INTO user_logins_inbox (message_id, create_date, row_count, loaded_at)
-SELECT message_id, create_date, row_count, loaded_at FROM missing_keys ORDER BY message_id
+INSERT INTO user_logins_inbox (message_id, create_date, loaded_at)
+SELECT message_id, create_date, loaded_at FROM missing_keys ORDER BY message_id
 ON CONFLICT (message_id) DO NOTHING;
 
 -- name: add_rows
@@ -126,32 +114,15 @@ SELECT user_id, device_type, masked_ip, masked_device_id, locale, app_version, c
 DELETE FROM user_logins USING extra_rows
 WHERE user_logins.tableoid = of_table AND user_logins.ctid = place;
 
--- name: correct_counter
--- Of a counter that the backup does not have nothing is left when it comes to 0.
-UPDATE user_logins_inbox SET row_count = %(count)s
-WHERE message_id IN (SELECT message_id FROM present_keys WHERE starts_with(message_id, %(counter)s));
-DELETE FROM user_logins_inbox
-WHERE row_count = 0
-    AND message_id IN (SELECT message_id FROM present_keys WHERE starts_with(message_id, %(counter)s))
-    AND message_id NOT IN (SELECT message_id FROM backup_keys);
+-- name: remove_entry
+DELETE FROM user_logins_ledger WHERE entry = %(entry)s AND create_date IS NOT DISTINCT FROM %(date)s;
 
--- name: count_erased
--- An inbox that was lost has no such counter, and its backup an older one.
-INSERT INTO user_logins_inbox (message_id, create_date, row_count)
-VALUES ('rows erased, ' || coalesce(%(date)s::date::text, 'no date'), %(date)s, -%(count)s)
-ON CONFLICT (message_id) DO UPDATE SET row_count = excluded.row_count;
-
--- name: date_counters
--- One that was made anew and comes to the same count is the same.
-UPDATE user_logins_inbox AS inbox SET loaded_at = backup_keys.loaded_at
-FROM backup_keys JOIN present_keys USING (message_id)
-WHERE inbox.message_id = backup_keys.message_id AND is_counter
-    AND inbox.row_count = backup_keys.row_count AND inbox.loaded_at <> backup_keys.loaded_at
-    AND NOT starts_with(inbox.message_id, 'masks rotated, '); -- its date says which masks the rows have
+-- name: add_entry
+-- Of a rotation its time says which masks the rows have, so that of the backup's is kept.
+INSERT INTO user_logins_ledger (create_date, entry, rows, changed_at)
+VALUES (%(date)s, %(entry)s, %(rows)s, coalesce(%(changed_at)s, now()));
 
 -- name: forget_lost
 -- The keys of batches that have no row at all; which rows of another batch are lost, nobody can tell.
 DELETE FROM user_logins_inbox
-WHERE message_id IN (
-    SELECT message_id FROM present_keys JOIN later_batches USING (batch) WHERE rows = 0 AND NOT is_counter
-);
+WHERE message_id IN (SELECT message_id FROM present_keys JOIN later_batches USING (batch) WHERE rows = 0);

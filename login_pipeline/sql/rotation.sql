@@ -7,7 +7,8 @@ FROM (
     VALUES
         ('UPDATE on user_logins', has_table_privilege('user_logins', 'UPDATE')),
         ('INSERT on user_logins_inbox', has_table_privilege('user_logins_inbox', 'INSERT')),
-        ('UPDATE on user_logins_inbox', has_table_privilege('user_logins_inbox', 'UPDATE'))
+        ('INSERT on user_logins_ledger', has_table_privilege('user_logins_ledger', 'INSERT')),
+        ('UPDATE on user_logins_ledger', has_table_privilege('user_logins_ledger', 'UPDATE'))
 ) AS needed (lacking, given)
 WHERE NOT given;
 
@@ -54,8 +55,6 @@ WHERE user_logins.tableoid = again.of_table AND user_logins.ctid = again.place;
 
 -- name: mark
 -- So that a backup takes the new masks for what they are, and not for damage.
-INSERT INTO user_logins_inbox (message_id, create_date, row_count)
-SELECT DISTINCT 'masks rotated, ' || coalesce(to_char(day, 'YYYY-MM-DD'), 'no date'), day, 0
-FROM unnest(%(dates)s::date[]) AS day
-ORDER BY 1
-ON CONFLICT (message_id) DO UPDATE SET loaded_at = now();
+INSERT INTO user_logins_ledger (create_date, entry, rows)
+SELECT DISTINCT day, 'rotated', 0 FROM unnest(%(dates)s::date[]) AS day ORDER BY day
+{ledger.add};

@@ -32,7 +32,7 @@ ORDER BY relname;
 -- know which row it was. Those are left out to which rows are only added.
 WITH changed AS (
     SELECT to_regclass(name) AS table_oid
-    FROM unnest('{user_logins,user_logins_inbox,user_logins_dead_letters,user_logins_backup}'::text[]) AS name
+    FROM unnest('{user_logins,user_logins_ledger,user_logins_inbox,user_logins_dead_letters,user_logins_backup}'::text[]) AS name
 ), published AS (
     SELECT pg_class.oid
     FROM pg_publication_tables
@@ -65,8 +65,9 @@ SHOW server_encoding;
 
 -- name: could_be_written
 -- Takes the locks that a load will take, in its order, and gives them back at the end of the transaction.
-SELECT set_config('lock_timeout', %(milliseconds)s::text, true);
-LOCK TABLE user_logins_inbox, user_logins, user_logins_dead_letters IN ROW EXCLUSIVE MODE;
+LOCK TABLE user_logins_inbox IN ROW EXCLUSIVE MODE;
+LOCK TABLE user_logins_ledger IN ACCESS SHARE MODE;
+LOCK TABLE user_logins, user_logins_dead_letters IN ROW EXCLUSIVE MODE;
 
 -- name: takes_writes
 -- A standby does not, nor does a database whose sessions are read-only.
