@@ -68,8 +68,11 @@ def unmask(masks: Sequence[str], user_id: str | None, reason: str | None, as_jso
 @click.option("--reason", help="Why, for the record: the request's number, and nothing about the person.")
 @click.option("--dry-run", is_flag=True, help="Only count the user's rows.")
 @click.option("--proof", is_flag=True, help="Only show when the user was erased, by whom, and how many rows.")
+@click.option("--allow-none", is_flag=True, help="Record the erasure even where the user has no row.")
 @as_json
-def forget(user_id: tuple[str, ...], reason: str | None, dry_run: bool, proof: bool, as_json: bool) -> None:
+def forget(
+    user_id: tuple[str, ...], reason: str | None, dry_run: bool, proof: bool, allow_none: bool, as_json: bool
+) -> None:
     """Erase a user: every row in user_logins, and in the backup. USER_ID is read from stdin for -."""
     if len(user_id) != 1:
         raise click.UsageError("name one USER_ID, or - to read it from stdin, where no shell's history keeps it")
@@ -81,7 +84,7 @@ def forget(user_id: tuple[str, ...], reason: str | None, dry_run: bool, proof: b
     elif reason is None:
         raise click.UsageError("say why with --reason, such as the request's number; it stands in the proof")
     else:
-        _erase(who, reason, as_json)
+        _erase(who, reason, as_json, allow_none=allow_none)
 
 
 def _stdin() -> str:
@@ -104,11 +107,11 @@ def _database() -> "LoginDatabaseResource":
     return LoginDatabaseResource(maintenance=True)
 
 
-def _erase(user_id: str, reason: str, as_json: bool) -> None:
+def _erase(user_id: str, reason: str, as_json: bool, *, allow_none: bool) -> None:
     """The rows first: where the backup fails, running it again does that part again."""
     from login_pipeline.erasure import erase
 
-    done = erase(_database(), user_id, reason).figures()
+    done = erase(_database(), user_id, reason, allow_none=allow_none).figures()
     logs.process_log().info("erased", rows=done["rows"], dates=done["dates"], subject=done["subject"])
     problem = None
     backed_up = read_settings().backup_url is not None

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from psycopg2 import extensions
 
-from login_pipeline.errors import ConfigurationError
+from login_pipeline.errors import ConfigurationError, DatabaseError
 from login_pipeline.keys import KeyRing, MaskingKey
 from login_pipeline.people import check_reason, check_user_id, name_user, operator
 from login_pipeline.resources.masking_keys import masking_keys
@@ -50,18 +50,20 @@ class ErasedUsers:
         return any(_token(key_id, sub_key, user_id) in self._subjects for key_id, sub_key in self._keys)
 
 
-def erase(database: LoginDatabaseResource, user_id: str, reason: str) -> Erasure:
-    """Deletes every row of the user, and records it, in one transaction; a user without any row is recorded, too.
+def erase(database: LoginDatabaseResource, user_id: str, reason: str, *, allow_none: bool = False) -> Erasure:
+    """Deletes every row of the user, and records it, in one transaction.
+
+    A user without any row is recorded with `allow_none`, or where an erasure of theirs is recorded already.
 
     Memory does not grow with the rows. A row that is loaded meanwhile stays, as any later login does.
 
     Raises:
         ConfigurationError: no database or no masking key, the role lacks a right, or what was given cannot be.
-        DatabaseError: PostgreSQL refused; nothing was erased.
+        DatabaseError: PostgreSQL refused, or kept some of the rows; nothing was erased.
     """
     check_user_id(user_id)
     check_reason(reason, user_id)
-    active = proof_keys().active
+    keys = proof_keys()
     database.require_table()
     with database.transaction() as cursor:
         require(cursor, database.access, "erasures")
@@ -69,8 +71,15 @@ def erase(database: LoginDatabaseResource, user_id: str, reason: str) -> Erasure
         cursor.execute(statements("inbox")["lock_as_a_load_does"])
         name_user(cursor, user_id)
         cursor.execute(statements("erasures")["erase"])
-        rows, dates = cursor.fetchone() or (0, 0)
-        proof = {"subject": subject(active, user_id), "rows": rows, "dates": dates, "reason": reason}
+        rows, dates, present = cursor.fetchone() or (0, 0, 0)
+        if rows != present:
+            raise DatabaseError(
+                f"PostgreSQL kept {present - rows} of the user's {present} rows in user_logins, so nothing was erased "
+                "or recorded; disable the trigger or the rule of the table that keeps them, and try again"
+            )
+        if not rows:
+            _check_absent(cursor, user_id, keys, allow_none=allow_none)
+        proof = {"subject": subject(keys.active, user_id), "rows": rows, "dates": dates, "reason": reason}
         cursor.execute(statements("erasures")["record"], {**proof, "person": operator()})
         return Erasure(*(cursor.fetchone() or ()))
 
@@ -156,6 +165,20 @@ def proof_keys() -> KeyRing:
         raise ConfigurationError(
             f"{error.sentence}; the proof of an erasure is keyed, whatever LOGIN_MASKING_METHOD is"
         ) from None
+
+
+def _check_absent(cursor: extensions.cursor, user_id: str, keys: KeyRing, *, allow_none: bool) -> None:
+    """Checks that an erasure of no rows is meant, and not a slip in the id; an erasure that goes on may be repeated."""
+    if user_id != user_id.strip():
+        raise DatabaseError("No row has this USER_ID, which begins or ends with a blank; leave the blank out")
+    if allow_none:
+        return
+    cursor.execute(statements("erasures")["proofs"], {"subjects": [subject(key, user_id) for key in keys]})
+    if not cursor.fetchall():
+        raise DatabaseError(
+            "No row in user_logins has this USER_ID, and nothing was recorded; correct it, or record the erasure with "
+            "--allow-none, so that no older backup brings the user back"
+        )
 
 
 def _sub_key(key: MaskingKey) -> bytes:

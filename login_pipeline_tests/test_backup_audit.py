@@ -89,7 +89,7 @@ def test_erasure_here_is_kept_to_by_a_backup_of_elsewhere_however_late_that_is(k
     kept.load([(USER, "ios", "m", "m", None, 1, MONDAY)], "theirs")
     kept.move_to(other)
     kept.resource.prepare()
-    erase(kept.resource, USER, WHY)
+    erase(kept.resource, USER, WHY, allow_none=True)
     kept.move_to(first)
     erase(kept.resource, "plain", WHY)
     kept.back_up()

@@ -270,7 +270,7 @@ def test_rows_from_before_the_inbox_and_without_a_date_are_erased_and_counted(ke
 
 def test_user_who_has_no_row_is_recorded_so_that_no_backup_brings_them(known: Known) -> None:
     known.kept.query("DELETE FROM user_logins WHERE user_id = %s", USER)
-    assert erase(known.kept.resource, USER, WHY).rows == 0
+    assert erase(known.kept.resource, USER, WHY, allow_none=True).rows == 0
     assert known.kept.restore().withheld == 3
     assert known.is_gone()
 
@@ -590,6 +590,17 @@ def test_key_of_its_own_makes_the_token() -> None:
 def test_messages_on_the_queue_are_not_touched(pipeline: Pipeline, body: Body, command: Command) -> None:
     pipeline.run()
     pipeline.queue.send(body(user_id=USER))
-    assert command("forget", USER, "--reason", WHY)[0] == 0
+    assert command("forget", USER, "--reason", WHY, "--allow-none")[0] == 0
     assert pipeline.queue.count() == 1
     assert pipeline.run().metadata["user_logins_table"]["loaded"] == 1
+
+
+@pytest.mark.parametrize("arguments", [("nobody",), (f"{USER} ", "--allow-none")])
+def test_user_without_a_row_is_an_error_and_nothing_is_recorded(
+    known: Known, command: Command, arguments: tuple[str, ...]
+) -> None:
+    code, out, err = command("forget", *arguments, "--reason", WHY)
+    assert (code, out) == (1, "")
+    assert err.startswith("No row ")
+    assert known.kept.query("SELECT * FROM user_logins_erasures") == []
+    assert command("forget", "nobody", "--allow-none", "--reason", WHY)[0] == 0

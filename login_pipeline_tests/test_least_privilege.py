@@ -372,3 +372,31 @@ def test_embedded_services_are_maintained_and_no_other_database(monkeypatch: pyt
 
 def _as(roles: Roles, name: str) -> Database:
     return Database(with_role(roles.superuser.url, name))
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "sentence"),
+    [
+        (
+            "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; "
+            "CREATE TRIGGER keep BEFORE DELETE ON user_logins FOR EACH ROW EXECUTE FUNCTION keep()",
+            "PostgreSQL kept 1 of the user's 1 rows in user_logins",
+        ),
+        (
+            "ALTER TABLE user_logins ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+            "Row-level security applies to the role in LOGIN_MAINTENANCE_DATABASE_URL",
+        ),
+    ],
+)
+def test_rows_that_would_stay_are_an_error_and_nothing_is_recorded(
+    pipeline: Pipeline, prepared: Roles, body: Body, command: Command, obstacle: str, sentence: str
+) -> None:
+    pipeline.queue.send(body(user_id="somebody"))
+    assert pipeline.run().failures == []
+    prepared.owner.query(obstacle)
+    pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL=prepared.owner.url)
+    code, out, err = command("forget", "somebody", "--reason", "17")
+    assert (code != 0, out) == (True, "")
+    assert err.startswith(sentence)
+    assert prepared.superuser.query("SELECT user_id FROM user_logins") == [("somebody",)]
+    assert prepared.superuser.query("SELECT * FROM user_logins_erasures") == []

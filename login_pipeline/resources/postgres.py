@@ -182,6 +182,8 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
         try:
             with cancelled_by_signals(self._connect, connection), connection, connection.cursor() as cursor:
                 cursor.execute(statements("load")["durable"])
+                if self.maintenance:
+                    cursor.execute(statements("load")["see_all_rows"])
                 cursor.execute(statements("load")["limit_locks"], {"milliseconds": int(LOCK_SECONDS * 2000)})
                 yield cursor
         except psycopg2.Error as error:

@@ -47,8 +47,8 @@ FROM user_logins
 WHERE user_id = (SELECT user_id FROM named_user);
 
 -- name: erase
--- How many rows went, of how many dates. The ledger counts them; their messages stay in the inbox, or SQS's delivering one
--- again would load it again.
+-- How many rows went, of how many dates, and how many there were in the same snapshot: a trigger or a rule can keep some.
+-- The ledger counts what went; their messages stay in the inbox, or SQS's delivering one again would load it again.
 WITH gone AS (
     DELETE FROM user_logins
     WHERE user_id = (SELECT user_id FROM named_user)
@@ -59,7 +59,11 @@ WITH gone AS (
     INSERT INTO user_logins_ledger (create_date, entry, rows) SELECT create_date, 'erased', -rows FROM by_date
     {ledger.add}
 )
-SELECT coalesce(sum(rows), 0)::bigint, count(*) FROM by_date;
+SELECT
+    coalesce(sum(rows), 0)::bigint,
+    count(*),
+    (SELECT count(*) FROM user_logins WHERE user_id = (SELECT user_id FROM named_user))
+FROM by_date;
 
 -- name: record
 -- Each is later than the one before, whatever the server's clock does: a backup tells by it which ones it has seen.
