@@ -299,4 +299,7 @@ def _end(sentence: str, exit_code: int, show: Callable[[], None] | None = None) 
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_IGN)  # another one would change the exit code
     logs.tell(sentence, event, show=show, exit_code=exit_code)
+    if exit_code == INTERRUPTED:
+        # An object that the signal cut off in its constructor cannot be finalized, and Python says so, from 3.13 on.
+        sys.unraisablehook = lambda _lost: None
     sys.exit(exit_code)

@@ -332,6 +332,27 @@ def test_interrupted_drain_hands_its_messages_back(pipeline: Pipeline, body: Bod
     assert len(pipeline.queue.take_all()) == 5
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_nothing_follows_the_sentence_of_an_interrupt(log_format: str) -> None:
+    code = """
+import sys
+from login_pipeline import cli, doctor
+
+class CutOff:
+    def __init__(self): raise KeyboardInterrupt
+    def __del__(self): self.never_set.close()
+
+def examine(): half_made = CutOff.__new__(CutOff); half_made.__init__()
+
+doctor.examine = examine
+sys.argv = ["login-pipeline", "--log-format", sys.argv[1], "doctor"]
+cli.main()
+"""
+    ended = subprocess.run([sys.executable, "-c", code, log_format], text=True, capture_output=True, check=False)
+    lines = ended.stderr.split("\n")  # click's empty one is the first
+    assert (ended.returncode, len(list(filter(None, lines)))) == (130, 1), ended.stderr
+
+
 def test_check_that_warns_is_shown_and_ends_with_exit_code_0(pipeline: Pipeline, command: Command, body: Body) -> None:
     pipeline.queue.send(body())
     pipeline.run()
