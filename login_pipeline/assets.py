@@ -16,7 +16,7 @@ from login_pipeline.login_batch import mask_logins, raw_messages, rejected_messa
 from login_pipeline.logs import run_log
 from login_pipeline.masking import MaskingMethod
 from login_pipeline.preflight import check_surroundings, ways_in_clear
-from login_pipeline.quarantine import quarantine, require_all_sent
+from login_pipeline.quarantine import QuarantineFigures, quarantine
 from login_pipeline.resources.masking import NOT_KEYED, MaskingResource
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource, few_deliveries
@@ -142,10 +142,13 @@ def quarantined_logins(
     """
     started = time.monotonic()
     rejected = rejected_messages(raw_sqs_messages, masked_logins)
-    moved = quarantine(rejected, queue, database, run_log(context))
-    require_all_sent(moved)
+    figures = QuarantineFigures()
+    try:
+        quarantine(rejected, queue, database, run_log(context), figures)
+    except LoginPipelineError as error:
+        raise error.with_figures(figures.metadata()) from None
     return dg.MaterializeResult(
-        value=rejected[["message_id", "reason"]], metadata={**moved.metadata(), "seconds": _seconds_since(started)}
+        value=rejected[["message_id", "reason"]], metadata={**figures.metadata(), "seconds": _seconds_since(started)}
     )
 
 

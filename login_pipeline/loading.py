@@ -15,7 +15,7 @@ from login_pipeline.garbage import no_cycle_collection
 from login_pipeline.interrupts import deferred_interrupts
 from login_pipeline.login_batch import refused_messages
 from login_pipeline.logs import Log
-from login_pipeline.quarantine import credible, enough_deliveries, quarantine, require_all_sent, require_taken
+from login_pipeline.quarantine import QuarantineFigures, credible, enough_deliveries, quarantine, require_taken
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_load import Loaded
 from login_pipeline.resources.sqs import LoginQueueResource
@@ -28,19 +28,26 @@ PART_OF_THE_TIME = 0.25
 
 @dataclass
 class LoadFigures:
-    """What was done so far, in messages; what could not be deleted by SQS's error code."""
+    """What was done so far, in messages; what could not be deleted by SQS's error code.
+
+    `deleted` and `not_deleted` are those that have their row; `moved` are the refused ones.
+    """
 
     loaded: int = 0
     duplicates: int = 0
-    quarantined: int = 0
     deleted: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
     not_deleted: Counter[str] = field(default_factory=Counter)
+    moved: QuarantineFigures = field(default_factory=QuarantineFigures)
 
     def metadata(self) -> dict[str, Any]:
         """The figures as Dagster shows them."""
-        counts = {name: getattr(self, name) for name in ("loaded", "duplicates", "quarantined", "deleted")}
-        return {**counts, "reasons": dict(self.reasons)}
+        return {
+            "loaded": self.loaded,
+            "duplicates": self.duplicates,
+            "quarantined": self.moved.messages,
+            "deleted": self.deleted + self.moved.deleted,
+            "reasons": dict(self.moved.reasons),
+        }
 
 
 @no_cycle_collection()
@@ -84,8 +91,9 @@ def load_logins(
             first += size
             if first < len(masked):
                 size = next_size(size, time.monotonic() - started, queue.seconds_to_load())
-    if refused:
-        _quarantine_refused(refused, believed, raw, database, queue, log, figures)
+    wrong = credible(refused, believed, taken=figures.loaded > 0)
+    quarantine(refused_messages(raw, wrong), queue, database, log, figures.moved)
+    require_taken(refused, wrong)
 
 
 def next_size(size: int, seconds: float, seconds_left: float) -> int:
@@ -149,21 +157,3 @@ class Deletes:
         not_deleted = answer.result()
         self._figures.not_deleted.update(not_deleted)
         self._figures.deleted += messages - sum(not_deleted.values())
-
-
-def _quarantine_refused(
-    refused: dict[str, str],
-    believed: Collection[str],
-    raw: pd.DataFrame,
-    database: LoginDatabaseResource,
-    queue: LoginQueueResource,
-    log: Log,
-    figures: LoadFigures,
-) -> None:
-    wrong = credible(refused, believed, taken=figures.loaded > 0)
-    moved = quarantine(refused_messages(raw, wrong), queue, database, log)
-    figures.quarantined += moved.messages
-    figures.deleted += moved.deleted
-    figures.reasons.update(moved.reasons)
-    require_all_sent(moved)
-    require_taken(refused, wrong)

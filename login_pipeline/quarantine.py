@@ -1,12 +1,16 @@
-"""Moves messages to the dead-letter queue: sent, then recorded, then deleted from the login queue.
+"""Moves messages to the dead-letter queue: recorded, sent, committed, then deleted from the login queue.
 
-SQS has no transaction over two queues. A crash between sending and recording puts a message there twice, each
-time with its first id, by which a redrive makes one login of it. Once it is recorded, it is only deleted.
+What cannot be recorded is not sent. SQS has no transaction over two queues: a crash between the sending and the COMMIT
+puts a message there twice, each time with its first id, by which a redrive makes one login of it. Once the record is
+committed, it is only deleted.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Event, Timer
+from typing import Any
 
 import pandas as pd
 
@@ -14,11 +18,14 @@ from login_pipeline.errors import DatabaseError, QueueError
 from login_pipeline.interrupts import deferred_interrupts
 from login_pipeline.logs import Log
 from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_dead_letters import Letter
 from login_pipeline.resources.postgres_errors import NO_PARTITION, OF_THE_ROW, OF_THE_TABLE
 from login_pipeline.resources.postgres_load import FORGOTTEN, MAX_CREDIBLE_REFUSALS
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_messages import dead_letter
 
+# How long calls to send them are begun: the transaction ends before the database gives it up, however slow SQS is.
+SEND_SECONDS = 60.0
 DELIVERIES = 5
 """Where the same messages are refused again: after so many deliveries they are taken to be wrong after all."""
 # What to do about conditions that are the table's.
@@ -28,54 +35,87 @@ _REMEDIES = {
 }
 
 
-class Quarantined(NamedTuple):
-    """Messages that were put on the dead-letter queue, and how many are off the login queue: some were put before.
+@dataclass
+class QuarantineFigures:
+    """How many messages were put on the dead-letter queue so far, and how many are off the login queue.
 
-    `not_sent` and `not_deleted` are those that stay on the login queue, by SQS's error code.
+    Some were put there before. `not_sent` and `not_deleted` stay on the login queue, by SQS's error code.
     """
 
-    messages: int
-    deleted: int
-    reasons: dict[str, int]
-    not_sent: dict[str, int]
-    not_deleted: dict[str, int]
+    messages: int = 0
+    deleted: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    not_sent: Counter[str] = field(default_factory=Counter)
+    not_deleted: Counter[str] = field(default_factory=Counter)
 
     def metadata(self) -> dict[str, Any]:
         """The figures as Dagster shows them."""
-        return {"dagster/row_count": self.messages, "reasons": self.reasons, "deleted": self.deleted}
+        return {"dagster/row_count": self.messages, "reasons": dict(self.reasons), "deleted": self.deleted}
 
 
 def quarantine(
-    rejected: pd.DataFrame, queue: LoginQueueResource, database: LoginDatabaseResource, log: Log
-) -> Quarantined:
-    """Moves the messages, each once, however often SQS delivers it.
+    rejected: pd.DataFrame,
+    queue: LoginQueueResource,
+    database: LoginDatabaseResource,
+    log: Log,
+    figures: QuarantineFigures,
+) -> None:
+    """Moves messages that cannot be rows, each once, however often SQS delivers it.
 
     Args:
         rejected: What raw_sqs_messages has, and the `reason`, a row a message.
         queue: Where they are in hand.
         database: Where it is recorded that they are moved.
-        log: Where each of them is told.
+        log: Where each of them is reported.
+        figures: What was done is added to these, also when an error ends it.
 
     Raises:
-        DatabaseError: what was sent is not recorded, and not deleted either.
+        DatabaseError: some cannot be recorded, and stay on the login queue.
+        QueueError: SQS refused to take one, or to delete any.
     """
-    with deferred_interrupts():  # what is sent is deleted, too; else it would be sent again
-        moved_before = rejected["sqs_message_id"].isin(database.dead_letters_among(rejected["sqs_message_id"].tolist()))
-        new = rejected[~moved_before]
-        not_sent = queue.send_dead_letters(_dead_letters(new))
-        sent = new.drop(index=new.index[list(not_sent)])
-        database.record_dead_letters(*(sent[name].tolist() for name in ("sqs_message_id", "message_id", "reason")))
-        there = pd.concat([rejected[moved_before], sent])
+    if len(rejected):
+        _move(rejected, queue, database, log, figures)
+    _require_all_moved(figures)
+
+
+def _move(
+    piece: pd.DataFrame,
+    queue: LoginQueueResource,
+    database: LoginDatabaseResource,
+    log: Log,
+    figures: QuarantineFigures,
+) -> None:
+    """Records, sends, commits and deletes."""
+    ids = piece["sqs_message_id"]
+    letters = zip(ids, map(Letter, piece["message_id"], piece["reason"]), strict=True)
+    stop = Event()
+    # From the first letter on a signal waits: what is sent is recorded and deleted.
+    with database.record_dead_letters(dict(letters)) as record, deferred_interrupts(stop.set):
+        new = piece[ids.isin(record.new)]
+        with _calling_later(SEND_SECONDS, stop.set):
+            codes = queue.send_dead_letters(_dead_letters(new), stop)
+        not_sent = new.iloc[list(codes)]
+        record.commit(not_sent["sqs_message_id"].tolist())
+        there = piece.drop(index=not_sent.index)
         not_deleted = queue.delete(there["receipt_handle"])
-    for message_id, reason in zip(sent["message_id"], sent["reason"], strict=True):
-        log.info("quarantined", message_id=message_id, reason=reason)
-    return Quarantined(
-        messages=len(sent),
-        deleted=len(there) - sum(not_deleted.values()),
-        reasons=dict(Counter(sent["reason"])),
-        not_sent=dict(Counter(not_sent.values())),
-        not_deleted=not_deleted,
-    )
+        sent = new.drop(index=not_sent.index)
+        figures.messages += len(sent)
+        figures.deleted += len(there) - sum(not_deleted.values())
+        figures.reasons.update(sent["reason"])
+        figures.not_sent.update(codes.values())
+        figures.not_deleted.update(not_deleted)
+        for message_id, reason in zip(sent["message_id"], sent["reason"], strict=True):
+            log.info("quarantined", message_id=message_id, reason=reason)
+
+
+@contextmanager
+def _calling_later(seconds: float, do: Callable[[], None]) -> Iterator[None]:
+    timer = Timer(seconds, do)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def enough_deliveries(raw: pd.DataFrame, max_receive_count: int | None) -> set[str]:
@@ -135,7 +175,7 @@ def require_taken(refused: Mapping[str, str], moved: Mapping[str, str]) -> None:
     )
 
 
-def require_all_sent(moved: Quarantined) -> None:
+def _require_all_moved(moved: QuarantineFigures) -> None:
     """Returns when every message was sent, and not all of them had to stay on the login queue all the same.
 
     Raises:
@@ -145,15 +185,13 @@ def require_all_sent(moved: Quarantined) -> None:
         raise QueueError(
             f"SQS deleted none of {sum(moved.not_deleted.values())} messages that are on the dead-letter queue "
             f"({', '.join(moved.not_deleted)}); where they are delivered again they are not sent there again; check "
-            "LOGIN_QUEUE_URL, the permission sqs:DeleteMessage and the network",
-            moved.metadata(),
+            "LOGIN_QUEUE_URL, the permission sqs:DeleteMessage and the network"
         )
     if moved.not_sent:
         raise QueueError(
             f"{sum(moved.not_sent.values())} messages could not be moved to the dead-letter queue "
             f"({', '.join(moved.not_sent)}) and stay on the login queue; check LOGIN_DEAD_LETTER_QUEUE_URL and the "
-            "permission sqs:SendMessage",
-            moved.metadata(),
+            "permission sqs:SendMessage"
         )
 
 

@@ -36,7 +36,8 @@ class Ledger:
     """What was done so far.
 
     `keys` are those that the inbox has, with the time of their load; `settled` are the sendings that are on the
-    dead-letter queue for good, with the time of it; `broken` are promises that a process broke.
+    dead-letter queue for good, with the time of it; `recording` are those whose record is not committed yet; `broken`
+    are promises that a process broke.
     """
 
     def __init__(self) -> None:
@@ -46,6 +47,7 @@ class Ledger:
         self.keys: dict[str, int] = {}
         self.forgotten: set[date] = set()
         self.settled: dict[str, int] = {}
+        self.recording: set[str] = set()
         self.broken: list[str] = []
 
     def loaded(self, messages: Sequence[str], loaded: Loaded, *, now: int) -> None:

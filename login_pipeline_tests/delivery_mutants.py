@@ -1,15 +1,17 @@
 """Products that break one promise, each by what replaces what: the model must find every one out."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import msgspec
 import pandas as pd
 
-from login_pipeline.logs import Log
-from login_pipeline.quarantine import Quarantined, quarantine
+from login_pipeline.quarantine import quarantine
 from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_dead_letters import Letter
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_messages import Attributes, Message, Received, sent_again
 from login_pipeline.resources.sqs_receive import Batch
@@ -34,23 +36,22 @@ def _delete_what_was_received(self: LoginQueueResource) -> Batch:
     return batch
 
 
-def _delete_before_sending(
-    rejected: pd.DataFrame, queue: LoginQueueResource, database: LoginDatabaseResource, log: Log
-) -> Quarantined:
+def _delete_before_sending(rejected: pd.DataFrame, queue: LoginQueueResource, *others: Any) -> None:
     queue.delete(rejected["receipt_handle"])
-    return quarantine(rejected, queue, database, log)
+    quarantine(rejected, queue, *others)
 
 
-def _delete_what_was_not_sent(
-    rejected: pd.DataFrame, queue: LoginQueueResource, database: LoginDatabaseResource, log: Log
-) -> Quarantined:
-    moved = quarantine(rejected, queue, database, log)
-    queue.delete(rejected["receipt_handle"])
-    return moved
+def _delete_what_was_not_sent(rejected: pd.DataFrame, queue: LoginQueueResource, *others: Any) -> None:
+    try:
+        quarantine(rejected, queue, *others)
+    finally:
+        queue.delete(rejected["receipt_handle"])
 
 
-def _record_nothing(_self: LoginDatabaseResource, *_columns: Sequence[str]) -> None:
+@contextmanager
+def _record_nothing(_self: LoginDatabaseResource, letters: Mapping[str, Letter]) -> Iterator[Any]:
     """As if sending and deleting were all that there is to it."""
+    yield SimpleNamespace(new=set(letters), commit=lambda _not_sent: None)
 
 
 def _without_inbox(file: str) -> dict[str, str]:

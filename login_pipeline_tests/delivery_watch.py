@@ -1,9 +1,11 @@
 """What one process does with the messages that it received, held against what the product promises of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 from login_pipeline import quarantine
+from login_pipeline.errors import DatabaseError
 from login_pipeline.redrive import MOVED_BY_SQS
 from login_pipeline.resources import postgres_load
 from login_pipeline.resources.postgres_load import FORGOTTEN, Loaded
@@ -46,6 +48,17 @@ class RunWatch:
         self._ledger.loaded(messages, loaded, now=self._sqs.now)
         self._rows += loaded.rows
         self._refused |= {message for message, reason in loaded.refused.items() if reason != FORGOTTEN}
+
+    @contextmanager
+    def recording(self, sendings: Set[str]) -> Iterator[None]:
+        """Fails at once where the database would wait for another run's record, and then give up."""
+        if self._ledger.recording & sendings:
+            raise DatabaseError("another run records the same messages")
+        self._ledger.recording |= sendings
+        try:
+            yield
+        finally:
+            self._ledger.recording -= sendings
 
     def before(self, operation: str, arguments: Arguments) -> None:
         if operation == "send_message_batch":

@@ -4,7 +4,7 @@ What happens between two stops is the product's own code.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,6 +22,7 @@ from login_pipeline import assets, redrive
 from login_pipeline.login_batch import raw_messages
 from login_pipeline.resources.masking import MaskingResource
 from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_dead_letters import DeadLetterRecord, Letter
 from login_pipeline.resources.postgres_load import Loaded, Row
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline_tests.delivery_watch import RedriveWatch, RunWatch, Watch
@@ -182,9 +183,14 @@ class _StoppingDatabase(LoginDatabaseResource):
         self._watch.loaded([str(row[-1]) for row in rows], loaded)
         return loaded
 
-    def record_dead_letters(
-        self, sqs_message_ids: Sequence[str], message_ids: Sequence[str], reasons: Sequence[str]
-    ) -> None:
-        if sqs_message_ids:
-            self._process.stop("record")
-        super().record_dead_letters(sqs_message_ids, message_ids, reasons)
+    @contextmanager
+    def record_dead_letters(self, letters: Mapping[str, Letter]) -> Iterator[DeadLetterRecord]:
+        with self._watch.recording(letters.keys()), super().record_dead_letters(letters) as record:
+            commit = record.commit
+
+            def stop_and_commit(not_sent: Collection[str]) -> None:
+                self._process.stop("record")
+                commit(not_sent)
+
+            with patch.object(record, "commit", stop_and_commit):
+                yield record

@@ -17,6 +17,7 @@ from login_pipeline.erasure import erase
 from login_pipeline.errors import ConfigurationError, DatabaseError, LoginPipelineError
 from login_pipeline.keys import read_key_ring
 from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_dead_letters import Letter
 from login_pipeline.resources.postgres_load import MAX_CREDIBLE_REFUSALS, Loaded, load_rows
 from login_pipeline.sql import statements
 from login_pipeline.unmasking import unmask_all
@@ -401,7 +402,8 @@ def test_what_was_reported_is_on_disk_where_the_database_commits_asynchronously(
     for table in tables:
         database.query(f"CREATE TRIGGER see BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION see()")
     resource.load([row("a")], seconds=10)
-    resource.record_dead_letters(["sent"], ["message"], ["not_json"])
+    with resource.record_dead_letters({"sent": Letter("message", "not_json")}) as record:
+        record.commit(not_sent=())
     erase(resource, "user", "ticket 4711")
     unmask_all(resource, read_key_ring(MASKING_KEY), ["no mask"], "ticket 4711")
     assert sorted(database.query("SELECT relation, setting FROM seen")) == [(table, "on") for table in sorted(tables)]

@@ -1,14 +1,20 @@
 """Messages that are moved to the dead-letter queue: which, once, and with what."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from threading import Event
+from typing import Any
 
 import pytest
 
 from login_pipeline import quarantine
 from login_pipeline.doctor import examine
+from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_load import MAX_CREDIBLE_REFUSALS
+from login_pipeline.resources.sqs_batches import Entry
+from login_pipeline.resources.sqs_queue import SqsQueue
 from login_pipeline_tests.conftest import Pipeline
+from login_pipeline_tests.roles import roles_of
 
 Body = Callable[..., str]
 REFUSE = (
@@ -197,3 +203,103 @@ def test_row_without_a_partition_waits_however_often_it_came_and_its_neighbours_
     pipeline.database.query("CREATE TABLE others PARTITION OF user_logins DEFAULT")
     assert pipeline.run().failures == []
     assert len(pipeline.database.logins()) == 4
+
+
+UNRECORDED = "CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {does}; END $$; "
+BEFORE = (
+    "CREATE TRIGGER lose BEFORE INSERT ON user_logins_dead_letters FOR EACH ROW "
+    "WHEN (NEW.reason = 'not_json') EXECUTE FUNCTION lose()"
+)
+AT_COMMIT = (
+    "CREATE CONSTRAINT TRIGGER lose AFTER INSERT ON user_logins_dead_letters DEFERRABLE INITIALLY DEFERRED "
+    "FOR EACH ROW WHEN (NEW.reason = 'not_json') EXECUTE FUNCTION lose()"
+)
+
+
+@pytest.fixture
+def unchecked(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """Its tables are there, and its runs receive whatever is wrong with them; what they release is back at once."""
+    LoginDatabaseResource().prepare()
+    monkeypatch.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.assets.check_surroundings", lambda *_: None)
+    return pipeline
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (UNRECORDED.format(does="RAISE check_violation") + BEFORE, "PostgreSQL refused a statement (check_violation"),
+        (UNRECORDED.format(does="RETURN NULL") + BEFORE, "does not keep, or does not show, the records of 1 messages"),
+        (UNRECORDED.format(does="RAISE check_violation") + AT_COMMIT, "PostgreSQL refused a statement"),
+    ],
+    ids=["refused", "left out", "refused at the COMMIT"],
+)
+def test_message_whose_record_cannot_be_made_is_not_sent(
+    unchecked: Pipeline, body: Body, change: str, sentence: str
+) -> None:
+    unchecked.database.query(change)
+    unchecked.queue.send("not a login", body())
+    for _ in range(2):
+        (failure,) = unchecked.run().failures
+        assert sentence in failure
+    assert (unchecked.queue.count(), unchecked.dead_letter_queue.count()) == (1, 0)
+    assert len(unchecked.database.logins()) == 1
+    unchecked.database.query("DROP FUNCTION lose() CASCADE")
+    assert unchecked.run().failures == []
+    assert (unchecked.queue.count(), unchecked.dead_letter_queue.count()) == (0, 1)
+
+
+INSERTS = "CREATE POLICY inserts ON user_logins_dead_letters FOR INSERT WITH CHECK ({}); "
+SEES = "CREATE POLICY sees ON user_logins_dead_letters FOR SELECT USING ({}); "
+REFUSED = "Row-level security applies to the role in LOGIN_DATABASE_URL"
+
+
+@pytest.mark.parametrize(
+    ("policies", "letters", "sentence"),
+    [
+        (INSERTS.format("true"), 0, REFUSED),
+        (SEES.format("true"), 0, REFUSED),
+        # Shows a row to the transaction that inserts it, and to no later one.
+        (INSERTS.format("true") + SEES.format("sent_at >= now()"), 1, "does not keep, or does not show, the records"),
+    ],
+    ids=["hidden", "refused", "hidden afterwards"],
+)
+def test_row_security_on_the_dead_letters_table_sends_no_letter_at_each_delivery(
+    unchecked: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch, policies: str, letters: int, sentence: str
+) -> None:
+    with roles_of(unchecked.database) as roles:
+        unchecked.database.query(
+            "GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO login_pipeline_loader; "
+            "ALTER TABLE user_logins_dead_letters ENABLE ROW LEVEL SECURITY; " + policies
+        )
+        unchecked.set(LOGIN_DATABASE_URL=roles.loader.url)
+        unchecked.queue.send("not a login", body())
+        with monkeypatch.context() as undeleted:
+            undeleted.setattr("login_pipeline.resources.sqs_queue.SqsQueue.delete", lambda *_: {"AccessDenied": 1})
+            unchecked.run()
+        failures = unchecked.run().failures
+        assert (unchecked.queue.count(), unchecked.dead_letter_queue.count()) == (1, letters)
+        assert len(unchecked.database.logins()) == 1
+        assert sentence in failures[0]
+
+
+def test_letters_that_sqs_refuses_leave_no_record_and_the_others_theirs(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = SqsQueue.send
+    pipeline.queue.send(*["not a login"] * 5)
+
+    def all_but_two(queue: SqsQueue, messages: Sequence[Entry], hurry: Event | None = None) -> dict[int, str]:
+        return {**send(queue, messages[2:], hurry), 0: "InternalError", 1: "InternalError"}
+
+    monkeypatch.setattr(SqsQueue, "send", all_but_two)
+    (failure,) = pipeline.run().failures
+    assert failure.startswith("2 messages could not be moved to the dead-letter queue (InternalError)")
+    assert (pipeline.queue.count(), pipeline.dead_letter_queue.count()) == (2, 3)
+    originals = {letter["MessageAttributes"]["original_message_id"]["StringValue"] for letter in _letters(pipeline)}
+    recorded = pipeline.database.query("SELECT message_id FROM user_logins_dead_letters")
+    assert {message_id for (message_id,) in recorded} == originals
+
+
+def _letters(pipeline: Pipeline) -> list[dict[str, Any]]:
+    return pipeline.dead_letter_queue.take_all()

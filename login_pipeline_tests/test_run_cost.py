@@ -15,6 +15,7 @@ from login_pipeline.errors import DatabaseError
 from login_pipeline.loading import FIRST_ROWS
 from login_pipeline.resources import masking
 from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_dead_letters import Letter
 from login_pipeline_tests.conftest import Database, Pipeline
 
 Body = Callable[..., str]
@@ -76,8 +77,10 @@ def test_connection_that_the_server_ended_between_two_calls_costs_nothing(
 ) -> None:
     for message_id in ("a", "b"):
         assert database.query(f"SELECT pg_terminate_backend(pid, 5000) {BACKENDS}") == [(True,)]
-        resource.record_dead_letters([message_id], [message_id], ["not_json"])
-    assert resource.dead_letters_among(["a", "b"]) == {"a", "b"}
+        with resource.record_dead_letters({message_id: Letter(message_id, "not_json")}) as record:
+            assert record.new == {message_id}
+            record.commit(not_sent=())
+    assert database.query("SELECT sqs_message_id FROM user_logins_dead_letters ORDER BY 1") == [("a",), ("b",)]
 
 
 def test_connection_on_which_a_statement_failed_is_not_used_again(

@@ -16,7 +16,7 @@ from login_pipeline.loading import LoadFigures, load_logins
 from login_pipeline.login_batch import mask_logins, raw_messages, rejected_messages
 from login_pipeline.logs import process_log
 from login_pipeline.preflight import check_surroundings
-from login_pipeline.quarantine import quarantine, require_all_sent
+from login_pipeline.quarantine import QuarantineFigures, quarantine
 from login_pipeline.resources.masking import MaskingResource
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
@@ -41,7 +41,7 @@ class Engine:
         logins, _ = mask_logins(raw, self.masking.masks())
         self._check(raw, logins)
         rejected = rejected_messages(raw, logins)
-        require_all_sent(quarantine(rejected, self.queue, self.database, process_log()))
+        quarantine(rejected, self.queue, self.database, process_log(), QuarantineFigures())
         load_logins(logins, raw, self.database, self.queue, process_log(), LoadFigures())
         return len(raw), received.ran_dry
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -16,14 +17,15 @@ from login_pipeline.logs import warn_of_c_stderr
 from login_pipeline.resources.postgres_access import Access
 from login_pipeline.resources.postgres_call import call, cancelled_by_signals
 from login_pipeline.resources.postgres_connection import KeptConnection
+from login_pipeline.resources.postgres_dead_letters import STATEMENT_SECONDS, DeadLetterRecord, Letter
 from login_pipeline.resources.postgres_errors import not_connected, statement_refused
-from login_pipeline.resources.postgres_load import Loaded, Row, limit_time, load_rows
+from login_pipeline.resources.postgres_load import Loaded, Row, load_rows
 from login_pipeline.resources.postgres_prepare import LOCK_SECONDS, PREPARE_SECONDS, TABLES, columns, is_there, prepare
 from login_pipeline.resources.postgres_protection import Protection, protection
 from login_pipeline.sql import statements
 
-DEAD_LETTER_SECONDS = 10.0
-"""How long reading or recording dead letters may take: signals wait for it, and it takes no time by itself."""
+# How long a question about the connection may take.
+PROTECTION_SECONDS = 10.0
 PAUSES: Sequence[float] = (1, 2, 4, 8)
 """Seconds between attempts to load while the server restarts. A load that was committed is not done again."""
 
@@ -98,22 +100,22 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
                 time.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
-    def dead_letters_among(self, sqs_message_ids: Sequence[str]) -> set[str]:
-        """Which of these sendings are on the dead-letter queue already; raises as `transaction` does."""
-        if not sqs_message_ids:
-            return set()
-        ids = {"sqs_message_ids": list(sqs_message_ids)}
-        known = self._call(lambda cursor: _dead_letters(cursor, "known", ids), DEAD_LETTER_SECONDS)
-        return {sqs_message_id for (sqs_message_id,) in known}
+    @contextmanager
+    def record_dead_letters(self, letters: Mapping[str, Letter]) -> Iterator[DeadLetterRecord]:
+        """Records letters that are then sent; what is not committed in the block is undone.
 
-    def record_dead_letters(
-        self, sqs_message_ids: Sequence[str], message_ids: Sequence[str], reasons: Sequence[str]
-    ) -> None:
-        """Records that these sendings are on the dead-letter queue now; raises as `transaction` does."""
-        if not sqs_message_ids:
-            return
-        columns = {"sqs_message_ids": list(sqs_message_ids), "message_ids": list(message_ids), "reasons": list(reasons)}
-        self._call(lambda cursor: _dead_letters(cursor, "record", columns), DEAD_LETTER_SECONDS)
+        A crash, or a lost COMMIT, after they are sent leaves them without their records.
+
+        Args:
+            letters: By the sqs_message_id of the sending.
+
+        Raises:
+            DatabaseError: a record cannot be made or read; at the commit: whether it was done is not known.
+            ConfigurationError: the database cannot be reached, or its role lacks a permission.
+        """
+        with self._connection() as connection:
+            yield DeadLetterRecord(letters, partial(self._call_on, connection, seconds=STATEMENT_SECONDS))
+            connection.rollback()
 
     def loaded_among(self, message_ids: Sequence[str]) -> set[str]:
         """Which of these messages have their row; raises as `transaction` does."""
@@ -158,7 +160,7 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
 
     def protection(self) -> Protection:
         """How the connection, a run's own in a run, is protected; raises as `transaction` does."""
-        return self._call(lambda cursor: protection(cursor.connection.info), DEAD_LETTER_SECONDS)
+        return self._call(lambda cursor: protection(cursor.connection.info), PROTECTION_SECONDS)
 
     def newest_rows(self, limit: int) -> list[tuple[Any, ...]]:
         """Some of the rows that were inserted last, in the table's columns."""
@@ -193,10 +195,20 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
 
     def _call(self, work: Callable[[extensions.cursor], Answer], seconds: float) -> Answer:
         """Does `work` in a transaction that a signal, or the time limit, cuts off; raises as `transaction` does."""
+        with self._connection() as connection:
+            return self._call_on(connection, work, seconds=seconds)
+
+    def _call_on(
+        self,
+        connection: extensions.connection,
+        work: Callable[[extensions.cursor], Answer],
+        *,
+        seconds: float,
+        commit: bool = True,
+    ) -> Answer:
         variable = self.access.variable
         try:
-            with self._connection() as connection:
-                return call(connection, work, connect=self._connect, seconds=seconds, setting=variable)
+            return call(connection, work, connect=self._connect, seconds=seconds, setting=variable, commit=commit)
         except psycopg2.Error as error:
             raise statement_refused(error, self.access) from None
 
@@ -225,9 +237,3 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
             warn_of_c_stderr()
         connection.set_isolation_level(extensions.ISOLATION_LEVEL_READ_COMMITTED)  # whatever the database's default is
         return connection
-
-
-def _dead_letters(cursor: extensions.cursor, name: str, columns: Mapping[str, list[str]]) -> list[tuple[Any, ...]]:
-    limit_time(cursor, DEAD_LETTER_SECONDS)
-    cursor.execute(statements("dead_letters")[name], columns)
-    return cursor.fetchall() if cursor.description else []

@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from typing import TypeVar
 
 import psycopg2
@@ -36,15 +36,18 @@ def call(
     connect: Connect,
     seconds: float,
     setting: str,
+    commit: bool = True,
 ) -> Answer:
-    """Does `work` in a transaction of its own: committed at the end, rolled back on any error.
+    """Does `work` in a transaction: committed at the end, rolled back on any error.
 
     Args:
-        connection: On which nothing is under way; not to be used again after an error.
+        connection: On which nothing is under way but a transaction that was left open; not to be used again after an
+            error.
         work: What to do with a cursor; it has PostgreSQL limit its statements' time itself.
         connect: Makes another connection, on which the work can be cancelled.
         seconds: What `work` has; a server that is silent for longer is given up.
         setting: The variable that names the database.
+        commit: Without it the transaction stays open for the next call.
 
     Raises:
         DatabaseError: the server is silent; whether the transaction was committed is not known.
@@ -54,7 +57,7 @@ def call(
     with ThreadPoolExecutor(1, thread_name_prefix="postgres") as pool:
         try:
             with deferred_interrupts():  # until the pool knows the thread, nobody would wait for it
-                done = pool.submit(_in_transaction, connection, work)
+                done = pool.submit(_in_transaction, connection, work, commit)
             return done.result(timeout=max(0.0, seconds) + ANSWER_SECONDS)
         except TimeoutError:
             _cut(connection)
@@ -97,8 +100,10 @@ def cancelled_by_signals(connect: Connect, connection: extensions.connection) ->
         heard.close()
 
 
-def _in_transaction(connection: extensions.connection, work: Callable[[extensions.cursor], Answer]) -> Answer:
-    with connection, connection.cursor() as cursor:
+def _in_transaction(
+    connection: extensions.connection, work: Callable[[extensions.cursor], Answer], commit: bool
+) -> Answer:
+    with connection if commit else nullcontext(), connection.cursor() as cursor:
         cursor.execute(statements("load")["durable"])
         return work(cursor)
 

@@ -53,8 +53,8 @@ _ADVICE = {
 
 # Its SQLSTATE 55000 has other causes, too, and its text is translated. Source: PostgreSQL's execReplication.c.
 _CHECKS_REPLICA_IDENTITY = "CheckCmdReplicaIdentity"
-# Its SQLSTATE is that of any missing permission. Source: PostgreSQL's utils/misc/rls.c.
-_CHECKS_ROW_SECURITY = "check_enable_rls"
+# Their SQLSTATE is that of any missing permission. Source: PostgreSQL's utils/misc/rls.c and execMain.c.
+_CHECK_ROW_SECURITY = {"check_enable_rls", "ExecWithCheckOptions"}
 
 
 def refused_row(error: psycopg2.Error) -> str | None:
@@ -80,10 +80,10 @@ def statement_refused(error: psycopg2.Error, access: Access) -> DatabaseError | 
             "which when the messages are delivered again",
             passing=True,
         )
-    if error.diag.source_function == _CHECKS_ROW_SECURITY:
+    if code == errorcodes.INSUFFICIENT_PRIVILEGE and error.diag.source_function in _CHECK_ROW_SECURITY:
         return ConfigurationError(
-            f"Row-level security applies to the role in {access.variable}, and would hide rows from it; give it "
-            "BYPASSRLS, or turn FORCE ROW LEVEL SECURITY off where it owns the tables"
+            f"Row-level security applies to the role in {access.variable}, and hides rows from it or refuses its own; "
+            "give it BYPASSRLS, or turn FORCE ROW LEVEL SECURITY off where it owns the tables"
         )
     if code == errorcodes.INSUFFICIENT_PRIVILEGE:
         return access.lacks("a permission")

@@ -74,9 +74,9 @@ def load_rows(
     return Loaded(loaded.rows, duplicates, refused, not_tried)
 
 
-def limit_time(cursor: extensions.cursor, seconds: float) -> None:
+def limit_time(cursor: extensions.cursor, seconds: float, *, idle_seconds: float = IDLE_SECONDS) -> None:
     """Has PostgreSQL cancel each later statement of this transaction that takes longer."""
-    milliseconds = {"milliseconds": max(1, int(seconds * 1000)), "idle_milliseconds": int(IDLE_SECONDS * 1000)}
+    milliseconds = {"milliseconds": max(1, int(seconds * 1000)), "idle_milliseconds": int(idle_seconds * 1000)}
     cursor.execute(statements("load")["limit_time"], milliseconds)  # 0 is no limit
 
 

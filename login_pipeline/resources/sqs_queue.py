@@ -157,16 +157,21 @@ class SqsQueue:
         self._receive_counts.clear()
         return dict(Counter(failed.values()))
 
-    def send(self, messages: Sequence[Entry]) -> dict[int, str]:
-        """Sends messages, each as SendMessageBatch takes it without an Id.
+    def send(self, messages: Sequence[Entry], hurry: Event | None = None) -> dict[int, str]:
+        """Sends messages.
+
+        Args:
+            messages: As SendMessageBatch takes them, without an Id.
+            hurry: Once it is set, no more calls are made.
 
         Returns:
-            The error code of each message that SQS refused, by its position.
+            The error code of each message that was not sent, by its position.
         """
         failed = self._in_batches(
             "SendMessageBatch",
             self._client.send_message_batch,
             [{"Id": str(index), **message} for index, message in enumerate(messages)],
+            hurry,
         )
         return {int(index): code for index, code in failed.items()}
 

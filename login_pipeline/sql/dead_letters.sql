@@ -15,7 +15,19 @@ CREATE TABLE user_logins_dead_letters (
 -- name: known
 SELECT sqs_message_id FROM user_logins_dead_letters WHERE sqs_message_id = ANY (%(sqs_message_ids)s);
 
+-- name: savepoint
+SAVEPOINT unrecorded;
+
 -- name: record
+-- Which of these sendings were not recorded before. Constraints that would wait for the COMMIT are checked at once: the
+-- letters are sent before it. Sorted, so that two runs with the same messages wait for each other instead of deadlocking.
+SET CONSTRAINTS ALL IMMEDIATE;
 INSERT INTO user_logins_dead_letters (sqs_message_id, message_id, reason)
-SELECT * FROM unnest(%(sqs_message_ids)s::text[], %(message_ids)s::text[], %(reasons)s::text[])
-ON CONFLICT (sqs_message_id) DO NOTHING;
+SELECT *
+FROM unnest(%(sqs_message_ids)s::text[], %(message_ids)s::text[], %(reasons)s::text[]) AS letter (sqs_message_id)
+ORDER BY letter.sqs_message_id
+ON CONFLICT (sqs_message_id) DO NOTHING
+RETURNING sqs_message_id;
+
+-- name: undo
+ROLLBACK TO SAVEPOINT unrecorded;

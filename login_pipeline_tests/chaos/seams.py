@@ -23,8 +23,8 @@ class Step(StrEnum):
     """What a run does to the outside world, in the order in which it is done to a message."""
 
     RECEIVE = "receive"
-    QUARANTINE_SEND = "quarantine send"
     QUARANTINE_RECORD = "quarantine record"
+    QUARANTINE_SEND = "quarantine send"
     QUARANTINE_COMMIT = "quarantine COMMIT"
     QUARANTINE_DELETE = "quarantine delete"
     COPY = "COPY"

@@ -91,6 +91,24 @@ def test_message_in_two_runs_at_once_gets_one_row(account: Account, sqs_proxy: S
     account.assert_settled()
 
 
+def test_reject_in_two_runs_at_once_is_one_dead_letter(account: Account, sqs_proxy: SqsProxy) -> None:
+    account.send(0, malformed=2)
+    sends = Hold()
+    with (
+        sqs_proxy.breaking("ReceiveMessage", with_request(VisibilityTimeout=0)),
+        sqs_proxy.breaking("SendMessageBatch", sends),
+        background_run(account.pipeline) as one,
+        background_run(account.pipeline) as other,
+    ):
+        sends.wait()
+        wait_for(account.pipeline.database, WAITING_LOADS)
+        sends.let_go()
+        figures = [run.result().metadata.get("quarantined_logins", {}) for run in (one, other)]
+    assert sorted(figure.get("dagster/row_count", 0) for figure in figures) == [0, 2]
+    account.drain()
+    account.assert_settled()
+
+
 def test_message_that_is_delivered_again_after_its_delete_gets_no_second_row(
     account: Account, sqs_proxy: SqsProxy
 ) -> None:

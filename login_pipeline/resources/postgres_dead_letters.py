@@ -1,0 +1,73 @@
+"""The record of dead letters: inserted before they are sent and committed afterwards, in one transaction."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
+
+from psycopg2 import extensions
+
+from login_pipeline.errors import DatabaseError
+from login_pipeline.resources.postgres_load import limit_time
+from login_pipeline.sql import statements
+
+# How long a statement may take: it waits for nothing but another run that sends the same messages.
+STATEMENT_SECONDS = 10.0
+# How long the transaction may wait for SQS. A sender that is gone keeps its messages from the next run for as long.
+SEND_SECONDS = 600.0
+
+
+class Letter(NamedTuple):
+    """What is recorded of a dead letter."""
+
+    message_id: str
+    reason: str
+
+
+# Does work with a cursor in the open transaction, and then, by the keyword `commit`, commits it or leaves it open.
+Call = Callable[..., set[str]]
+
+
+class DeadLetterRecord:
+    """The records of some letters, by the sqs_message_id of the sending, in a transaction that waits for `commit`.
+
+    Only those in `new` are to be sent: the others were recorded before.
+    """
+
+    def __init__(self, letters: Mapping[str, Letter], call: Call) -> None:
+        self._letters = letters
+        self._call = call
+        self.new = call(self._open, commit=False)
+
+    def commit(self, not_sent: Collection[str]) -> None:
+        """Keeps the records of all of `new` that were sent."""
+        self._call(lambda cursor: self._without(cursor, not_sent), commit=True)
+
+    def _open(self, cursor: extensions.cursor) -> set[str]:
+        limit_time(cursor, STATEMENT_SECONDS, idle_seconds=SEND_SECONDS)
+        cursor.execute(statements("dead_letters")["savepoint"])
+        return _record(cursor, self._letters)
+
+    def _without(self, cursor: extensions.cursor, not_sent: Collection[str]) -> set[str]:
+        sent = {sending: self._letters[sending] for sending in self.new.difference(not_sent)}
+        if not_sent:
+            cursor.execute(statements("dead_letters")["undo"])
+        return _record(cursor, sent) if not_sent and sent else set()
+
+
+def _record(cursor: extensions.cursor, letters: Mapping[str, Letter]) -> set[str]:
+    """Which of the letters were not recorded before. Now all are, and can be read, or else it raises."""
+    cursor.execute(
+        statements("dead_letters")["record"],
+        {
+            "sqs_message_ids": [*letters],
+            "message_ids": [letter.message_id for letter in letters.values()],
+            "reasons": [letter.reason for letter in letters.values()],
+        },
+    )
+    new = {sqs_message_id for (sqs_message_id,) in cursor.fetchall()}
+    cursor.execute(statements("dead_letters")["known"], {"sqs_message_ids": [*letters]})
+    if missing := letters.keys() - {sqs_message_id for (sqs_message_id,) in cursor.fetchall()}:
+        raise DatabaseError(
+            f"Table user_logins_dead_letters does not keep, or does not show, the records of {len(missing)} messages, "
+            "which stay on the login queue; look for a trigger, a rule or row-level security on that table"
+        )
+    return new
