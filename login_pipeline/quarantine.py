@@ -22,8 +22,12 @@ from login_pipeline.resources.postgres_dead_letters import Letter
 from login_pipeline.resources.postgres_errors import NO_PARTITION, OF_THE_ROW, OF_THE_TABLE
 from login_pipeline.resources.postgres_load import FORGOTTEN, MAX_CREDIBLE_REFUSALS
 from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.resources.sqs_batches import NOT_CALLED
 from login_pipeline.resources.sqs_messages import dead_letter
 
+# Maximum messages in one transaction, which is open while they are sent. At most so many are sent a second time after
+# `kill -9`.
+MAX_LETTERS = 500
 # How long calls to send them are begun: the transaction ends before the database gives it up, however slow SQS is.
 SEND_SECONDS = 60.0
 DELIVERIES = 5
@@ -60,7 +64,9 @@ def quarantine(
     log: Log,
     figures: QuarantineFigures,
 ) -> None:
-    """Moves messages that cannot be rows, each once, however often SQS delivers it.
+    """Moves messages that cannot be rows, each once, however often SQS delivers it: MAX_LETTERS at a time.
+
+    A signal, or the end of the time that the run has, stops it after what is under way.
 
     Args:
         rejected: What raw_sqs_messages has, and the `reason`, a row a message.
@@ -70,11 +76,17 @@ def quarantine(
         figures: What was done is added to these, also when an error ends it.
 
     Raises:
+        RunError: no time is left.
         DatabaseError: some cannot be recorded, and stay on the login queue.
         QueueError: SQS refused to take one, or to delete any.
     """
-    if len(rejected):
-        _move(rejected, queue, database, log, figures)
+    for first in range(0, len(rejected), MAX_LETTERS):
+        queue.seconds_to_load()
+        piece = rejected[first : first + MAX_LETTERS]
+        if _move(piece, queue, database, log, figures) == len(piece):
+            # SQS takes none.
+            figures.not_sent += Counter({NOT_CALLED: len(rejected) - first - len(piece)})
+            break
     _require_all_moved(figures)
 
 
@@ -84,8 +96,8 @@ def _move(
     database: LoginDatabaseResource,
     log: Log,
     figures: QuarantineFigures,
-) -> None:
-    """Records, sends, commits and deletes."""
+) -> int:
+    """Records, sends, commits and deletes; how many messages were not sent."""
     ids = piece["sqs_message_id"]
     letters = zip(ids, map(Letter, piece["message_id"], piece["reason"]), strict=True)
     stop = Event()
@@ -106,6 +118,7 @@ def _move(
         figures.not_deleted.update(not_deleted)
         for message_id, reason in zip(sent["message_id"], sent["reason"], strict=True):
             log.info("quarantined", message_id=message_id, reason=reason)
+    return len(not_sent)
 
 
 @contextmanager

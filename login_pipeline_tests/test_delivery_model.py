@@ -42,6 +42,7 @@ SMALL_NUMBERS = {
     "login_pipeline.loading.FIRST_ROWS": 2,
     "login_pipeline.quarantine.MAX_CREDIBLE_REFUSALS": 1,
     "login_pipeline.resources.postgres_load.MAX_CREDIBLE_REFUSALS": 1,
+    "login_pipeline.quarantine.MAX_LETTERS": 2,
     "login_pipeline.redrive.AT_ONCE": 3,
 }
 """So that a few messages are several loads, many refused rows, and several receipts of a redrive."""

@@ -1,9 +1,16 @@
 """Messages that are moved to the dead-letter queue: which, once, and with what."""
 
 import json
-from collections.abc import Callable, Sequence
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -11,10 +18,11 @@ from login_pipeline import quarantine
 from login_pipeline.doctor import examine
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_load import MAX_CREDIBLE_REFUSALS
-from login_pipeline.resources.sqs_batches import Entry
+from login_pipeline.resources.sqs_batches import NOT_CALLED, Entry
 from login_pipeline.resources.sqs_queue import SqsQueue
 from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.roles import roles_of
+from login_pipeline_tests.stepped_process import KilledError
 
 Body = Callable[..., str]
 REFUSE = (
@@ -299,6 +307,107 @@ def test_letters_that_sqs_refuses_leave_no_record_and_the_others_theirs(
     originals = {letter["MessageAttributes"]["original_message_id"]["StringValue"] for letter in _letters(pipeline)}
     recorded = pipeline.database.query("SELECT message_id FROM user_logins_dead_letters")
     assert {message_id for (message_id,) in recorded} == originals
+
+
+# A piece at a time
+
+
+@pytest.fixture
+def small_pieces(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """Four rejects at a time, of fourteen."""
+    monkeypatch.setattr("login_pipeline.quarantine.MAX_LETTERS", 4, raising=False)
+    monkeypatch.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
+    pipeline.queue.send(*["not a login"] * 14)
+    return pipeline
+
+
+def test_many_messages_are_moved_a_piece_at_a_time(small_pieces: Pipeline) -> None:
+    run = small_pieces.run()
+    assert run.failures == []
+    assert run.metadata["quarantined_logins"]["reasons"] == {"not_json": 14}
+    assert (small_pieces.queue.count(), small_pieces.dead_letter_queue.count()) == (0, 14)
+    transactions = "SELECT count(DISTINCT sent_at) FROM user_logins_dead_letters"
+    assert small_pieces.database.query(transactions) == [(4,)]
+
+
+def test_signal_among_many_rejects_ends_the_run_after_the_piece_and_releases_the_rest(small_pieces: Pipeline) -> None:
+    def end_in_the_second(calls: int) -> None:
+        if calls == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with _after_each_send(end_in_the_second), pytest.raises(KeyboardInterrupt):
+        small_pieces.run()
+    assert (small_pieces.queue.depth(), small_pieces.dead_letter_queue.count()) == ((6, 0), 8)
+    assert small_pieces.database.query("SELECT count(*) FROM user_logins_dead_letters") == [(8,)]
+
+
+def test_death_among_many_rejects_leaves_one_piece_at_most_without_its_records(small_pieces: Pipeline) -> None:
+    def die(calls: int) -> None:
+        if calls == 3:
+            raise KilledError
+
+    with _after_each_send(die):
+        small_pieces.run()
+    assert small_pieces.dead_letter_queue.count() == 12
+    assert small_pieces.database.query("SELECT count(*) FROM user_logins_dead_letters") == [(8,)]
+    assert small_pieces.run().failures == []
+    assert (small_pieces.queue.count(), small_pieces.dead_letter_queue.count()) == (0, 18)
+
+
+def test_rejects_for_which_no_time_is_left_go_back(small_pieces: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = SimpleNamespace(monotonic=lambda: time.monotonic() + 86_400)
+    with _after_each_send(lambda calls: calls == 2 and monkeypatch.setattr("login_pipeline.resources.sqs.time", late)):
+        failures = small_pieces.run().failures
+    assert "The run took over 80% of LOGIN_VISIBILITY_TIMEOUT" in failures[0]
+    assert (small_pieces.queue.depth(), small_pieces.dead_letter_queue.count()) == ((6, 0), 8)
+
+
+def test_letters_that_take_long_are_recorded_before_the_database_gives_the_record_up(
+    small_pieces: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = SqsQueue.send
+
+    def send_one_until_told(queue: SqsQueue, messages: Sequence[Entry], hurry: Event) -> dict[int, str]:
+        not_sent = send(queue, messages[:1], hurry)
+        assert hurry.wait(60)
+        return not_sent | dict.fromkeys(range(1, len(messages)), NOT_CALLED)
+
+    monkeypatch.setattr(SqsQueue, "send", send_one_until_told)
+    monkeypatch.setattr("login_pipeline.quarantine.SEND_SECONDS", 0.05)
+    (failure,) = small_pieces.run().failures
+    assert failure.startswith("10 messages could not be moved to the dead-letter queue (NotCalled)")
+    assert (small_pieces.queue.count(), small_pieces.dead_letter_queue.count()) == (10, 4)
+    assert small_pieces.database.query("SELECT count(*) FROM user_logins_dead_letters") == [(4,)]
+
+
+def test_sqs_that_takes_no_letter_is_not_asked_for_each_piece(
+    small_pieces: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def refuse(_queue: SqsQueue, messages: Sequence[Entry], _hurry: Event | None = None) -> dict[int, str]:
+        asked.append(len(messages))
+        return dict.fromkeys(range(len(messages)), "AccessDenied")
+
+    monkeypatch.setattr(SqsQueue, "send", refuse)
+    (failure,) = small_pieces.run().failures
+    assert failure.startswith("14 messages could not be moved to the dead-letter queue (AccessDenied, NotCalled)")
+    assert (asked, small_pieces.queue.count()) == ([4], 14)
+
+
+@contextmanager
+def _after_each_send(do: Callable[[int], object]) -> Iterator[None]:
+    """Calls `do` with the number of times that letters were sent, once they are."""
+    send = SqsQueue.send
+    calls = count(1)
+
+    def send_and_do(queue: SqsQueue, *arguments: Any) -> dict[int, str]:
+        not_sent = send(queue, *arguments)
+        do(next(calls))
+        return not_sent
+
+    with patch.object(SqsQueue, "send", send_and_do):
+        yield
 
 
 def _letters(pipeline: Pipeline) -> list[dict[str, Any]]:
