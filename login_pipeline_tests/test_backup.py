@@ -12,8 +12,9 @@ from pathlib import Path
 import dagster as dg
 import pyarrow.parquet as pq
 import pytest
+from psycopg2 import extensions
 
-from login_pipeline.backup import files
+from login_pipeline.backup import files, identity
 from login_pipeline.backup.asset import user_logins_backup_schedule
 from login_pipeline.backup.export import back_up
 from login_pipeline.backup.files import KEYS, ROWS
@@ -124,6 +125,33 @@ def test_loss_is_refused_and_once_accepted_check_backup_and_restore_agree(
         assert kept.restore().total("rows_added") == len(left)
         assert (kept.rows(), kept.keys()) == (left, keys)
         assert kept.failed_checks() == []
+
+
+def test_accepted_loss_whose_backup_was_cut_off_is_no_damage(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept.back_up()
+    kept.query("DELETE FROM user_logins WHERE user_id = 'no locale'")
+
+    def fail(*_: object) -> None:
+        raise BackupError("cut off")
+
+    with monkeypatch.context() as cut:
+        cut.setattr(FolderStore, "put", fail)
+        with pytest.raises(BackupError, match="cut off"):
+            kept.back_up(accept_losses=True)
+    assert kept.failed_checks() == []
+    assert kept.back_up().damaged == {}
+    assert kept.manifest.dates[0].rows.count == 3
+
+
+def test_backup_sees_what_was_committed_before_its_turn(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the erasures of the backup before it."""
+
+    def load_and_take_turn(cursor: extensions.cursor) -> None:
+        kept.load([("new", "ios", "m", "m", None, 1, TUESDAY)], "new")
+        identity.take_turn(cursor)
+
+    monkeypatch.setattr("login_pipeline.backup.export.take_turn", load_and_take_turn)
+    assert kept.back_up().rows == 9
 
 
 def test_backup_reads_one_moment_while_loads_go_on(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -183,7 +183,8 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
             connection.set_session(extensions.ISOLATION_LEVEL_REPEATABLE_READ, readonly=True)
         try:
             with cancelled_by_signals(self._connect, connection), connection, connection.cursor() as cursor:
-                cursor.execute(statements("load")["durable"])
+                if not snapshot:  # it commits nothing, and a query would take its snapshot before it has its locks
+                    cursor.execute(statements("load")["durable"])
                 if self.maintenance:
                     cursor.execute(statements("load")["see_all_rows"])
                 cursor.execute(statements("load")["limit_locks"], {"milliseconds": int(LOCK_SECONDS * 2000)})
