@@ -56,9 +56,11 @@ UPDATE user_logins_backup SET restored_from = %(database_id)s;
 SELECT EXISTS (SELECT FROM {table});
 
 -- name: session
--- Dates and times have one text whatever the role's own settings, and a slow store ends no transaction.
+-- Dates and times have one text whatever the role's own settings, and a slow store ends no transaction. Each large table
+-- is read by several workers (ledger.sql, by_date), where the planner would give each a single one.
 SELECT set_config('datestyle', 'ISO, YMD', true),
        set_config('timezone', 'UTC', true),
+       set_config('enable_parallel_append', 'off', true),
        set_config('statement_timeout', '0', true),
        set_config('idle_in_transaction_session_timeout', '0', true);
 

@@ -1,9 +1,9 @@
 -- Loads one chunk of a batch in one transaction: stage, copy, take out what is too old, load.
 
 -- name: durable
--- The first statement of every transaction that writes: its COMMIT is on disk when it returns, also where the role has it off, since
--- messages are deleted, values shown and erasures reported then. Stronger settings stay. For this transaction only, as a
--- pooler gives the next one another session.
+-- The first statement of every transaction that writes: its COMMIT is on disk when it returns, also where the role has it
+-- off, since messages are deleted, values shown and erasures reported then. Stronger settings stay. For this transaction
+-- only, as a pooler gives the next one another session.
 SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off';
 
 -- name: limit_time
