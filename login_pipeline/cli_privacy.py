@@ -20,24 +20,28 @@ QUEUES_UNTOUCHED = (
     "loads as any other"
 )
 
+by = click.option("--by", metavar="NAME", help="Who does it; needed where the operating system's user is no person's.")
+
 
 @click.command()
 @click.argument("masks", nargs=-1)
 @click.option("--user-id", help="The masks in the rows of this user, instead of MASKS; read from stdin for -.")
 @click.option("--reason", help="Why somebody needs to know; it is recorded, with who, when and how many.")
+@by
 @as_json
-def unmask(masks: Sequence[str], user_id: str | None, reason: str | None, as_json: bool) -> None:
+def unmask(masks: Sequence[str], user_id: str | None, reason: str | None, by: str | None, as_json: bool) -> None:
     """Turn MASKS, or for - those on stdin, back into values; only aes-siv can be.
 
     It is recorded in user_logins_unmaskings before anything is printed.
     """
-    from login_pipeline.people import check_reason
+    from login_pipeline.people import check_reason, operator
     from login_pipeline.resources.masking_keys import masking_keys
     from login_pipeline.terminal import show_records
     from login_pipeline.unmasking import masks_of_user, unmask_all
 
     if bool(masks) == (user_id is not None):
         raise click.UsageError("name MASKS (- for stdin) or --user-id ID")
+    who = operator(by)
     if reason is None:
         if sys.stdin is None or not sys.stdin.isatty():
             raise click.UsageError("say with --reason why somebody needs to know, such as the request's number")
@@ -53,7 +57,7 @@ def unmask(masks: Sequence[str], user_id: str | None, reason: str | None, as_jso
         masks = _stdin().split()
         if not masks:
             raise click.UsageError("stdin has no mask in it")
-    done = unmask_all(database, ring, masks, reason.strip())
+    done = unmask_all(database, ring, masks, reason.strip(), who, user_id)
     records = [value._asdict() for value in done.values]
     if as_json:
         click.echo(json.dumps({"values": records}))
@@ -66,12 +70,19 @@ def unmask(masks: Sequence[str], user_id: str | None, reason: str | None, as_jso
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("user_id", nargs=-1, type=click.UNPROCESSED, metavar="USER_ID")
 @click.option("--reason", help="Why, for the record: the request's number, and nothing about the person.")
+@by
 @click.option("--dry-run", is_flag=True, help="Only count the user's rows.")
 @click.option("--proof", is_flag=True, help="Only show when the user was erased, by whom, and how many rows.")
 @click.option("--allow-none", is_flag=True, help="Record the erasure even where the user has no row.")
 @as_json
 def forget(
-    user_id: tuple[str, ...], reason: str | None, dry_run: bool, proof: bool, allow_none: bool, as_json: bool
+    user_id: tuple[str, ...],
+    reason: str | None,
+    by: str | None,
+    dry_run: bool,
+    proof: bool,
+    allow_none: bool,
+    as_json: bool,
 ) -> None:
     """Erase a user: every row in user_logins, and in the backup. USER_ID is read from stdin for -."""
     if len(user_id) != 1:
@@ -84,7 +95,7 @@ def forget(
     elif reason is None:
         raise click.UsageError("say why with --reason, such as the request's number; it stands in the proof")
     else:
-        _erase(who, reason, as_json, allow_none=allow_none)
+        _erase(who, reason, by, as_json, allow_none=allow_none)
 
 
 def _stdin() -> str:
@@ -107,11 +118,12 @@ def _database() -> "LoginDatabaseResource":
     return LoginDatabaseResource(maintenance=True)
 
 
-def _erase(user_id: str, reason: str, as_json: bool, *, allow_none: bool) -> None:
+def _erase(user_id: str, reason: str, by: str | None, as_json: bool, *, allow_none: bool) -> None:
     """The rows first: where the backup fails, running it again does that part again."""
     from login_pipeline.erasure import erase
+    from login_pipeline.people import operator
 
-    done = erase(_database(), user_id, reason, allow_none=allow_none).figures()
+    done = erase(_database(), user_id, reason, operator(by), allow_none=allow_none).figures()
     logs.process_log().info("erased", rows=done["rows"], dates=done["dates"], subject=done["subject"])
     problem = None
     backed_up = read_settings().backup_url is not None

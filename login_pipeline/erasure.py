@@ -1,10 +1,8 @@
 """Erases a user from user_logins, and keeps proof of it that only the holder of the masking keys can read.
 
-A subject is `<key id>.<HMAC-SHA-256 of the user_id>`: whoever holds the key can show that a user was erased, and
-nobody else can tell who it was. The user_id itself is stored nowhere, and is in no statement that a server could log.
+The user_id itself is stored nowhere, and is in no statement that a server could log.
 """
 
-import hmac
 from collections.abc import Iterable, Sequence, Set
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -13,7 +11,7 @@ from psycopg2 import extensions
 
 from login_pipeline.errors import ConfigurationError, DatabaseError
 from login_pipeline.keys import KeyRing, MaskingKey
-from login_pipeline.people import check_reason, check_user_id, name_user, operator
+from login_pipeline.people import check_reason, check_user_id, name_user, subject, subject_key, token
 from login_pipeline.resources.masking_keys import masking_keys
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_prepare import is_there, require
@@ -40,17 +38,19 @@ class ErasedUsers:
 
     def __init__(self, subjects: frozenset[str], keys: Sequence[MaskingKey]) -> None:
         self._subjects = subjects
-        self._keys = [(key.id, _sub_key(key)) for key in keys]
+        self._keys = [(key.id, subject_key(key)) for key in keys]
 
     def without(self, rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
         """The rows, whose first column is the user_id, of everybody else."""
         return [row for row in rows if row[0] is None or not self._has(row[0])]
 
     def _has(self, user_id: str) -> bool:
-        return any(_token(key_id, sub_key, user_id) in self._subjects for key_id, sub_key in self._keys)
+        return any(token(key_id, sub_key, user_id) in self._subjects for key_id, sub_key in self._keys)
 
 
-def erase(database: LoginDatabaseResource, user_id: str, reason: str, *, allow_none: bool = False) -> Erasure:
+def erase(
+    database: LoginDatabaseResource, user_id: str, reason: str, operator: str, *, allow_none: bool = False
+) -> Erasure:
     """Deletes every row of the user, and records it, in one transaction.
 
     A user without any row is recorded with `allow_none`, or where an erasure of theirs is recorded already.
@@ -80,7 +80,7 @@ def erase(database: LoginDatabaseResource, user_id: str, reason: str, *, allow_n
         if not rows:
             _check_absent(cursor, user_id, keys, allow_none=allow_none)
         proof = {"subject": subject(keys.active, user_id), "rows": rows, "dates": dates, "reason": reason}
-        cursor.execute(statements("erasures")["record"], {**proof, "person": operator()})
+        cursor.execute(statements("erasures")["record"], {**proof, "operator": operator})
         return Erasure(*(cursor.fetchone() or ()))
 
 
@@ -148,11 +148,6 @@ def erased_since(
     return ErasedUsers(subjects, [key for key in ring if key.id in ids])
 
 
-def subject(key: MaskingKey, user_id: str) -> str:
-    """The token that stands for the user in the proof."""
-    return _token(key.id, _sub_key(key), user_id)
-
-
 def proof_keys() -> KeyRing:
     """The masking keys, the first of which makes proofs.
 
@@ -179,14 +174,6 @@ def _check_absent(cursor: extensions.cursor, user_id: str, keys: KeyRing, *, all
             "No row in user_logins has this USER_ID, and nothing was recorded; correct it, or record the erasure with "
             "--allow-none, so that no older backup brings the user back"
         )
-
-
-def _sub_key(key: MaskingKey) -> bytes:
-    return key.sub_key("login-pipeline erasure")
-
-
-def _token(key_id: str, sub_key: bytes, user_id: str) -> str:
-    return f"{key_id}.{hmac.digest(sub_key, user_id.encode(), 'sha256').hex()}"
 
 
 def _is_there(cursor: extensions.cursor) -> bool:

@@ -1,20 +1,32 @@
-"""The people of a privacy request: whom it is about, who carries it out, and why, each checked before it is stored."""
+"""The people of a privacy request: whom it is about, who carries it out, and why, each checked before it is stored.
 
+A subject is `<key id>.<HMAC-SHA-256 of the user_id>`: whoever holds the masking key can show that a record is about a
+user, and nobody else can tell who it was.
+"""
+
+import hmac
 import os
 import pwd
 import re
 import socket
+from pathlib import PurePath
 
 from psycopg2 import extensions
 
 from login_pipeline.columns import MAX_LENGTH
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.ip_address import is_ip
+from login_pipeline.keys import MaskingKey
 from login_pipeline.resources.postgres_load import copy_lines
 from login_pipeline.sql import statements
 
 LONG_ID = 6
 """Characters; what is longer stands in no sentence by chance."""
+# Where users are created for people. macOS begins at 501 and Linux at 1000, where users of services in between have no
+# shell.
+MIN_PERSON_UID = 500
+NO_SHELLS = {"nologin", "false"}
+MAX_NAME = 100
 # E-mail addresses, UUIDs, and the form of device ids that the first senders used.
 _EMAIL_OR_ID = re.compile(
     r"[^\s@]+@[^\s@]+\.[^\s@]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<!\d)\d{3}-\d{2}-\d{4}(?!\d)",
@@ -62,13 +74,49 @@ def name_user(cursor: extensions.cursor, user_id: str) -> None:
     cursor.copy_expert(statements("named_user")["copy"], copy_lines([(user_id,)]))
 
 
-def operator() -> str:
-    """Who runs this, on which host: the operating system's user, as the system and not the environment has it."""
+def subject(key: MaskingKey, user_id: str) -> str:
+    """The token that stands for the user in a record."""
+    return token(key.id, subject_key(key), user_id)
+
+
+def subject_key(key: MaskingKey) -> bytes:
+    """The part of the masking key that makes tokens."""
+    return key.sub_key("login-pipeline erasure")
+
+
+def token(key_id: str, sub_key: bytes, user_id: str) -> str:
+    """The token, for who makes many with one key."""
+    return f"{key_id}.{hmac.digest(sub_key, user_id.encode(), 'sha256').hex()}"
+
+
+def operator(by: str | None) -> str:
+    """Who carries the request out, on which host: the operating system's user, whom no environment variable changes.
+
+    Args:
+        by: The person's name, where many people share that user.
+
+    Raises:
+        ConfigurationError: the user is no person's, such as root or a container's, and no name was given, or one that
+            cannot be stored.
+    """
     try:
-        user = pwd.getpwuid(os.getuid()).pw_name
+        entry = pwd.getpwuid(os.getuid())
+        user, is_person = (
+            entry.pw_name,
+            entry.pw_uid >= MIN_PERSON_UID and PurePath(entry.pw_shell).name not in NO_SHELLS,
+        )
     except KeyError:  # a container's user need have no name
-        user = f"uid {os.getuid()}"
-    return f"{user}@{socket.gethostname()}"
+        user, is_person = f"uid {os.getuid()}", False
+    account = f"{user}@{socket.gethostname()}"
+    if by is None:
+        if not is_person:
+            raise ConfigurationError(
+                f"{account} is no person's user; say with --by who carries this out, for the record"
+            )
+        return account
+    if not by.strip() or len(by) > MAX_NAME or not by.isprintable():
+        raise ConfigurationError(f"--by is no name: give 1 to {MAX_NAME} characters that can be printed")
+    return f"{by.strip()} ({account})"
 
 
 def _names(reason: str, text: str) -> bool:

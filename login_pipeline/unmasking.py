@@ -4,11 +4,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from psycopg2 import extensions
+
 from login_pipeline.errors import DatabaseError
 from login_pipeline.keys import KeyRing
 from login_pipeline.masking import NotReversibleError, unmask
-from login_pipeline.people import check_reason, check_user_id, name_user, operator
+from login_pipeline.people import check_reason, check_user_id, name_user, subject
 from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.resources.postgres_load import copy_lines
 from login_pipeline.resources.postgres_prepare import require
 from login_pipeline.sql import statements
 
@@ -43,14 +46,23 @@ def masks_of_user(database: LoginDatabaseResource, user_id: str) -> list[str]:
         return [mask for (mask,) in cursor.fetchall()]
 
 
-def unmask_all(database: LoginDatabaseResource, ring: KeyRing, masks: Sequence[str], reason: str) -> Unmasking:
-    """Turns the masks back, and returns when it stands in user_logins_unmaskings that it was done.
+def unmask_all(
+    database: LoginDatabaseResource,
+    ring: KeyRing,
+    masks: Sequence[str],
+    reason: str,
+    operator: str,
+    user_id: str | None = None,
+) -> Unmasking:
+    """Turns the masks back, and returns when user_logins_unmaskings has the record of it.
 
     Args:
         database: Where the record is kept.
         ring: The keys, older ones among them.
         masks: As they stand in the table.
         reason: Why somebody needs to know.
+        operator: Who it is, as `people.operator` says.
+        user_id: Whose masks they are; without it, the users in whose rows they are, which reads all of user_logins.
 
     Raises:
         ConfigurationError: the database cannot be reached, its role may not add to the record, or the reason has one of
@@ -65,19 +77,23 @@ def unmask_all(database: LoginDatabaseResource, ring: KeyRing, masks: Sequence[s
         except NotReversibleError as why:
             refused[str(why)] += 1
     check_reason(reason, *masks, *(each.value for each in values))
-    _record(database, reason, masks=len(masks), unmasked=len(values))
-    return Unmasking(values, refused)
-
-
-def _record(database: LoginDatabaseResource, reason: str, *, masks: int, unmasked: int) -> None:
+    record = {"operator": operator, "reason": reason, "masks": len(masks), "unmasked": len(values)}
     with database.transaction() as cursor:
         require(cursor, database.access, "unmaskings")
-        cursor.execute(
-            statements("unmaskings")["record"],
-            {"operator": operator(), "reason": reason, "masks": masks, "unmasked": unmasked},
-        )
-        if cursor.fetchone() is None:  # a trigger or a rule that leaves it out without a word
+        users = [user_id] if user_id is not None else _users_of(cursor, [each.mask for each in values])
+        subjects: list[str | None] = [subject(ring.active, user) for user in users]
+        subjects = subjects or [None]
+        cursor.execute(statements("unmaskings")["record"], {**record, "subjects": subjects})
+        if cursor.rowcount != len(subjects):  # a trigger or a rule that leaves it out without a word
             raise DatabaseError(
                 "user_logins_unmaskings took the record without an error and does not have it, so nothing is shown; "
                 "take away the trigger or the rule that somebody made on it"
             )
+    return Unmasking(values, refused)
+
+
+def _users_of(cursor: extensions.cursor, masks: Sequence[str]) -> list[str]:
+    cursor.execute(statements("unmaskings")["stage_masks"])
+    cursor.copy_expert(statements("unmaskings")["copy_masks"], copy_lines([(mask,) for mask in masks]))
+    cursor.execute(statements("unmaskings")["users_of_masks"])
+    return [user for (user,) in cursor.fetchall()]

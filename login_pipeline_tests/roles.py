@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 from login_pipeline_tests.conftest import Database
 
 ROLES_SQL = Path(__file__).resolve().parents[1] / "deploy" / "postgres" / "roles.sql"
-GROUPS = ("login_pipeline_owner", "login_pipeline_loader", "login_pipeline_reader")
+GROUPS = ("login_pipeline_owner", "login_pipeline_loader", "login_pipeline_reader", "login_pipeline_auditor")
 PASSWORD = "of-this-test"  # noqa: S105 - of roles that live as long as a test
 
 
@@ -22,6 +22,7 @@ class Roles:
     owner: Database
     loader: Database
     reader: Database
+    auditor: Database
 
 
 def make_roles(database: Database) -> None:
@@ -31,7 +32,7 @@ def make_roles(database: Database) -> None:
 
 @contextmanager
 def roles_of(database: Database) -> Iterator[Roles]:
-    """Three who log in, each in one role only; gone afterwards, with the roles."""
+    """One for each role who logs in, in that role only; gone afterwards, with the roles."""
     make_roles(database)
     names = {group: f"{group}_{uuid.uuid4().hex[:8]}" for group in GROUPS}
     for group, name in names.items():

@@ -30,7 +30,7 @@ def erased(kept: Kept) -> Kept:
     kept.load([(USER, "ios", "m", "m", None, 1, day) for day in (MONDAY, MONDAY, TUESDAY)], "theirs")
     kept.back_up()
     kept.query("DELETE FROM user_logins WHERE user_id = 'no locale'")
-    erase(kept.resource, USER, WHY)
+    erase(kept.resource, USER, WHY, "jo")
     with pytest.raises(BackupError, match="2026-01-05: 1 rows fewer"):
         kept.back_up()
     return kept
@@ -74,7 +74,7 @@ def test_older_copy_of_a_backup_does_not_pass_for_a_whole_restore(kept: Kept, ot
     kept.back_up()
     older = kept.folder.with_name("older")
     shutil.copytree(kept.folder, older)
-    erase(kept.resource, USER, WHY)
+    erase(kept.resource, USER, WHY, "jo")
     kept.back_up()
     kept.move_to(other)
     kept.folder = older
@@ -89,9 +89,9 @@ def test_erasure_here_is_kept_to_by_a_backup_of_elsewhere_however_late_that_is(k
     kept.load([(USER, "ios", "m", "m", None, 1, MONDAY)], "theirs")
     kept.move_to(other)
     kept.resource.prepare()
-    erase(kept.resource, USER, WHY, allow_none=True)
+    erase(kept.resource, USER, WHY, "jo", allow_none=True)
     kept.move_to(first)
-    erase(kept.resource, "plain", WHY)
+    erase(kept.resource, "plain", WHY, "jo")
     kept.back_up()
     kept.move_to(other)
     assert kept.restore(take_over=True).withheld == 1
@@ -103,7 +103,7 @@ def test_manifest_that_knows_an_erasure_without_its_proof_is_refused(kept: Kept,
     kept.back_up()
     without = kept.manifest.audit
     files = {each.name: (kept.folder / each.name).read_bytes() for each in without.values()}
-    erase(kept.resource, USER, WHY)
+    erase(kept.resource, USER, WHY, "jo")
     kept.back_up()
     for name, content in files.items():
         (kept.folder / name).write_bytes(content)
@@ -158,7 +158,7 @@ def test_backup_follows_the_audit_tables_columns(kept: Kept, other: Database) ->
     unmask(kept, "one")
     kept.back_up()
     stored = pq.read_table(kept.folder / kept.manifest.audit["user_logins_unmaskings"].name)
-    assert stored.column_names[-4:] == ["unmasked", "person", "since", "ok"]
+    assert stored.column_names[-4:] == ["subject", "person", "since", "ok"]
     before = audit(kept)
     kept.query("DROP TABLE user_logins")
     kept.query("ALTER TABLE user_logins_unmaskings DISABLE TRIGGER ALL; DELETE FROM user_logins_unmaskings")

@@ -23,9 +23,10 @@ from login_pipeline.backup.export import back_up
 from login_pipeline.backup.manifest import now
 from login_pipeline.backup.store import FolderStore
 from login_pipeline.doctor import examine
-from login_pipeline.erasure import erase, erased_since, proofs, subject
+from login_pipeline.erasure import erase, erased_since, proofs
 from login_pipeline.errors import BackupError, ConfigurationError, DatabaseError
 from login_pipeline.keys import MaskingKey, new_key, read_key_ring
+from login_pipeline.people import subject
 from login_pipeline.resources.postgres_forget import forget_old_keys
 from login_pipeline_tests.backup_fixtures import MONDAY, TRICKY, TUESDAY, Kept, kept
 from login_pipeline_tests.conftest import MASKING_KEY, Pipeline
@@ -34,6 +35,7 @@ __all__ = ["kept"]
 Body = Callable[..., str]
 USER = "user to erase 7c1d"
 WHY = "ticket 4711"
+ASKED = ("--reason", WHY, "--by", "jo")
 COMMAND = str(Path(sys.executable).with_name("login-pipeline"))
 
 
@@ -83,7 +85,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
 
 def test_forgotten_user_is_gone_from_the_table_and_the_backup(known: Known, command: Command) -> None:
     assert known.in_backup() == 3
-    code, out, err = command("forget", USER, "--reason", WHY, "--json")
+    code, out, err = command("forget", USER, *ASKED, "--json")
     assert (code, err) == (0, "")
     figures = json.loads(out)
     assert (figures["rows"], figures["dates"], figures["backed_up"]) == (3, 2, True)
@@ -98,7 +100,7 @@ def test_forgotten_user_is_gone_from_the_table_and_the_backup(known: Known, comm
 def test_user_is_forgotten_where_all_tables_are_published(known: Known, command: Command) -> None:
     known.kept.query("CREATE PUBLICATION everything FOR ALL TABLES")
     assert command("prepare")[2] == ""
-    assert command("forget", USER, "--reason", WHY)[0] == 0
+    assert command("forget", USER, *ASKED)[0] == 0
     assert known.is_gone()
 
 
@@ -114,15 +116,15 @@ def test_published_table_without_a_replica_identity_is_said_beforehand_and_by_th
     (database,) = (each for each in examine() if each.subject == "database")
     assert not database.well
     assert database.says.endswith(f"have the tables' owner run: {remedy};")
-    code, _, err = command("forget", USER, "--reason", WHY)
+    code, _, err = command("forget", USER, *ASKED)
     assert (code, remedy in err) == (1, True)
     known.kept.query(remedy)
-    assert command("forget", USER, "--reason", WHY)[0] == 0
+    assert command("forget", USER, *ASKED)[0] == 0
     assert known.is_gone()
 
 
 def test_user_is_not_stored_in_clear_and_the_proof_is_keyed(known: Known, command: Command) -> None:
-    command("forget", USER, "--reason", WHY)
+    command("forget", USER, *ASKED)
     ((proof,),) = known.kept.query("SELECT to_jsonb(e) FROM user_logins_erasures AS e")
     (key,) = read_key_ring(MASKING_KEY)
     assert proof["subject"] == subject(key, USER) != subject(new_key(MONDAY), USER)
@@ -137,7 +139,7 @@ def test_proof_says_when_how_many_and_by_whom(known: Known, command: Command) ->
     code, out, err = command("forget", USER, "--proof")
     assert (code, out) == (1, "")
     assert err.startswith("No erasure of this user is recorded")
-    command("forget", USER, "--reason", WHY)
+    command("forget", USER, *ASKED)
     code, out, _ = command("forget", USER, "--proof", "--json")
     (proof,) = json.loads(out)["erasures"]
     assert (code, proof["rows"], proof["reason"]) == (0, 3, WHY)
@@ -145,7 +147,7 @@ def test_proof_says_when_how_many_and_by_whom(known: Known, command: Command) ->
 
 
 def test_proof_under_an_older_key_is_found(known: Known) -> None:
-    erase(known.kept.resource, USER, WHY)
+    erase(known.kept.resource, USER, WHY, "jo")
     ring = read_key_ring(MASKING_KEY).rotated(MONDAY)
     known.kept.pipeline.set(LOGIN_MASKING_KEY=" ".join(key.written() for key in ring))
     assert len(proofs(known.kept.resource, USER)) == 1
@@ -162,7 +164,7 @@ def test_proof_under_an_older_key_is_found(known: Known) -> None:
     ],
 )
 def test_proof_is_only_added_to(known: Known, change: str) -> None:
-    erase(known.kept.resource, USER, WHY)
+    erase(known.kept.resource, USER, WHY, "jo")
     with pytest.raises(psycopg2.errors.RestrictViolation):
         known.kept.query(change)
     assert len(proofs(known.kept.resource, USER)) == 1
@@ -180,7 +182,7 @@ def test_user_s_id_is_in_no_statement(known: Known, monkeypatch: pytest.MonkeyPa
 
     connect = psycopg2.connect
     monkeypatch.setattr(psycopg2, "connect", lambda *a, **k: connect(*a, **k, cursor_factory=Watched))
-    erase(known.kept.resource, USER, WHY)
+    erase(known.kept.resource, USER, WHY, "jo")
     erasure.count_rows_of(known.kept.resource, USER)
     proofs(known.kept.resource, USER)
     assert any("DELETE FROM user_logins" in statement for statement in statements_sent)
@@ -197,7 +199,7 @@ def test_dry_run_counts_and_changes_nothing(known: Known, command: Command) -> N
 
 def test_user_id_is_read_from_stdin(known: Known) -> None:
     ended = subprocess.run(
-        [COMMAND, "--log-format", "json", "forget", "-", "--reason", WHY, "--json"],
+        [COMMAND, "--log-format", "json", "forget", "-", *ASKED, "--json"],
         input=f"{USER}\n",
         text=True,
         capture_output=True,
@@ -213,14 +215,14 @@ def test_user_id_is_read_from_stdin(known: Known) -> None:
     ("arguments", "sentence"),
     [
         ((USER,), "say why with --reason"),
-        ((USER, "--reason", "asked by jo@example.com"), "name the request instead"),
-        (("two", "words", "--reason", WHY), "name one USER_ID"),
-        ((f"--{USER}", "another", "--reason", WHY), "name one USER_ID"),
-        ((" ", "--reason", WHY), "The USER_ID is not one"),
-        (("x" * 129, "--reason", WHY), "The USER_ID is not one"),
-        (("\udcff", "--reason", WHY), "The USER_ID is not one"),
-        ((USER, "--reason", " "), "The reason is blank"),
-        ((USER, "--reason", f"{USER.upper()} asked for it"), "The reason names the user"),
+        ((USER, "--by", "jo", "--reason", "asked by jo@example.com"), "name the request instead"),
+        (("two", "words", *ASKED), "name one USER_ID"),
+        ((f"--{USER}", "another", *ASKED), "name one USER_ID"),
+        ((" ", *ASKED), "The USER_ID is not one"),
+        (("x" * 129, *ASKED), "The USER_ID is not one"),
+        (("\udcff", *ASKED), "The USER_ID is not one"),
+        ((USER, "--by", "jo", "--reason", " "), "The reason is blank"),
+        ((USER, "--by", "jo", "--reason", f"{USER.upper()} asked for it"), "The reason names the user"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence_that_quotes_nothing(
@@ -236,13 +238,13 @@ def test_what_cannot_be_is_refused_in_one_sentence_that_quotes_nothing(
 
 def test_user_id_that_begins_with_a_dash_is_erased(known: Known, command: Command) -> None:
     known.kept.load([login("-7")], "dash")
-    code, out, _ = command("forget", "-7", "--reason", WHY, "--json")
+    code, out, _ = command("forget", "-7", *ASKED, "--json")
     assert (code, json.loads(out)["rows"]) == (0, 1)
 
 
 def test_key_is_needed_whatever_the_masks_are(known: Known, command: Command) -> None:
     known.kept.pipeline.set(LOGIN_MASKING_METHOD="sha256", LOGIN_MASKING_KEY=None)
-    code, _, err = command("forget", USER, "--reason", WHY)
+    code, _, err = command("forget", USER, *ASKED)
     assert code == 2
     assert err.startswith("LOGIN_MASKING_KEY is not set")
     assert "the proof of an erasure is keyed, whatever LOGIN_MASKING_METHOD is" in err
@@ -252,14 +254,14 @@ def test_key_is_needed_whatever_the_masks_are(known: Known, command: Command) ->
 def test_odd_user_ids_are_erased_exactly(known: Known, user_id: str) -> None:
     known.kept.load([login(user_id), login(user_id + "."), login("x" + user_id)], "odd")
     theirs = sum(row[0] == user_id for row in known.kept.rows())
-    assert erase(known.kept.resource, user_id, WHY).rows == theirs > 0
+    assert erase(known.kept.resource, user_id, WHY, "jo").rows == theirs > 0
     assert sum(str(row[0]).startswith(user_id) for row in known.kept.rows()) == 1
     assert known.kept.failed_checks() == []
 
 
 def test_rows_from_before_the_inbox_and_without_a_date_are_erased_and_counted(kept: Kept) -> None:
     kept.back_up()
-    assert erase(kept.resource, "old", WHY).rows == 1
+    assert erase(kept.resource, "old", WHY, "jo").rows == 1
     assert kept.ledger() == {None: {"before": 2, "erased": -1}}
     assert kept.failed_checks() == []
     kept.restore()
@@ -270,13 +272,13 @@ def test_rows_from_before_the_inbox_and_without_a_date_are_erased_and_counted(ke
 
 def test_user_who_has_no_row_is_recorded_so_that_no_backup_brings_them(known: Known) -> None:
     known.kept.query("DELETE FROM user_logins WHERE user_id = %s", USER)
-    assert erase(known.kept.resource, USER, WHY, allow_none=True).rows == 0
+    assert erase(known.kept.resource, USER, WHY, "jo", allow_none=True).rows == 0
     assert known.kept.restore().withheld == 3
     assert known.is_gone()
 
 
 def test_later_login_of_the_same_user_loads_and_is_erased_again(known: Known) -> None:
-    erase(known.kept.resource, USER, WHY)
+    erase(known.kept.resource, USER, WHY, "jo")
     known.kept.load([login(version=2)], "later")
     known.kept.load([login()], "theirs")  # delivered again
     assert [row[5] for row in known.kept.rows() if row[0] == USER] == [2]
@@ -286,7 +288,7 @@ def test_later_login_of_the_same_user_loads_and_is_erased_again(known: Known) ->
     known.kept.query("DROP TABLE user_logins, user_logins_inbox")
     known.kept.restore()
     assert [row[5] for row in known.kept.rows() if row[0] == USER] == [2]
-    assert erase(known.kept.resource, USER, WHY).rows == 1
+    assert erase(known.kept.resource, USER, WHY, "jo").rows == 1
     known.kept.restore()
     assert known.is_gone()
     assert [each.rows for each in proofs(known.kept.resource, USER)] == [3, 1]
@@ -309,7 +311,7 @@ LOSSES = [
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_restore_from_an_older_backup_does_not_bring_them_back(known: Known, loss: str) -> None:
-    erase(known.kept.resource, USER, WHY)
+    erase(known.kept.resource, USER, WHY, "jo")
     known.kept.query(loss)
     foreseen = known.kept.restore(dry_run=True)
     restored = known.kept.restore()
@@ -328,10 +330,10 @@ def test_restore_from_an_older_backup_does_not_bring_them_back(known: Known, los
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss != "TRUNCATE user_logins_inbox"])
 def test_restore_after_two_erasures_around_a_backup(known: Known, loss: str) -> None:
     """Others are in the backup that has seen the first erasure; the second one is of rows before and after it."""
-    erase(known.kept.resource, "plain", WHY)
+    erase(known.kept.resource, "plain", WHY, "jo")
     known.kept.back_up()
     known.kept.load([login(version=9), login("new", version=9)], "later")
-    erase(known.kept.resource, USER, WHY)
+    erase(known.kept.resource, USER, WHY, "jo")
     known.kept.query(loss.replace("'plain'", "'no locale'"))
     restored = known.kept.restore(forget_lost=True)
     rows = [row for row in known.others if row[0] != "plain"]
@@ -348,14 +350,14 @@ def test_restore_after_two_erasures_around_a_backup(known: Known, loss: str) -> 
 def test_keys_of_lost_rows_are_forgotten_and_erased_rows_stay_counted(known: Known) -> None:
     known.kept.load([login("lost")], "lost")
     known.kept.load([login(version=9)], "theirs too")
-    erase(known.kept.resource, USER, WHY)
+    erase(known.kept.resource, USER, WHY, "jo")
     known.kept.query("DELETE FROM user_logins WHERE user_id = 'lost'")
     assert known.kept.restore(forget_lost=True).complete
     assert known.is_gone()
 
 
 def test_pruning_leaves_the_count_of_erased_rows(known: Known) -> None:
-    erase(known.kept.resource, USER, WHY)
+    erase(known.kept.resource, USER, WHY, "jo")
     known.kept.query("UPDATE user_logins_inbox SET loaded_at = loaded_at - interval '99 days'")
     assert forget_old_keys(known.kept.resource, days=30).dates == 2
     assert known.kept.keys() == []
@@ -371,7 +373,7 @@ def test_pruning_leaves_the_count_of_erased_rows(known: Known) -> None:
 
 
 def test_loss_on_the_date_of_an_erasure_is_still_damage(known: Known) -> None:
-    erase(known.kept.resource, USER, WHY)
+    erase(known.kept.resource, USER, WHY, "jo")
     known.kept.query("DELETE FROM user_logins WHERE user_id = 'no locale'")
     with pytest.raises(BackupError, match=r"2026-01-05: 1 rows fewer than in the backup"):
         known.kept.back_up()
@@ -387,7 +389,7 @@ def test_backup_whose_snapshot_is_older_than_the_erasure_does_not_bring_them_bac
 
     def erase_and_put(self: FolderStore, name: str, content: Any) -> None:
         monkeypatch.setattr(FolderStore, "put", put)
-        erase(known.kept.resource, USER, WHY)
+        erase(known.kept.resource, USER, WHY, "jo")
         put(self, name, content)
 
     monkeypatch.setattr(FolderStore, "put", erase_and_put)
@@ -400,7 +402,7 @@ def test_backup_whose_snapshot_is_older_than_the_erasure_does_not_bring_them_bac
 
 
 def test_restore_without_the_key_of_an_erasure_changes_nothing(known: Known) -> None:
-    erase(known.kept.resource, USER, WHY)
+    erase(known.kept.resource, USER, WHY, "jo")
     known.kept.query("TRUNCATE user_logins")
     known.kept.pipeline.set(LOGIN_MASKING_KEY=new_key(MONDAY).written())
     with pytest.raises(ConfigurationError, match=read_key_ring(MASKING_KEY).active.id):
@@ -420,13 +422,13 @@ def test_restore_without_the_key_of_an_erasure_changes_nothing(known: Known) -> 
 
 def test_backup_that_fails_is_told_and_made_up_for_by_the_same_command(known: Known, command: Command) -> None:
     known.kept.pipeline.set(LOGIN_BACKUP_URL="/dev/null/folder")
-    code, out, err = command("forget", USER, "--reason", WHY, "--json")
+    code, out, err = command("forget", USER, *ASKED, "--json")
     assert (code, json.loads(out)["backed_up"], json.loads(out)["rows"]) == (1, False, 3)
     assert err.startswith("The user is erased from user_logins, and the backup in LOGIN_BACKUP_URL may still hold rows")
     assert len(err.splitlines()) == 1
     known.kept.pipeline.set(LOGIN_BACKUP_URL=str(known.kept.folder))
     assert known.in_backup() == 3
-    code, out, _ = command("forget", USER, "--reason", WHY, "--json")
+    code, out, _ = command("forget", USER, *ASKED, "--json")
     assert (code, json.loads(out)["backed_up"], json.loads(out)["rows"]) == (0, True, 0)
     assert known.in_backup() == 0
     assert known.is_gone()
@@ -437,7 +439,7 @@ import os, signal, sys
 from login_pipeline import cli
 from login_pipeline.backup import export
 export.back_up = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-sys.argv = ["login-pipeline", "forget", "-", "--reason", "ticket 4711"]
+sys.argv = ["login-pipeline", "forget", "-", "--reason", "ticket 4711", "--by", "jo"]
 cli.main()
 """
 
@@ -450,7 +452,7 @@ def test_killed_between_the_transaction_and_the_backup(known: Known, command: Co
     known.kept.query("DROP TABLE user_logins")
     assert known.kept.restore().withheld == 3
     assert known.is_gone()
-    assert command("forget", USER, "--reason", WHY)[0] == 0
+    assert command("forget", USER, *ASKED)[0] == 0
     assert known.in_backup() == 0
     assert known.is_gone()
 
@@ -460,7 +462,7 @@ def test_backup_that_ends_unforeseen_is_told(known: Known, command: Command, mon
         raise ValueError(USER)
 
     monkeypatch.setattr("login_pipeline.backup.export.back_up", fail)
-    code, _, err = command("forget", USER, "--reason", WHY)
+    code, _, err = command("forget", USER, *ASKED)
     assert (code, len(err.splitlines())) == (1, 2)
     assert "may still hold rows of theirs: it was cut off; then run the same command again" in err
     assert USER not in err
@@ -475,11 +477,11 @@ def test_killed_within_the_transaction_erases_nothing_and_is_run_again(known: Kn
     )
     known.kept.query("CREATE TRIGGER die AFTER DELETE ON user_logins EXECUTE FUNCTION die()")
     with pytest.raises(DatabaseError):
-        erase(known.kept.resource, USER, WHY)
+        erase(known.kept.resource, USER, WHY, "jo")
     assert known.kept.rows() == rows
     assert proofs(known.kept.resource, USER) == []
     known.kept.query("DROP TRIGGER die ON user_logins")
-    assert command("forget", USER, "--reason", WHY)[0] == 0
+    assert command("forget", USER, *ASKED)[0] == 0
     assert known.is_gone()
 
 
@@ -498,7 +500,7 @@ def test_loads_and_other_erasures_meanwhile_agree_with_the_inbox(known: Known) -
         for number in range(30):
             known.kept.load([login(name, version=1000 + number) for name in names], f"during-{number}")
 
-    erasures = [lambda name=name: erase(known.kept.resource, name, WHY) for name in names[:3]]
+    erasures = [lambda name=name: erase(known.kept.resource, name, WHY, "jo") for name in names[:3]]
     threads = [Thread(target=work, args=[do]) for do in (load, *erasures, known.kept.restore)]
     for thread in threads:
         thread.start()
@@ -507,7 +509,7 @@ def test_loads_and_other_erasures_meanwhile_agree_with_the_inbox(known: Known) -
     assert failures == []
     assert known.kept.failed_checks() == []
     for name in names[:3]:
-        erase(known.kept.resource, name, WHY)
+        erase(known.kept.resource, name, WHY, "jo")
     assert {row[0] for row in known.kept.rows()} & set(names) == set(names[3:])
     assert known.kept.failed_checks() == []
 
@@ -515,7 +517,7 @@ def test_loads_and_other_erasures_meanwhile_agree_with_the_inbox(known: Known) -
 def test_erasure_waits_for_a_restore_that_has_staged_its_rows(known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
     from login_pipeline.backup import restore as restoring
 
-    stage, erasing = restoring._stage, Thread(target=lambda: erase(known.kept.resource, USER, WHY))
+    stage, erasing = restoring._stage, Thread(target=lambda: erase(known.kept.resource, USER, WHY, "jo"))
 
     def stage_and_let_erase(*arguments: Any) -> int:
         withheld = stage(*arguments)
@@ -536,16 +538,16 @@ def test_lock_that_another_session_holds_is_told(known: Known, monkeypatch: pyte
     holder = psycopg2.connect(known.kept.pipeline.database.url)
     holder.cursor().execute("LOCK TABLE user_logins IN SHARE MODE")
     with pytest.raises(DatabaseError, match="a table is locked by another session"):
-        erase(known.kept.resource, USER, WHY)
+        erase(known.kept.resource, USER, WHY, "jo")
     holder.close()
-    assert erase(known.kept.resource, USER, WHY).rows == 3
+    assert erase(known.kept.resource, USER, WHY, "jo").rows == 3
 
 
 def test_vacuum_of_the_inbox_keeps_no_erasure_waiting(known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("login_pipeline.resources.postgres.LOCK_SECONDS", 0.1)
     vacuum = psycopg2.connect(known.kept.pipeline.database.url)
     vacuum.cursor().execute("LOCK TABLE user_logins_inbox IN SHARE UPDATE EXCLUSIVE MODE")  # as VACUUM locks it
-    assert erase(known.kept.resource, USER, WHY).rows == 3
+    assert erase(known.kept.resource, USER, WHY, "jo").rows == 3
     vacuum.close()
 
 
@@ -561,17 +563,17 @@ def test_rights_that_lack_are_named(known: Known) -> None:
         known.kept.pipeline.set(LOGIN_DATABASE_URL=f"postgresql://{role}:p@{server}")
         query(f"GRANT SELECT, INSERT ON user_logins_erasures TO {role}")
         with pytest.raises(ConfigurationError, match="lacks DELETE on user_logins, UPDATE on user_logins_ledger; "):
-            erase(known.kept.resource, USER, WHY)
+            erase(known.kept.resource, USER, WHY, "jo")
         query(f"GRANT DELETE ON user_logins TO {role}")
         query(f"GRANT UPDATE ON user_logins_ledger TO {role}")
-        assert erase(known.kept.resource, USER, WHY).rows == 3
+        assert erase(known.kept.resource, USER, WHY, "jo").rows == 3
         assert f"{role}, " in proofs(known.kept.resource, USER)[0].erased_by
     finally:
         query(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
 
 
 def test_only_the_erased_are_told_by_their_keys(known: Known) -> None:
-    erase(known.kept.resource, USER, WHY)
+    erase(known.kept.resource, USER, WHY, "jo")
     with known.kept.resource.transaction() as cursor:
         erased = erased_since(cursor, None)
         (proof,) = proofs(known.kept.resource, USER)
@@ -590,7 +592,7 @@ def test_key_of_its_own_makes_the_token() -> None:
 def test_messages_on_the_queue_are_not_touched(pipeline: Pipeline, body: Body, command: Command) -> None:
     pipeline.run()
     pipeline.queue.send(body(user_id=USER))
-    assert command("forget", USER, "--reason", WHY, "--allow-none")[0] == 0
+    assert command("forget", USER, *ASKED, "--allow-none")[0] == 0
     assert pipeline.queue.count() == 1
     assert pipeline.run().metadata["user_logins_table"]["loaded"] == 1
 
@@ -599,8 +601,8 @@ def test_messages_on_the_queue_are_not_touched(pipeline: Pipeline, body: Body, c
 def test_user_without_a_row_is_an_error_and_nothing_is_recorded(
     known: Known, command: Command, arguments: tuple[str, ...]
 ) -> None:
-    code, out, err = command("forget", *arguments, "--reason", WHY)
+    code, out, err = command("forget", *arguments, *ASKED)
     assert (code, out) == (1, "")
     assert err.startswith("No row ")
     assert known.kept.query("SELECT * FROM user_logins_erasures") == []
-    assert command("forget", "nobody", "--allow-none", "--reason", WHY)[0] == 0
+    assert command("forget", "nobody", "--allow-none", *ASKED)[0] == 0

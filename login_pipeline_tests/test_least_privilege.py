@@ -129,21 +129,32 @@ FORBIDDEN_ANYWHERE = [
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_loader_and_reader_can_change_no_table(prepared: Roles, table: str) -> None:
+def test_loader_reader_and_auditor_can_change_no_table(prepared: Roles, table: str) -> None:
     first = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum = 1"
     ((column,),) = prepared.superuser.query(first, table)
-    for role in (prepared.loader, prepared.reader):
+    for role in (prepared.loader, prepared.reader, prepared.auditor):
         locks_for_a_backup = (table, role) == ("user_logins_backup", prepared.loader)
         for statement in FORBIDDEN[:-1] if locks_for_a_backup else FORBIDDEN:
             with pytest.raises(errors.InsufficientPrivilege):
                 role.query(statement.format(table=table, column=column))
 
 
-def test_loader_and_reader_can_make_nothing_and_become_nobody(prepared: Roles) -> None:
-    for role in (prepared.loader, prepared.reader):
+def test_loader_reader_and_auditor_can_make_nothing_and_become_nobody(prepared: Roles) -> None:
+    for role in (prepared.loader, prepared.reader, prepared.auditor):
         for statement in FORBIDDEN_ANYWHERE:
             with pytest.raises(errors.InsufficientPrivilege):
                 role.query(statement)
+
+
+def test_auditor_reads_who_was_erased_or_unmasked_and_nothing_beside(prepared: Roles) -> None:
+    audit = {"user_logins_erasures", "user_logins_unmaskings"}
+    everything = "SELECT * FROM {}"
+    assert [prepared.auditor.query(everything.format(table)) for table in audit] == [[], []]
+    for table in TABLES.keys() - audit:
+        with pytest.raises(errors.InsufficientPrivilege):
+            prepared.auditor.query(everything.format(table))
+    with pytest.raises(errors.InsufficientPrivilege):
+        prepared.auditor.query("CREATE TEMPORARY TABLE mine (number integer)")
 
 
 @pytest.mark.parametrize("statement", ["SELECT * FROM {}", "SELECT count(*) FROM {}", "INSERT INTO {} DEFAULT VALUES"])
@@ -259,7 +270,11 @@ def test_preparing_as_another_than_the_owner_is_refused(prepared: Roles, command
 
 @pytest.mark.parametrize(
     "arguments",
-    [("forget", "somebody", "--reason", "17"), ("unmask", "x", "--reason", "17"), ("keys", "rotate")],
+    [
+        ("forget", "somebody", "--reason", "17", "--by", "jo"),
+        ("unmask", "x", "--reason", "17", "--by", "jo"),
+        ("keys", "rotate"),
+    ],
 )
 def test_what_touches_personal_data_is_not_for_the_loader(
     prepared: Roles, command: Command, arguments: tuple[str, ...]
@@ -277,8 +292,11 @@ def test_what_touches_personal_data_works_as_the_owner(
     pipeline.queue.send(body(user_id="somebody"))
     assert pipeline.run().failures == []
     pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL=prepared.owner.url)
-    assert [command("unmask", "--user-id", "somebody", "--reason", "17")[0], command("keys", "rotate")[0]] == [0, 0]
-    assert command("forget", "somebody", "--reason", "17")[0] == 0
+    assert [
+        command("unmask", "--user-id", "somebody", "--reason", "17", "--by", "jo")[0],
+        command("keys", "rotate")[0],
+    ] == [0, 0]
+    assert command("forget", "somebody", "--reason", "17", "--by", "jo")[0] == 0
     assert prepared.reader.query("SELECT * FROM user_logins") == []
 
 
@@ -395,7 +413,7 @@ def test_rows_that_would_stay_are_an_error_and_nothing_is_recorded(
     assert pipeline.run().failures == []
     prepared.owner.query(obstacle)
     pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL=prepared.owner.url)
-    code, out, err = command("forget", "somebody", "--reason", "17")
+    code, out, err = command("forget", "somebody", "--reason", "17", "--by", "jo")
     assert (code != 0, out) == (True, "")
     assert err.startswith(sentence)
     assert prepared.superuser.query("SELECT user_id FROM user_logins") == [("somebody",)]

@@ -1,9 +1,12 @@
 """What is kept for good of a privacy request names no person."""
 
+import pwd
+import socket
+
 import pytest
 
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.people import check_reason
+from login_pipeline.people import check_reason, operator
 
 
 @pytest.mark.parametrize(
@@ -41,3 +44,34 @@ def test_reason_with_personal_data_is_refused_and_not_quoted(reason: str) -> Non
 )
 def test_reason_that_names_a_request_is_taken(reason: str) -> None:
     check_reason(reason, "user-of-request", "u1")
+
+
+def entry(uid: int, shell: str) -> pwd.struct_passwd:
+    return pwd.struct_passwd(("account", "x", uid, uid, "", "/", shell))
+
+
+@pytest.mark.parametrize(
+    "user", [entry(0, "/bin/bash"), entry(112, "/bin/bash"), entry(10001, "/usr/sbin/nologin"), None]
+)
+def test_user_of_the_system_that_is_no_person_s_needs_a_name(
+    monkeypatch: pytest.MonkeyPatch, user: pwd.struct_passwd | None
+) -> None:
+    def getpwuid(uid: int) -> pwd.struct_passwd:
+        if user is None:  # as in a container
+            raise KeyError(uid)
+        return user
+
+    monkeypatch.setattr("pwd.getpwuid", getpwuid)
+    with pytest.raises(ConfigurationError, match="is no person's user; say with --by who"):
+        operator(None)
+    assert operator("Jo Doe").startswith("Jo Doe (")
+    for name in (" ", "\udcff", "a\nb", "x" * 101):
+        with pytest.raises(ConfigurationError, match="--by is no name"):
+            operator(name)
+
+
+@pytest.mark.parametrize("by", [None, "Jo Doe"])
+def test_person_s_user_of_the_system_is_named(monkeypatch: pytest.MonkeyPatch, by: str | None) -> None:
+    monkeypatch.setattr("pwd.getpwuid", lambda _uid: entry(1000, "/bin/zsh"))
+    account = f"account@{socket.gethostname()}"
+    assert operator(by) == (f"{by} ({account})" if by else account)

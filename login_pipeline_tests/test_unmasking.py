@@ -14,6 +14,10 @@ import psycopg2
 import pytest
 
 from login_pipeline.cli import main
+from login_pipeline.erasure import erase
+from login_pipeline.people import subject
+from login_pipeline.resources.masking_keys import masking_keys
+from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline_tests.at_rest import places
 from login_pipeline_tests.conftest import Pipeline
 
@@ -33,7 +37,7 @@ def masked(pipeline: Pipeline, body: Body) -> Pipeline:
 
 
 def unmask(*arguments: str) -> object:
-    sys.argv = ["login-pipeline", "unmask", *arguments]
+    sys.argv = ["login-pipeline", "unmask", "--by", "jo", *arguments]
     with pytest.raises(SystemExit) as ended:
         main()
     return ended.value.code
@@ -49,7 +53,6 @@ def record(pipeline: Pipeline) -> list[tuple[object, ...]]:
 
 
 def test_masks_are_turned_back_and_it_is_recorded(masked: Pipeline, capfd: pytest.CaptureFixture[str]) -> None:
-    masked.monkeypatch.setenv("LOGNAME", "somebody else")
     mask, other = mask_of(masked, "b"), mask_of(masked, "b", "masked_device_id")
     assert unmask(mask, other, "--reason", "ticket 7", "--json") == 0
     assert json.loads(capfd.readouterr().out)["values"] == [
@@ -57,11 +60,37 @@ def test_masks_are_turned_back_and_it_is_recorded(masked: Pipeline, capfd: pytes
         {"mask": other, "field": "device_id", "value": "three"},
     ]
     assert record(masked) == [("ticket 7", 2, 2)]
-    ((recent, database_user, operator),) = masked.database.query(
+    assert masked.database.query(
         "SELECT now() - unmasked_at < '1 minute', database_user = session_user, operator FROM user_logins_unmaskings"
+    ) == [(True, True, f"jo ({pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()})")]
+
+
+def test_whose_the_masks_are_is_recorded_as_in_an_erasure(masked: Pipeline, body: Body) -> None:
+    masked.queue.send(body(user_id="c", ip="192.0.2.2"))
+    assert masked.run().failures == []
+    shared = mask_of(masked, "b")
+    assert unmask("--user-id", "a", "--reason", "ticket 7") == 0
+    assert unmask(shared, mask_of(masked, "c", "masked_device_id"), "--reason", "ticket 8") == 0
+    proof = erase(LoginDatabaseResource(maintenance=True), "a", "ticket 9", "jo")
+    key = masking_keys().active
+    assert proof.subject == subject(key, "a")
+    assert sorted(masked.database.query("SELECT reason, masks, subject FROM user_logins_unmaskings")) == sorted(
+        [("ticket 7", 3, subject(key, "a")), ("ticket 8", 2, subject(key, "b")), ("ticket 8", 2, subject(key, "c"))]
     )
-    assert (recent, database_user) == (True, True)
-    assert operator == f"{pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()}"
+
+
+@pytest.mark.parametrize("command", [["unmask", "--user-id"], ["forget"]])
+def test_root_does_nothing_without_a_person_s_name(
+    masked: Pipeline, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setattr("os.getuid", lambda: 0)
+    monkeypatch.setattr("sys.argv", ["login-pipeline", *command, "b", "--reason", "ticket 7"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out, err = capfd.readouterr()
+    assert (ended.value.code, out) == (2, "")
+    assert "is no person's user; say with --by who carries this out" in err
+    assert record(masked) == masked.database.query("SELECT 1 FROM user_logins_erasures") == []
 
 
 def test_masks_come_from_stdin(
@@ -144,7 +173,7 @@ def test_values_are_shown_on_stdout_and_are_nowhere_else(
     home.mkdir()
     command = [str(Path(sys.executable).parent / "login-pipeline"), "--log-format", "json", "unmask", "--user-id", "a"]
     masked.set(TMPDIR=str(tmp_path), HOME=str(home))
-    ended = subprocess.run([*command, "--reason", "ticket 7"], capture_output=True, text=True, check=True)
+    ended = subprocess.run([*command, "--reason", "ticket 7", "--by", "jo"], capture_output=True, text=True, check=True)
     assert "192.0.2.1" in ended.stdout
     assert "192.0.2.1" not in ended.stderr
     assert [place for place, row in places.rows(masked.database.url) if b"192.0.2.1" in row] == []

@@ -1,4 +1,4 @@
--- Three roles for the database of user_logins: its owner, the runs, and those who read the logins. Run this as a
+-- Four roles for the database of user_logins: its owner, the runs, those who read the logins, and auditors. Run this as a
 -- superuser, or as a role with CREATEROLE that owns the database, connected to that database; again at any time:
 --
 --     psql -v ON_ERROR_STOP=1 -f roles.sql "$DATABASE_URL_OF_AN_ADMINISTRATOR"
@@ -9,6 +9,7 @@
 --     ALTER ROLE logins_maintenance SET role = 'login_pipeline_owner';  -- what it creates belongs to the owner
 --     CREATE ROLE logins_run LOGIN IN ROLE login_pipeline_loader;
 --     CREATE ROLE analyst LOGIN IN ROLE login_pipeline_reader;
+--     CREATE ROLE auditor LOGIN IN ROLE login_pipeline_auditor;
 --
 -- and run `login-pipeline prepare` with logins_maintenance in LOGIN_MAINTENANCE_DATABASE_URL: it creates the tables, and
 -- gives the roles their rights on them, which stand in login_pipeline/sql/grants.sql. So it does after each upgrade.
@@ -20,7 +21,7 @@ DO $roles$
 DECLARE
     role_name text;
 BEGIN
-    FOREACH role_name IN ARRAY ARRAY['login_pipeline_owner', 'login_pipeline_loader', 'login_pipeline_reader'] LOOP
+    FOREACH role_name IN ARRAY ARRAY['login_pipeline_owner', 'login_pipeline_loader', 'login_pipeline_reader', 'login_pipeline_auditor'] LOOP
         IF to_regrole(role_name) IS NULL THEN
             EXECUTE format('CREATE ROLE %I NOLOGIN', role_name);
         END IF;
@@ -38,16 +39,16 @@ BEGIN
     EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', database_name);
     EXECUTE format('REVOKE ALL ON SCHEMA %I FROM PUBLIC', schema_name);
 
-    EXECUTE format('REVOKE ALL ON DATABASE %I FROM login_pipeline_owner, login_pipeline_loader, login_pipeline_reader',
+    EXECUTE format('REVOKE ALL ON DATABASE %I FROM login_pipeline_owner, login_pipeline_loader, login_pipeline_reader, login_pipeline_auditor',
                    database_name);
-    EXECUTE format('REVOKE ALL ON SCHEMA %I FROM login_pipeline_owner, login_pipeline_loader, login_pipeline_reader',
+    EXECUTE format('REVOKE ALL ON SCHEMA %I FROM login_pipeline_owner, login_pipeline_loader, login_pipeline_reader, login_pipeline_auditor',
                    schema_name);
 
     -- A load and a restore stage what they bring in temporary tables.
     EXECUTE format('GRANT CONNECT, TEMPORARY ON DATABASE %I TO login_pipeline_owner, login_pipeline_loader',
                    database_name);
-    EXECUTE format('GRANT CONNECT ON DATABASE %I TO login_pipeline_reader', database_name);
-    EXECUTE format('GRANT USAGE ON SCHEMA %I TO login_pipeline_loader, login_pipeline_reader', schema_name);
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO login_pipeline_reader, login_pipeline_auditor', database_name);
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO login_pipeline_loader, login_pipeline_reader, login_pipeline_auditor', schema_name);
     EXECUTE format('GRANT USAGE, CREATE ON SCHEMA %I TO login_pipeline_owner', schema_name);
 
     -- Tables that were created as another role. A superuser may give them away; others must own them, and be allowed

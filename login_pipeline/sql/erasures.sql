@@ -69,7 +69,7 @@ FROM by_date;
 -- Each is later than the one before, whatever the server's clock does: a backup tells by it which ones it has seen.
 INSERT INTO user_logins_erasures (erased_at, erased_by, subject, rows, dates, reason)
 SELECT greatest(clock_timestamp(), max(erased_at) + interval '1 microsecond'),
-       session_user || ', ' || %(person)s, %(subject)s, %(rows)s, %(dates)s, %(reason)s
+       session_user || ', ' || %(operator)s, %(subject)s, %(rows)s, %(dates)s, %(reason)s
 FROM user_logins_erasures
 RETURNING erased_at, erased_by, subject, rows, dates, reason;
 

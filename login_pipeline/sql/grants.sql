@@ -14,3 +14,8 @@ GRANT SELECT, UPDATE ON user_logins_backup TO login_pipeline_loader; -- for its 
 -- The logins, and not what the pipeline keeps beside them.
 REVOKE ALL ON user_logins, user_logins_ledger, user_logins_inbox, user_logins_dead_letters, user_logins_unmaskings, user_logins_erasures, user_logins_backup FROM PUBLIC, login_pipeline_reader;
 GRANT SELECT ON user_logins TO login_pipeline_reader;
+
+-- name: login_pipeline_auditor
+-- Who was erased and whose masks were turned back, by whom and why, as tokens; and no login.
+REVOKE ALL ON user_logins, user_logins_ledger, user_logins_inbox, user_logins_dead_letters, user_logins_unmaskings, user_logins_erasures, user_logins_backup FROM PUBLIC, login_pipeline_auditor;
+GRANT SELECT ON user_logins_erasures, user_logins_unmaskings TO login_pipeline_auditor;

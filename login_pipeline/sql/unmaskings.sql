@@ -1,16 +1,18 @@
--- Who turned masks back into values, when, how many and why. Rows are added, and never changed.
+-- Who turned masks back into values, whose, when, how many and why: a record for each user in whose rows they are, and
+-- one without a subject where they are in no row. Records are added, and never changed.
 
 -- name: exists
 SELECT to_regclass('user_logins_unmaskings') IS NOT NULL;
 
 -- name: create
 CREATE TABLE user_logins_unmaskings (
-    unmasked_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    unmasked_at   timestamptz NOT NULL DEFAULT now(), -- one moment for the records of one command
     database_user text        NOT NULL DEFAULT session_user,
     operator      text        NOT NULL,
     reason        text        NOT NULL,
     masks         integer     NOT NULL,
-    unmasked      integer     NOT NULL
+    unmasked      integer     NOT NULL,
+    subject       text
 );
 CREATE OR REPLACE FUNCTION user_logins_unmaskings_are_final() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION 'user_logins_unmaskings is append-only' USING ERRCODE = 'insufficient_privilege'; END $$;
@@ -21,14 +23,32 @@ CREATE TRIGGER user_logins_unmaskings_are_final
 -- name: lacking
 -- What an unmasking needs and this role does not have, in words.
 SELECT lacking
-FROM (VALUES ('INSERT on user_logins_unmaskings', has_table_privilege('user_logins_unmaskings', 'INSERT')))
-    AS needed (lacking, given)
+FROM (
+    VALUES
+        ('SELECT on user_logins', has_table_privilege('user_logins', 'SELECT')),
+        ('INSERT on user_logins_unmaskings', has_table_privilege('user_logins_unmaskings', 'INSERT')),
+        ('TEMPORARY on the database', has_database_privilege(current_database(), 'TEMPORARY'))
+) AS needed (lacking, given)
 WHERE NOT given;
 
 -- name: record
-INSERT INTO user_logins_unmaskings (operator, reason, masks, unmasked)
-VALUES (%(operator)s, %(reason)s, %(masks)s, %(unmasked)s)
+INSERT INTO user_logins_unmaskings (operator, reason, masks, unmasked, subject)
+SELECT %(operator)s, %(reason)s, %(masks)s, %(unmasked)s, subject
+FROM unnest(%(subjects)s::text[]) AS subject
 RETURNING unmasked_at;
+
+-- name: stage_masks
+-- By COPY, as the user_id comes, so that neither PostgreSQL's log nor pg_stat_activity shows them.
+CREATE TEMPORARY TABLE named_masks (mask text) ON COMMIT DROP;
+
+-- name: copy_masks
+COPY named_masks (mask) FROM STDIN;
+
+-- name: users_of_masks
+SELECT DISTINCT user_id
+FROM user_logins
+WHERE user_id IS NOT NULL
+  AND (masked_ip IN (SELECT mask FROM named_masks) OR masked_device_id IN (SELECT mask FROM named_masks));
 
 -- name: masks_of_user
 -- Those of the user who was named, each once, in the order of the logins.
