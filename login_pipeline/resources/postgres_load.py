@@ -74,9 +74,13 @@ def load_rows(
     return Loaded(loaded.rows, duplicates, refused, not_tried)
 
 
-def limit_time(cursor: extensions.cursor, seconds: float, *, idle_seconds: float = IDLE_SECONDS) -> None:
-    """Has PostgreSQL cancel each later statement of this transaction that takes longer."""
-    milliseconds = {"milliseconds": max(1, int(seconds * 1000)), "idle_milliseconds": int(idle_seconds * 1000)}
+def limit_time(cursor: extensions.cursor, seconds: float, *, idle_seconds: float | None = None) -> None:
+    """Has PostgreSQL cancel each later statement of this transaction that takes longer.
+
+    It ends the session where the client says nothing for `idle_seconds`, or without them for IDLE_SECONDS.
+    """
+    idle = IDLE_SECONDS if idle_seconds is None else idle_seconds
+    milliseconds = {"milliseconds": max(1, int(seconds * 1000)), "idle_milliseconds": int(idle * 1000)}
     cursor.execute(statements("load")["limit_time"], milliseconds)  # 0 is no limit
 
 
