@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -345,6 +345,14 @@ def test_restore_after_two_erasures_around_a_backup(known: Known, loss: str) -> 
         assert known.kept.failed_checks() == ["rows_agree_with_the_inbox"]
     else:
         assert known.kept.failed_checks() == []
+
+
+def test_lost_tables_agree_again_on_a_date_of_erased_rows_that_the_backup_lacks(known: Known) -> None:
+    known.kept.load([login(day=date(2026, 1, 9))], "later")
+    erase(known.kept.resource, USER, WHY, "jo")
+    known.kept.query("TRUNCATE user_logins, user_logins_inbox")
+    assert known.kept.restore().complete
+    assert known.is_gone()
 
 
 def test_keys_of_lost_rows_are_forgotten_and_erased_rows_stay_counted(known: Known) -> None:

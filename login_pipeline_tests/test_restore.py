@@ -155,6 +155,14 @@ def test_rows_whose_keys_were_lost_and_are_not_in_the_backup_stay_and_are_told(k
     assert kept.restore().touched == []
 
 
+def test_loss_of_rows_from_before_the_inbox_is_told_also_where_the_backup_lacks_their_date(kept: Kept) -> None:
+    kept.back_up()
+    kept.query("INSERT INTO user_logins_ledger VALUES ('2026-01-09', 'before', 2)")
+    kept.query("INSERT INTO user_logins (create_date) VALUES ('2026-01-09')")
+    assert kept.restore().total("rows_lost") == 1
+    assert kept.failed_checks() == ["rows_agree_with_the_inbox"]
+
+
 def test_keys_that_were_pruned_since_are_counted_once(kept: Kept) -> None:
     kept.back_up()
     kept.query("DELETE FROM user_logins_inbox WHERE create_date = %s", MONDAY)

@@ -71,7 +71,9 @@ def plan(found: Comparison, *, replace: bool) -> Plan:
     The ledger begins as the backup accounts for the date. Of what was counted since, it takes as much as the rows show:
     the inbox may have lost the keys of erased rows, and the backup may have rows that were lost.
     """
-    in_backup = found.ledger if found.backup_ledger is None else found.backup_ledger
+    in_backup = found.backup_ledger
+    if in_backup is None:  # nothing says that an entry which adds rows is wrong
+        in_backup = +Counter(found.ledger)
     backup, ledger = Counter(in_backup), Counter({**in_backup, **found.ledger})
     unknown = max(ledger["before"] - backup["before"], 0)
     known_again = min(max(ledger["pruned"] - backup["pruned"], 0), found.missing_keys)
