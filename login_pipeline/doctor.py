@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from login_pipeline.backup.identity import read_manifest, require_own_backup
 from login_pipeline.backup.store import backup_store
-from login_pipeline.columns import column_problems
 from login_pipeline.core_dumps import dump_taker
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.masking import MaskingMethod
@@ -39,13 +38,11 @@ def examine() -> list[Finding]:
     if not settings.well:
         return [settings]
     queue = LoginQueueResource()
+    login_queue = _examined("login queue", lambda: _login_queue(queue))
     return [
         settings,
-        _examined("login queue", lambda: _login_queue(queue)),
-        _examined(
-            "dead-letter queue",
-            lambda: f"{read_settings().require('dead_letter_queue_url')}: {_count(queue.dead_letter_queue.depth())}",
-        ),
+        login_queue,
+        _examined("dead-letter queue", lambda: _dead_letter_queue(queue, compared=login_queue.well)),
         _examined("database", _database),
         _examined("server log", _server_log),
         *_maintenance(read_settings()),
@@ -92,19 +89,24 @@ def _login_queue(queue: LoginQueueResource) -> str:
     return says if deliveries is None else f"{says}; its redrive policy takes effect after {deliveries} deliveries"
 
 
+def _dead_letter_queue(queue: LoginQueueResource, *, compared: bool) -> str:
+    says = f"{queue.dead_letter_queue.url}: {_count(queue.dead_letter_queue.depth())}"
+    if compared:  # with the login queue, where that one answers
+        queue.check()
+    return says
+
+
 def _database() -> str:
     database = LoginDatabaseResource()
     where = _protected(database)
-    columns = database.columns()
-    if not columns:
-        return f"{where}: no table user_logins yet; `login-pipeline prepare` or the first run creates it"
-    problems = column_problems(columns)
-    if problems:
-        raise LoginPipelineError(f"{where}: table user_logins is not the destination: {'; '.join(problems)}")
+    if missing := database.check():
+        return (
+            f"{where}: no {', '.join(missing)} yet; `login-pipeline prepare` or the first run creates what is missing"
+        )
     with database.transaction() as cursor:
         if problem := replication_problem(cursor):
             raise LoginPipelineError(f"{where}: {problem}")
-    return f"{where}: table user_logins is as it should be"
+    return f"{where}: a row and a dead letter were tried, and taken back"
 
 
 def _protected(database: LoginDatabaseResource) -> str:

@@ -7,7 +7,7 @@ from login_pipeline.resources.sqs_errors import endpoint_in_clear
 
 
 def check_surroundings(queue: LoginQueueResource, database: LoginDatabaseResource, masking: MaskingResource) -> None:
-    """Returns when a run can start; creates the tables where they do not exist.
+    """Returns when a run can start; creates the tables where they do not exist. `doctor` asks the same.
 
     Raises:
         ConfigurationError: a setting is missing or wrong, or what it names cannot be used.
@@ -15,7 +15,8 @@ def check_surroundings(queue: LoginQueueResource, database: LoginDatabaseResourc
         DatabaseError: PostgreSQL refused.
     """
     masking.masks()
-    database.prepare()
+    if database.check():
+        database.prepare()
     queue.check()
 
 

@@ -19,7 +19,7 @@ from login_pipeline.interrupts import deferred_interrupts
 from login_pipeline.logs import Log
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_dead_letters import Letter
-from login_pipeline.resources.postgres_errors import NO_PARTITION, OF_THE_ROW, OF_THE_TABLE
+from login_pipeline.resources.postgres_errors import OF_THE_ROW, OF_THE_TABLE
 from login_pipeline.resources.postgres_load import FORGOTTEN, MAX_CREDIBLE_REFUSALS
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_batches import NOT_CALLED
@@ -32,11 +32,6 @@ MAX_LETTERS = 500
 SEND_SECONDS = 60.0
 DELIVERIES = 5
 """Where the same messages are refused again: after so many deliveries they are taken to be wrong after all."""
-# What to do about conditions that are the table's.
-_REMEDIES = {
-    f"refused.{NO_PARTITION}": "create the partition for their create_date",
-    "refused.insufficient_privilege": "grant the role what it needs, or change the row-level security policy",
-}
 
 
 @dataclass
@@ -176,8 +171,9 @@ def require_taken(refused: Mapping[str, str], moved: Mapping[str, str]) -> None:
     if not left:
         return
     reasons = set(left.values())
-    advice = [remedy for reason, remedy in _REMEDIES.items() if reason in reasons]
-    if reasons - _REMEDIES.keys():
+    conditions = {reason.removeprefix("refused.") for reason in reasons}
+    advice = [remedy for condition, remedy in OF_THE_TABLE.items() if condition in conditions]
+    if conditions - OF_THE_TABLE.keys():
         advice.append(
             "correct its trigger or constraint, or they are moved to the dead-letter queue when they have been "
             f"delivered {DELIVERIES} times"

@@ -93,7 +93,7 @@ MUTANTS = {
     "deletes before the commit": Mutant(f"{QUEUE_RESOURCE}.receive", _delete_what_was_received, "lost", 4),
     "deletes before the dead letter is sent": Mutant(QUARANTINE, _delete_before_sending, "lost", 4),
     "deletes what is not sent": Mutant(QUARANTINE, _delete_what_was_not_sent, "lost", 64),
-    "does not record dead letters": Mutant(RECORD, _record_nothing, "a second dead letter", 14),
+    "does not record dead letters": Mutant(RECORD, _record_nothing, "a second dead letter", 62),
     "has no inbox": Mutant(LOAD_STATEMENTS, _without_inbox, "other rows", 6),
     "loads what is older than the inbox": Mutant(LOAD_STATEMENTS, _without_forgotten_dates, "other rows", 29),
     "knows a copy by its own id": Mutant(FROM_SQS, classmethod(_forget_the_first_sending), "never sent|lost"),

@@ -10,6 +10,7 @@ from psycopg2 import extensions
 
 from benchmarks.queue_server import QueueServer
 from login_pipeline.loading import FIRST_ROWS, GROWTH, MOST_ROWS
+from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.settings import SqsClient
 from login_pipeline_tests.conftest import Pipeline
 
@@ -75,6 +76,8 @@ def test_run_makes_one_call_for_ten_messages(pipeline: Pipeline, backlog: QueueS
 def test_run_has_one_connection_and_a_transaction_for_each_chunk(
     pipeline: Pipeline, backlog: QueueServer, connections: type[Connection]
 ) -> None:
+    LoginDatabaseResource().prepare()
+    connections.made = connections.commits = 0
     assert pipeline.run().metadata["user_logins_table"]["loaded"] == MESSAGES
     assert connections.made == 1
     with_messages, connections.commits = connections.commits, 0

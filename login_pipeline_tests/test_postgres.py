@@ -305,7 +305,7 @@ def test_table_that_cannot_be_written_is_found_before(
     other.autocommit = "ALTER" in change
     other.cursor().execute(change.format(name=urlsplit(database.url).path[1:]))
     with pytest.raises(LoginPipelineError, match=sentence):
-        resource.prepare()
+        resource.check()
     other.close()
 
 

@@ -156,6 +156,15 @@ def test_old_refused_rows_are_moved_although_new_ones_keep_coming(refusing: Pipe
     assert refusing.dead_letter_queue.count() == MAX_CREDIBLE_REFUSALS + 1
 
 
+@pytest.fixture
+def unchecked(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """Its tables are there, and its runs receive whatever is wrong with them; what they release is back at once."""
+    LoginDatabaseResource().prepare()
+    monkeypatch.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.assets.check_surroundings", lambda *_: None)
+    return pipeline
+
+
 NO_PARTITION = (
     "DROP TABLE user_logins; CREATE TABLE user_logins (user_id varchar(128), device_type varchar(32), "
     "masked_ip varchar(256), masked_device_id varchar(256), locale varchar(32), app_version integer, create_date date) "
@@ -184,33 +193,29 @@ TAKES_NONE = (
     ids=["partition", "left out", "raised", "privilege"],
 )
 def test_few_logins_that_the_table_cannot_take_stay_on_the_queue_and_the_run_fails(
-    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch, change: str, reason: str, remedy: str
+    unchecked: Pipeline, body: Body, change: str, reason: str, remedy: str
 ) -> None:
-    monkeypatch.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
-    pipeline.run()
-    pipeline.database.query(change)
-    pipeline.queue.send(body(), body())
-    (failure,) = pipeline.run().failures
+    unchecked.database.query(change)
+    unchecked.queue.send(body(), body())
+    (failure,) = unchecked.run().failures
     assert f"PostgreSQL refused 2 rows (refused.{reason})" in failure
     assert remedy in failure
-    assert (pipeline.queue.count(), pipeline.dead_letter_queue.count()) == (2, 0)
+    assert (unchecked.queue.count(), unchecked.dead_letter_queue.count()) == (2, 0)
 
 
 def test_row_without_a_partition_waits_however_often_it_came_and_its_neighbours_load(
-    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
+    unchecked: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
     monkeypatch.setattr("login_pipeline.quarantine.DELIVERIES", 1)
-    pipeline.run()
-    pipeline.database.query(NO_PARTITION.format(by="LIST (device_type)") + ONE_PARTITION)
-    pipeline.queue.send(body(device_type="android"), *(body(device_type="ios") for _ in range(3)))
-    run = pipeline.run()
+    unchecked.database.query(NO_PARTITION.format(by="LIST (device_type)") + ONE_PARTITION)
+    unchecked.queue.send(body(device_type="android"), *(body(device_type="ios") for _ in range(3)))
+    run = unchecked.run()
     assert "PostgreSQL refused 1 rows (refused.no_partition)" in run.failures[0]
     assert run.metadata["user_logins_table"]["loaded"] == 3
-    assert (pipeline.queue.count(), pipeline.dead_letter_queue.count()) == (1, 0)
-    pipeline.database.query("CREATE TABLE others PARTITION OF user_logins DEFAULT")
-    assert pipeline.run().failures == []
-    assert len(pipeline.database.logins()) == 4
+    assert (unchecked.queue.count(), unchecked.dead_letter_queue.count()) == (1, 0)
+    unchecked.database.query("CREATE TABLE others PARTITION OF user_logins DEFAULT")
+    assert unchecked.run().failures == []
+    assert len(unchecked.database.logins()) == 4
 
 
 UNRECORDED = "CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {does}; END $$; "
@@ -222,15 +227,6 @@ AT_COMMIT = (
     "CREATE CONSTRAINT TRIGGER lose AFTER INSERT ON user_logins_dead_letters DEFERRABLE INITIALLY DEFERRED "
     "FOR EACH ROW WHEN (NEW.reason = 'not_json') EXECUTE FUNCTION lose()"
 )
-
-
-@pytest.fixture
-def unchecked(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    """Its tables are there, and its runs receive whatever is wrong with them; what they release is back at once."""
-    LoginDatabaseResource().prepare()
-    monkeypatch.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
-    monkeypatch.setattr("login_pipeline.assets.check_surroundings", lambda *_: None)
-    return pipeline
 
 
 @pytest.mark.parametrize(
@@ -367,12 +363,12 @@ def test_letters_that_take_long_are_recorded_before_the_database_gives_the_recor
 ) -> None:
     send = SqsQueue.send
 
-    def send_one_until_told(queue: SqsQueue, messages: Sequence[Entry], hurry: Event) -> dict[int, str]:
+    def send_one_until_stopped(queue: SqsQueue, messages: Sequence[Entry], hurry: Event) -> dict[int, str]:
         not_sent = send(queue, messages[:1], hurry)
         assert hurry.wait(60)
         return not_sent | dict.fromkeys(range(1, len(messages)), NOT_CALLED)
 
-    monkeypatch.setattr(SqsQueue, "send", send_one_until_told)
+    monkeypatch.setattr(SqsQueue, "send", send_one_until_stopped)
     monkeypatch.setattr("login_pipeline.quarantine.SEND_SECONDS", 0.05)
     (failure,) = small_pieces.run().failures
     assert failure.startswith("10 messages could not be moved to the dead-letter queue (NotCalled)")

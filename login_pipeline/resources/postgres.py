@@ -20,7 +20,15 @@ from login_pipeline.resources.postgres_connection import KeptConnection
 from login_pipeline.resources.postgres_dead_letters import STATEMENT_SECONDS, DeadLetterRecord, Letter
 from login_pipeline.resources.postgres_errors import not_connected, statement_refused
 from login_pipeline.resources.postgres_load import Loaded, Row, load_rows
-from login_pipeline.resources.postgres_prepare import LOCK_SECONDS, PREPARE_SECONDS, TABLES, columns, is_there, prepare
+from login_pipeline.resources.postgres_prepare import (
+    LOCK_SECONDS,
+    PREPARE_SECONDS,
+    TABLES,
+    columns,
+    is_there,
+    prepare,
+    rehearse,
+)
 from login_pipeline.resources.postgres_protection import Protection, protection
 from login_pipeline.sql import statements
 
@@ -60,7 +68,7 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
         return Access.from_settings(maintenance=self.maintenance)
 
     def prepare(self, *, as_owner: bool = False) -> None:
-        """Creates the tables where they do not exist, and checks that a load could write to them.
+        """Creates the tables where they do not exist, and checks that the role has the rights that a run needs.
 
         With `maintenance` their owner also gives the roles of deploy/postgres/roles.sql their rights; with `as_owner`
         it is an error where another role owns them.
@@ -70,6 +78,24 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
             DatabaseError: the database refused for another reason.
         """
         self._call(lambda cursor: prepare(cursor, self.access, as_owner=as_owner), seconds=PREPARE_SECONDS)
+
+    def check(self) -> list[str]:
+        """Prepares, loads a row and records a dead letter as a run does, in a transaction that is rolled back.
+
+        Returns:
+            The tables that do not exist yet.
+
+        Raises:
+            ConfigurationError: as `prepare`, or the table takes no rows of today.
+            DatabaseError: the database refused for another reason.
+        """
+        with self._connection() as connection:
+            access = self.access
+            missing = self._call_on(
+                connection, lambda cursor: rehearse(cursor, access), seconds=PREPARE_SECONDS, commit=False
+            )
+            connection.rollback()
+        return missing
 
     def load(self, rows: Iterable[Row], *, seconds: float, believed: Collection[str] | None = None) -> Loaded:
         """Inserts the rows whose message the inbox does not have yet, and all their keys, in one transaction.

@@ -44,16 +44,16 @@ class DeadLetterRecord:
     def _open(self, cursor: extensions.cursor) -> set[str]:
         limit_time(cursor, STATEMENT_SECONDS, idle_seconds=SEND_SECONDS)
         cursor.execute(statements("dead_letters")["savepoint"])
-        return _record(cursor, self._letters)
+        return record(cursor, self._letters)
 
     def _without(self, cursor: extensions.cursor, not_sent: Collection[str]) -> set[str]:
         sent = {sending: self._letters[sending] for sending in self.new.difference(not_sent)}
         if not_sent:
             cursor.execute(statements("dead_letters")["undo"])
-        return _record(cursor, sent) if not_sent and sent else set()
+        return record(cursor, sent) if not_sent and sent else set()
 
 
-def _record(cursor: extensions.cursor, letters: Mapping[str, Letter]) -> set[str]:
+def record(cursor: extensions.cursor, letters: Mapping[str, Letter]) -> set[str]:
     """Which of the letters were not recorded before. Now all are, and can be read, or else it raises."""
     cursor.execute(
         statements("dead_letters")["record"],

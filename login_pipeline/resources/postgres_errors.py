@@ -13,8 +13,11 @@ from login_pipeline.errors import ConfigurationError, DatabaseError
 from login_pipeline.resources.postgres_access import Access
 
 NO_PARTITION = "no_partition"
-# Conditions that are the table's fault, and some of its rows may meet all the same: those rows wait for a person.
-OF_THE_TABLE = {NO_PARTITION, "insufficient_privilege"}
+# Conditions that are the table's fault, and what to do. Where only some of the rows meet one, these wait for a person.
+OF_THE_TABLE = {
+    NO_PARTITION: "create the partition for their create_date",
+    "insufficient_privilege": "grant the role what it needs, or change the row-level security policy",
+}
 # Conditions that say themselves that a value of the row is wrong. Source: classes 22 (data exception) and 23 (integrity
 # constraint violation). A trigger that raises another one, or leaves a row out, may do so for every row.
 OF_THE_ROW = {

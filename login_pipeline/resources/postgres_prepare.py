@@ -1,13 +1,18 @@
-"""Creates the tables, gives the roles of deploy/postgres/roles.sql their rights, and asks if a load could write."""
+"""Creates the tables, gives the roles of deploy/postgres/roles.sql their rights, and tries if a run could write."""
 
+import time
+import uuid
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from psycopg2 import errors, extensions
 
 from login_pipeline.columns import column_problems
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.resources.postgres_access import Access
-from login_pipeline.resources.postgres_load import limit_time
+from login_pipeline.resources.postgres_dead_letters import Letter, record
+from login_pipeline.resources.postgres_errors import OF_THE_TABLE
+from login_pipeline.resources.postgres_load import limit_time, load_rows
 from login_pipeline.sql import statements
 
 TABLES = {
@@ -29,8 +34,11 @@ LOCK_SECONDS = 5.0
 """How long to wait before a run for a table that another session has locked."""
 
 
-def prepare(cursor: extensions.cursor, access: Access, *, as_owner: bool = False) -> None:
+def prepare(cursor: extensions.cursor, access: Access, *, as_owner: bool = False) -> list[str]:
     """Creates what tables do not exist; with access for maintenance their owner also gives the roles their rights.
+
+    Returns:
+        The tables that did not exist.
 
     Raises:
         ConfigurationError: the server takes no writes, a right is lacking, user_logins has other columns, or it was to
@@ -51,7 +59,35 @@ def prepare(cursor: extensions.cursor, access: Access, *, as_owner: bool = False
     elif as_owner:
         raise access.lacks(f"ownership of {', '.join(not_owned)}, and so cannot give others their rights")
     require(cursor, access, "inbox")
-    cursor.execute(statements("user_logins")["could_be_written"])
+    return missing
+
+
+def rehearse(cursor: extensions.cursor, access: Access) -> list[str]:
+    """Prepares, loads a row of today and records a dead letter; the caller rolls the transaction back.
+
+    The row is of nobody and new each time, so no other transaction waits for it. A trigger or a constraint that refuses
+    it may refuse this row alone, so only what is the table's fault counts.
+
+    Returns:
+        The tables that did not exist.
+
+    Raises:
+        ConfigurationError: as `prepare`, or the table takes no rows of today.
+        DatabaseError: a dead letter's record is not kept or cannot be read.
+        psycopg2.Error: the database refused for another reason.
+    """
+    missing = prepare(cursor, access)
+    name = f"check {uuid.uuid4()}"
+    row = (name, name[:32], name, name, None, 0, datetime.now(UTC).date(), name)
+    loaded = load_rows(cursor, [row], until=time.monotonic() + PREPARE_SECONDS)
+    for refused in loaded.refused.values():
+        condition = refused.removeprefix("refused.")
+        if remedy := OF_THE_TABLE.get(condition):
+            raise ConfigurationError(
+                f"Table user_logins in {access.variable} takes no rows of today from this role ({condition}); {remedy}"
+            )
+    record(cursor, {name: Letter(name, "check")})
+    return missing
 
 
 def require(cursor: extensions.cursor, access: Access, file: str) -> None:

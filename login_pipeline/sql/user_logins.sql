@@ -63,12 +63,6 @@ ORDER BY 1;
 -- Any other could not hold every text that a message can.
 SHOW server_encoding;
 
--- name: could_be_written
--- Takes the locks that a load will take, in its order, and gives them back at the end of the transaction.
-LOCK TABLE user_logins_inbox IN ROW EXCLUSIVE MODE;
-LOCK TABLE user_logins_ledger IN ACCESS SHARE MODE;
-LOCK TABLE user_logins, user_logins_dead_letters IN ROW EXCLUSIVE MODE;
-
 -- name: takes_writes
 -- A standby does not, nor does a database whose sessions are read-only.
 SELECT current_setting('transaction_read_only') = 'off';

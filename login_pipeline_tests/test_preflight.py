@@ -1,0 +1,138 @@
+"""What a run refuses before it receives anything, `doctor` calls wrong, in the same sentence."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import psycopg2
+import pytest
+
+from login_pipeline.doctor import examine
+from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline_tests.conftest import Pipeline
+from login_pipeline_tests.roles import Roles, roles_of
+
+Body = Callable[..., str]
+# What is wrong with the tables, by a statement of a superuser, and what the sentence says of it.
+SET_UPS = {
+    "read-only": (
+        "ALTER DATABASE {database} SET default_transaction_read_only = on",
+        "takes no writes; name the primary server",
+    ),
+    "no right to insert": (
+        "REVOKE INSERT ON user_logins FROM login_pipeline_loader",
+        "lacks INSERT on user_logins",
+    ),
+    "no right to insert dead letters": (
+        "REVOKE INSERT ON user_logins_dead_letters FROM login_pipeline_loader",
+        "lacks INSERT on user_logins_dead_letters",
+    ),
+    "no temporary tables": (
+        "REVOKE TEMPORARY ON DATABASE {database} FROM login_pipeline_loader",
+        "lacks TEMPORARY on the database",
+    ),
+    "a view": (
+        "ALTER TABLE user_logins RENAME TO logins; CREATE VIEW user_logins AS SELECT * FROM logins; "
+        "GRANT ALL ON user_logins TO login_pipeline_loader",
+        "which is a view or the like",
+    ),
+    "a foreign table": (
+        "ALTER TABLE user_logins RENAME TO logins; "
+        "CREATE FOREIGN DATA WRAPPER elsewhere; CREATE SERVER elsewhere FOREIGN DATA WRAPPER elsewhere; "
+        "CREATE FOREIGN TABLE user_logins (user_id varchar(128), device_type varchar(32), masked_ip varchar(256), "
+        "masked_device_id varchar(256), locale varchar(32), app_version integer, create_date date) SERVER elsewhere; "
+        "GRANT ALL ON user_logins TO login_pipeline_loader",
+        "which is a view or the like",
+    ),
+    "other columns": ("ALTER TABLE user_logins ADD COLUMN more text", "more is not one of its columns"),
+    "no partition for today": (
+        "ALTER TABLE user_logins RENAME TO logins; "
+        "CREATE TABLE user_logins (LIKE logins) PARTITION BY RANGE (create_date); "
+        "GRANT ALL ON user_logins TO login_pipeline_loader",
+        "takes no rows of today from this role (no_partition); create the partition",
+    ),
+    "row-level security on the rows": (
+        "ALTER TABLE user_logins ENABLE ROW LEVEL SECURITY",
+        "takes no rows of today from this role (insufficient_privilege); grant the role what it needs, or change",
+    ),
+    "row-level security on the inbox": (
+        "ALTER TABLE user_logins_inbox ENABLE ROW LEVEL SECURITY",
+        "takes no rows of today from this role (insufficient_privilege); grant the role what it needs, or change",
+    ),
+    "row-level security that refuses dead letters": (
+        "ALTER TABLE user_logins_dead_letters ENABLE ROW LEVEL SECURITY",
+        "Row-level security applies to the role in LOGIN_DATABASE_URL",
+    ),
+    "a trigger that leaves dead letters out": (
+        "CREATE FUNCTION leave_out() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; "
+        "CREATE TRIGGER leave_out BEFORE INSERT ON user_logins_dead_letters FOR EACH ROW EXECUTE FUNCTION leave_out()",
+        "Table user_logins_dead_letters does not keep, or does not show, the records",
+    ),
+}
+
+
+@pytest.fixture
+def prepared(pipeline: Pipeline) -> Iterator[Roles]:
+    """The tables are the owner's; runs have the loader's rights."""
+    with roles_of(pipeline.database) as roles:
+        pipeline.set(LOGIN_DATABASE_URL=roles.loader.url, LOGIN_MAINTENANCE_DATABASE_URL=roles.owner.url)
+        LoginDatabaseResource(maintenance=True).prepare(as_owner=True)
+        yield roles
+        name = urlsplit(pipeline.database.url).path[1:]
+        pipeline.database.query(f"SET transaction_read_only = off; ALTER DATABASE {name} RESET ALL")
+
+
+def refused_by_a_run_and_by_doctor(pipeline: Pipeline, body: Body, subject: str) -> str:
+    """The one sentence that both say; nothing was received."""
+    pipeline.queue.send(body())
+    wrong = {finding.subject: finding.says for finding in examine() if not finding.well}
+    (failure,) = pipeline.run().failures
+    assert wrong[subject] == failure
+    (message,) = pipeline.queue.take_all()
+    assert message["Attributes"]["ApproximateReceiveCount"] == "1"
+    return failure
+
+
+@pytest.mark.parametrize(("statement", "sentence"), SET_UPS.values(), ids=SET_UPS)
+def test_what_is_wrong_with_the_tables(
+    pipeline: Pipeline, prepared: Roles, body: Body, statement: str, sentence: str
+) -> None:
+    prepared.superuser.query(statement.replace("{database}", urlsplit(pipeline.database.url).path[1:]))
+    assert sentence in refused_by_a_run_and_by_doctor(pipeline, body, "database")
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_database_in_another_encoding(pipeline: Pipeline, body: Body, encoding: str) -> None:
+    name = f"{urlsplit(pipeline.database.url).path[1:]}_{encoding.lower()}"
+    with closing(psycopg2.connect(pipeline.database.url)) as connection:
+        connection.autocommit = True
+        connection.cursor().execute(
+            f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+        )
+        pipeline.set(LOGIN_DATABASE_URL=f"{pipeline.database.url}_{encoding.lower()}")
+        sentence = refused_by_a_run_and_by_doctor(pipeline, body, "database")
+        connection.cursor().execute(f"DROP DATABASE {name}")
+    assert "not encoded in UTF8" in sentence
+
+
+def test_dead_letter_queue_that_is_the_login_queue_under_another_host_name(pipeline: Pipeline, body: Body) -> None:
+    pipeline.set(LOGIN_DEAD_LETTER_QUEUE_URL=pipeline.queue.url.replace("127.0.0.1", "localhost"))
+    assert "names the same queue" in refused_by_a_run_and_by_doctor(pipeline, body, "dead-letter queue")
+
+
+def test_trial_leaves_nothing_and_waits_for_no_other(pipeline: Pipeline) -> None:
+    database = LoginDatabaseResource()
+    database.prepare()
+    with closing(psycopg2.connect(pipeline.database.url)) as other:
+        other.cursor().execute("LOCK TABLE user_logins_inbox IN ROW EXCLUSIVE MODE")
+        assert database.check() == []
+    for table in ("user_logins", "user_logins_inbox", "user_logins_dead_letters"):
+        assert pipeline.database.query(f"SELECT * FROM {table}") == []  # noqa: S608 - names of ours
+
+
+def test_trigger_that_may_refuse_the_trial_alone_is_not_held_against_the_table(pipeline: Pipeline, body: Body) -> None:
+    LoginDatabaseResource().prepare()
+    pipeline.database.query("ALTER TABLE user_logins ADD CHECK (user_id LIKE 'user-%')")
+    pipeline.queue.send(body(user_id="user-1"))
+    assert pipeline.run().failures == []
+    assert len(pipeline.database.logins()) == 1
