@@ -117,6 +117,9 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([10, 50, VISIBILITY_TIMEOUT, LONGEST_HAND_BACK_DELAY, DAY, 5 * DAY, 10 * DAY]))
     def time_passes(self, seconds: int) -> None:
+        """No process lives for days: its messages' visibility ends it, or run monitoring does."""
+        while seconds >= DAY and self.processes:
+            self.processes.popitem()[1].kill()
         self._pass_time(seconds)
 
     @rule(message=messages)
