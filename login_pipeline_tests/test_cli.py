@@ -211,15 +211,12 @@ def test_error_that_nobody_foresaw_is_its_class_and_place_and_not_what_it_says(
 
 def test_drain_ends_with_exit_code_1_when_a_run_fails(pipeline: Pipeline, command: Command, body: Body) -> None:
     pipeline.run()
-    pipeline.database.query(
-        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused'; END $$; "
-        "CREATE TRIGGER refuse BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION refuse()"
-    )
+    pipeline.database.fill_disk()
     pipeline.queue.send(body())
     code, out, err = command("drain", "--json")
     assert code == 1
     assert json.loads(out)["loaded"] == 0
-    assert "PostgreSQL refused 1 rows" in err
+    assert "its disk is full; free some space" in err
     assert len(err.splitlines()) == 1
     assert pipeline.queue.count() == 1
 

@@ -107,7 +107,7 @@ def test_doctor_tells_how_the_table_differs(pipeline: Pipeline) -> None:
     pipeline.database.query("CREATE TABLE user_logins (user_id integer)")
     finding = {each.subject: each for each in examine()}["database"]
     assert not finding.well
-    assert "table user_logins is not the destination: device_type is missing; " in finding.says
+    assert "Table user_logins in LOGIN_DATABASE_URL is not the destination: device_type is missing; " in finding.says
     assert "user_id is integer, not character varying(128)" in finding.says
 
 

@@ -141,8 +141,9 @@ def test_keys_that_are_deleted_beside_a_load_give_no_second_row(
     insert = postgres_load._insert_all
 
     def while_keys_are_deleted(*arguments: Any) -> Any:
-        with LoginDatabaseResource().transaction() as cursor:
-            cursor.execute(statements("prune")["prune"], day)
+        if not arguments[1][0].startswith("check "):  # which the run tries beforehand
+            with LoginDatabaseResource().transaction() as cursor:
+                cursor.execute(statements("prune")["prune"], day)
         return insert(*arguments)
 
     monkeypatch.setattr(postgres_load, "_insert_all", while_keys_are_deleted)
