@@ -70,7 +70,7 @@ def test_key_file_keeps_its_owner_group_and_mode_and_the_links_to_it(
     link.symlink_to(Path("elsewhere") / "keys")
     assert keys("generate", "--output", str(link)) in (0, None)
     assert file.stat().st_mode & 0o777 == 0o600
-    owner = (12345, 54321) if os.geteuid() == 0 else (os.getuid(), os.getgroups()[-1])
+    owner = (12345, 54321) if os.geteuid() == 0 else (os.getuid(), [os.getgid(), *os.getgroups()][-1])
     os.chown(file, *owner)
     file.chmod(0o640)
     monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", str(link))
