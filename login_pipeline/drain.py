@@ -22,7 +22,7 @@ from login_pipeline.runs import Run, run
 from login_pipeline.settings import MAX_IN_FLIGHT, read_settings
 
 POLL_SECONDS = 1.0
-"""Between two looks at messages that another consumer has in flight."""
+"""Between two looks at what another run or another consumer holds."""
 COUNTS_LAG = 60
 """Seconds for which SQS's counts may be wrong. Source: Amazon SQS API Reference, GetQueueAttributes."""
 AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
@@ -67,8 +67,7 @@ def drain(instance: dg.DagsterInstance, progress: Progress) -> Totals:
     """Runs login_job until long polls come back empty and SQS counts no message, or until a run fails.
 
     SQS's counts lag by up to a minute, so they may miss what another consumer received a moment ago. Other runs of this
-    Dagster instance are waited for, by polling on. A message that a consumer outside of it holds is not, unless SQS
-    counts it.
+    Dagster instance are waited for. A message that a consumer outside of it holds is not, unless SQS counts it.
 
     Args:
         instance: The Dagster instance that records the runs.
@@ -96,9 +95,9 @@ def _run_until_empty(
     received_last = time.monotonic()
     while not totals.failures:
         received = totals.received
-        alone = not _other_runs(instance)
+        others = _at_work(instance)
         last = run("login_job", instance)
-        alone = alone and not _other_runs(instance)
+        others |= _at_work(instance)
         totals.add(last)
         interrupts.raise_if_any()
         ran_dry = last.metadata.get("raw_sqs_messages", {}).get("queue_ran_dry", False)
@@ -110,7 +109,8 @@ def _run_until_empty(
             waiting_since = time.monotonic()
             if not depth.visible:  # then SQS was not silent: there was nothing to receive
                 received_last = waiting_since
-            if ran_dry and alone and not totals.failures and _is_empty(queue, partial(progress, totals)):
+            dry = ran_dry and not totals.failures and _have_loaded(others, instance)
+            if dry and _is_empty(queue, partial(progress, totals)):
                 break
             received_last += time.monotonic() - waiting_since  # what others held could not be received meanwhile
             if time.monotonic() > received_last + COUNTS_LAG:
@@ -119,13 +119,24 @@ def _run_until_empty(
             totals.failures.append(error.sentence)
 
 
-def _other_runs(instance: dg.DagsterInstance) -> int:
-    """How many runs of login_job may hold messages; called between this drain's own.
+def _at_work(instance: dg.DagsterInstance) -> set[str]:
+    """The ids of the runs of login_job that may hold messages; called between this drain's own.
 
     A run that has been at work for longer than messages stay invisible was lost, and what it held is visible again.
     """
     changed_after = datetime.now(UTC) - timedelta(seconds=read_settings().visibility_timeout)
-    return instance.get_runs_count(dg.RunsFilter(job_name="login_job", statuses=AT_WORK, updated_after=changed_after))
+    at_work = dg.RunsFilter(job_name="login_job", statuses=AT_WORK, updated_after=changed_after)
+    return {each.run_id for each in instance.get_runs(at_work)}
+
+
+def _have_loaded(run_ids: set[str], instance: dg.DagsterInstance) -> bool:
+    """Waits until these runs are over; False where one of them failed, so that what it held may be visible again.
+
+    Waiting is no run, so two drains at once do not wait for each other.
+    """
+    while run_ids & _at_work(instance):
+        time.sleep(POLL_SECONDS)
+    return not run_ids or all(each.is_success for each in instance.get_runs(dg.RunsFilter(run_ids=list(run_ids))))
 
 
 def _nothing_comes(depth: QueueDepth) -> QueueError:

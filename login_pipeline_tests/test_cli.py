@@ -171,14 +171,32 @@ def test_messages_that_were_waited_for_are_received_and_not_taken_for_silence(
     assert json.loads(out)["loaded"] == 1
 
 
-def test_drain_does_not_end_on_lagging_counts_while_another_run_holds_a_message(pipeline: Pipeline, body: Body) -> None:
+def started_run(pipeline: Pipeline) -> dg.DagsterRun:
+    return pipeline.instance.create_run_for_job(defs.resolve_job_def("login_job"), status=dg.DagsterRunStatus.STARTED)
+
+
+def test_drains_at_once_do_not_wait_for_each_other(pipeline: Pipeline) -> None:
+    """The other one's run is at work as this one's runs dry, and loads what it has."""
+    other = started_run(pipeline)
+
+    def end_the_other_run(totals: Totals, _depth: QueueDepth) -> None:
+        if totals.runs == 1:
+            event = dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, "login_job")
+            pipeline.instance.report_dagster_event(event, other.run_id)
+
+    assert drain(pipeline.instance, end_the_other_run).runs == 1
+
+
+def test_drain_waits_for_another_run_and_takes_what_it_gave_back_although_counts_lag(
+    pipeline: Pipeline, body: Body
+) -> None:
     def lag(content: dict[str, Any], forward: Forward) -> Answer:
         answer = forward(content)
         attributes = answer.content["Attributes"]
         attributes.update({name: "0" for name in attributes if name.startswith("ApproximateNumberOf")})
         return answer
 
-    other = pipeline.instance.create_run_for_job(defs.resolve_job_def("login_job"), status=dg.DagsterRunStatus.STARTED)
+    other = started_run(pipeline)
     pipeline.queue.send(body())
     (held,) = pipeline.queue.client.receive_message(QueueUrl=pipeline.queue.url, VisibilityTimeout=600)["Messages"]
 
