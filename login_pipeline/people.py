@@ -1,7 +1,7 @@
 """The people of a privacy request: whom it is about, who carries it out, and why, each checked before it is stored.
 
-A subject is `<key id>.<HMAC-SHA-256 of the user_id>`: whoever holds the masking key can show that a record is about a
-user, and nobody else can tell who it was.
+A subject is `<key id>.<HMAC-SHA-256 of the user_id>`: the holder of the masking key can show that a record is about a
+user, and nobody else can find out about whom it is.
 """
 
 import hmac
@@ -101,12 +101,11 @@ def operator(by: str | None) -> str:
     """
     try:
         entry = pwd.getpwuid(os.getuid())
-        user, is_person = (
-            entry.pw_name,
-            entry.pw_uid >= MIN_PERSON_UID and PurePath(entry.pw_shell).name not in NO_SHELLS,
-        )
     except KeyError:  # a container's user need have no name
         user, is_person = f"uid {os.getuid()}", False
+    else:
+        user = entry.pw_name
+        is_person = entry.pw_uid >= MIN_PERSON_UID and PurePath(entry.pw_shell).name not in NO_SHELLS
     account = f"{user}@{socket.gethostname()}"
     if by is None:
         if not is_person:

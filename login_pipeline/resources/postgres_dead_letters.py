@@ -12,7 +12,7 @@ from login_pipeline.sql import statements
 # How long a statement may take: it waits for nothing but another run that sends the same messages.
 STATEMENT_SECONDS = 10.0
 # How long the transaction may wait for SQS. A sender that is gone keeps its messages from the next run for as long.
-SEND_SECONDS = 600.0
+IDLE_SECONDS = 600.0
 
 
 class Letter(NamedTuple):
@@ -42,7 +42,7 @@ class DeadLetterRecord:
         self._call(lambda cursor: self._without(cursor, not_sent), commit=True)
 
     def _open(self, cursor: extensions.cursor) -> set[str]:
-        limit_time(cursor, STATEMENT_SECONDS, idle_seconds=SEND_SECONDS)
+        limit_time(cursor, STATEMENT_SECONDS, idle_seconds=IDLE_SECONDS)
         cursor.execute(statements("dead_letters")["savepoint"])
         return record(cursor, self._letters)
 

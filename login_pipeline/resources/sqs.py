@@ -138,15 +138,7 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
         return self.login_queue.delete(receipt_handles, hurry)
 
     def send_dead_letters(self, dead_letters: Sequence[Entry], hurry: Event | None = None) -> dict[int, str]:
-        """Puts messages on the dead-letter queue.
-
-        Args:
-            dead_letters: As SendMessageBatch takes them, without an Id.
-            hurry: Once it is set, no more calls are made.
-
-        Returns:
-            The error code of each message that was not sent, by its position.
-        """
+        """Puts messages on the dead-letter queue; arguments and result are those of `SqsQueue.send`."""
         return self.dead_letter_queue.send(dead_letters, hurry)
 
     def hand_back(self) -> tuple[int, dict[str, int]]:

@@ -56,7 +56,7 @@ UPDATE user_logins_backup SET restored_from = %(database_id)s;
 SELECT EXISTS (SELECT FROM {table});
 
 -- name: session
--- Dates and times have one text whatever the role's own settings, and a slow store ends no transaction. Each large table
+-- Dates and times have one text for every role, and a slow store ends no transaction. Each large table
 -- is read by several workers (ledger.sql, by_date), where the planner would give each a single one.
 SELECT set_config('datestyle', 'ISO, YMD', true),
        set_config('timezone', 'UTC', true),

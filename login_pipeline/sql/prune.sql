@@ -1,4 +1,4 @@
--- Prunes the inbox: deletes the messages of dates so long ago that no message of theirs is on a queue any more. First the
+-- Prunes the inbox: deletes the messages of dates so long ago that no message of theirs can be on a queue. First the
 -- entry `pruned` of the ledger closes the date: from then on no message of it is loaded, because nobody could say whether
 -- it has its row. Then they go, in one statement, and the entry counts their rows.
 
