@@ -13,7 +13,7 @@ from login_pipeline.columns import table_schema
 from login_pipeline.errors import LoginPipelineError, QueueError, RunError
 from login_pipeline.loading import LoadFigures, load_logins
 from login_pipeline.login_batch import mask_logins, raw_messages, rejected_messages
-from login_pipeline.logs import run_log
+from login_pipeline.logs.setup import run_log
 from login_pipeline.masking import MaskingMethod
 from login_pipeline.preflight import check_surroundings, ways_in_clear
 from login_pipeline.quarantine import QuarantineFigures, quarantine

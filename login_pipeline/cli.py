@@ -12,10 +12,11 @@ from typing import IO, NoReturn
 
 import click
 
-from login_pipeline import cli_keys, cli_privacy, logs
+from login_pipeline import cli_keys, cli_privacy
 from login_pipeline.cli_options import DONE, FAILED, INTERRUPTED, MISCONFIGURED, as_json, end
 from login_pipeline.errors import ConfigurationError, LoginPipelineError
 from login_pipeline.interrupts import raise_at_signals
+from login_pipeline.logs import setup as logs
 from login_pipeline.settings import LogFormat, variable
 
 # Each command imports what it needs when it runs: Dagster and pandas take seconds, and --help needs neither.
@@ -273,7 +274,7 @@ def main() -> None:
     except Exception as error:  # what it says may quote a message
         if logs.set_up():
             raise  # sys.excepthook tells it as JSON
-        from login_pipeline.redaction import code_locations
+        from login_pipeline.logs.redaction import code_locations
 
         _end(f"It failed unexpectedly: {type(error).__name__} at {code_locations(error)[-1]}", FAILED)
 

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import click
 
-from login_pipeline import logs
+from login_pipeline.logs import setup as logs
 
 DONE, FAILED, MISCONFIGURED, INTERRUPTED = 0, 1, 2, 130
 

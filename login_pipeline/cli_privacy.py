@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from login_pipeline import logs
 from login_pipeline.cli_options import as_json, end
 from login_pipeline.errors import LoginPipelineError
+from login_pipeline.logs import setup as logs
 from login_pipeline.settings import read_settings
 
 if TYPE_CHECKING:

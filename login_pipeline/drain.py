@@ -12,7 +12,7 @@ import dagster as dg
 
 from login_pipeline.errors import LoginPipelineError, QueueError
 from login_pipeline.interrupts import Interrupts
-from login_pipeline.logs import process_log
+from login_pipeline.logs.setup import process_log
 from login_pipeline.preflight import check_surroundings
 from login_pipeline.resources.masking import MaskingResource
 from login_pipeline.resources.postgres import LoginDatabaseResource

@@ -14,7 +14,7 @@ from login_pipeline.columns import NAMES
 from login_pipeline.garbage import no_cycle_collection
 from login_pipeline.interrupts import deferred_interrupts
 from login_pipeline.login_batch import refused_messages
-from login_pipeline.logs import Log
+from login_pipeline.logs.setup import Log
 from login_pipeline.quarantine import QuarantineFigures, credible, enough_deliveries, quarantine, require_taken
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_load import Loaded

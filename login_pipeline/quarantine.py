@@ -16,7 +16,7 @@ import pandas as pd
 
 from login_pipeline.errors import DatabaseError, QueueError
 from login_pipeline.interrupts import deferred_interrupts
-from login_pipeline.logs import Log
+from login_pipeline.logs.setup import Log
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_dead_letters import Letter
 from login_pipeline.resources.postgres_errors import OF_THE_ROW, OF_THE_TABLE

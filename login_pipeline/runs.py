@@ -11,8 +11,8 @@ from structlog.contextvars import bound_contextvars
 
 from login_pipeline.definitions import defs
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.log_lines import counts
-from login_pipeline.logs import process_log
+from login_pipeline.logs.json_lines import counts
+from login_pipeline.logs.setup import process_log
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """A failed run is told in one sentence; the rest is in the Dagster instance."""

@@ -8,7 +8,7 @@ from itertools import chain, islice
 from json import JSONDecoder
 
 from login_pipeline.errors import ConfigurationError, QueueError
-from login_pipeline.logs import process_log
+from login_pipeline.logs.setup import process_log
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_batches import ENTRY_FAULTS
 

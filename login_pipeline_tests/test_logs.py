@@ -13,10 +13,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from login_pipeline import logs
-from login_pipeline.log_lines import FIRST, formatter
-from login_pipeline.logs import process_log, run_log
-from login_pipeline.redaction import redact_errors
+from login_pipeline.logs import setup as logs
+from login_pipeline.logs.json_lines import FIRST, formatter
+from login_pipeline.logs.redaction import redact_errors
+from login_pipeline.logs.setup import process_log, run_log
 from login_pipeline_tests.conftest import MASKING_KEY, Pipeline
 from login_pipeline_tests.test_pipeline import SENTINELS, send_sentinels, stored
 
@@ -290,7 +290,7 @@ def test_error_that_ends_a_thread_is_its_class_and_place(json_lines: Lines) -> N
 def test_warning_and_error_that_ends_the_process_are_told_by_their_class_and_place() -> None:
     program = """
 import warnings
-from login_pipeline import logs
+from login_pipeline.logs import setup as logs
 logs.set_up()
 warnings.warn("sentinel-1")
 raise ValueError("sentinel-1")

@@ -14,7 +14,7 @@ from benchmarks.contenders.meter import Meter
 from login_pipeline.batch_checks import check_batch
 from login_pipeline.loading import LoadFigures, load_logins
 from login_pipeline.login_batch import mask_logins, raw_messages, rejected_messages
-from login_pipeline.logs import process_log
+from login_pipeline.logs.setup import process_log
 from login_pipeline.preflight import check_surroundings
 from login_pipeline.quarantine import QuarantineFigures, quarantine
 from login_pipeline.resources.masking import MaskingResource

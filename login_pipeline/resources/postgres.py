@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr
 
 from login_pipeline.database_url import trusting_the_system
 from login_pipeline.errors import ConfigurationError, LoginPipelineError
-from login_pipeline.logs import warn_of_c_stderr
+from login_pipeline.logs.setup import warn_of_c_stderr
 from login_pipeline.resources.postgres_access import Access
 from login_pipeline.resources.postgres_call import call, cancelled_by_signals
 from login_pipeline.resources.postgres_connection import KeptConnection

@@ -19,7 +19,7 @@ from pydantic import Field, PrivateAttr
 
 from login_pipeline.errors import ConfigurationError, RunError
 from login_pipeline.interrupts import deferred_interrupts
-from login_pipeline.logs import run_log
+from login_pipeline.logs.setup import run_log
 from login_pipeline.resources.libcurl import Connection
 from login_pipeline.resources.sqs_batches import Entry
 from login_pipeline.resources.sqs_errors import explain_sqs_errors

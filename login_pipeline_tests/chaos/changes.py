@@ -8,7 +8,7 @@ import pandas as pd
 from botocore.config import Config
 
 from login_pipeline.loading import Deletes, LoadFigures, load_chunk
-from login_pipeline.logs import Log
+from login_pipeline.logs.setup import Log
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_load import Loaded
 from login_pipeline.resources.sqs import LoginQueueResource

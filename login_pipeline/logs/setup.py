@@ -16,10 +16,10 @@ import click
 import dagster as dg
 import structlog
 
-from login_pipeline.c_stderr import c_stderr
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.log_lines import HEAD, formatter
-from login_pipeline.redaction import Whereabouts
+from login_pipeline.logs.c_stderr import c_stderr
+from login_pipeline.logs.json_lines import HEAD, formatter
+from login_pipeline.logs.redaction import Whereabouts
 from login_pipeline.settings import LogFormat, read_log_settings
 
 LOGGER = "login_pipeline"

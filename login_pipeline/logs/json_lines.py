@@ -15,7 +15,7 @@ from structlog import contextvars, processors, stdlib
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from login_pipeline.errors import LoginPipelineError
-from login_pipeline.redaction import code_locations
+from login_pipeline.logs.redaction import code_locations
 
 FIRST = ("timestamp", "level", "event", "logger", "run_id")
 """The keys of every line; run_id is null outside a run."""
