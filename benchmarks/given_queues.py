@@ -16,9 +16,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from benchmarks.environment import environment_of
 from benchmarks.messages import bodies, sent
 from benchmarks.queues import Left, sdk_region
+from login_pipeline.aws_errors import error_code
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.local.sqs import REGION, sdk_environment
-from login_pipeline.resources.aws_errors import error_code
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

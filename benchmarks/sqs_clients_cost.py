@@ -25,7 +25,7 @@ from botocore.credentials import Credentials
 
 from benchmarks.environment import environment_of
 from benchmarks.queue_server import QueueServer
-from login_pipeline.garbage import no_cycle_collection
+from login_pipeline.gc_pause import no_cycle_collection
 from login_pipeline.local.sqs import REGION, sdk_environment
 from login_pipeline.resources.libcurl import Connection
 from login_pipeline.resources.sqs_libcurl import LibcurlSqs

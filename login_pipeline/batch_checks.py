@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from login_pipeline.garbage import no_cycle_collection
+from login_pipeline.gc_pause import no_cycle_collection
 from login_pipeline.ip_address import canonical_ip
 from login_pipeline.login_json import RejectedError, decode
 from login_pipeline.masked_schema import count_misfits

@@ -15,9 +15,9 @@ import click
 from login_pipeline import cli_keys, cli_privacy
 from login_pipeline.cli_options import DONE, FAILED, INTERRUPTED, MISCONFIGURED, as_json, end
 from login_pipeline.errors import ConfigurationError, LoginPipelineError
-from login_pipeline.interrupts import raise_at_signals
 from login_pipeline.logs import setup as logs
 from login_pipeline.settings import LogFormat, variable
+from login_pipeline.signals import raise_at_signals
 
 # Each command imports what it needs when it runs: Dagster and pandas take seconds, and --help needs neither.
 

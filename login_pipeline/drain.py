@@ -11,7 +11,6 @@ from typing import Any
 import dagster as dg
 
 from login_pipeline.errors import LoginPipelineError, QueueError
-from login_pipeline.interrupts import Interrupts
 from login_pipeline.logs.setup import process_log
 from login_pipeline.preflight import check_surroundings
 from login_pipeline.resources.masking import MaskingResource
@@ -20,6 +19,7 @@ from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_queue import QueueDepth
 from login_pipeline.runs import Run, run
 from login_pipeline.settings import MAX_IN_FLIGHT, read_settings
+from login_pipeline.signals import Interrupts
 
 POLL_SECONDS = 1.0
 """Between two looks at what another run or another consumer holds."""

@@ -11,14 +11,14 @@ from typing import Any, Self
 import pandas as pd
 
 from login_pipeline.columns import NAMES
-from login_pipeline.garbage import no_cycle_collection
-from login_pipeline.interrupts import deferred_interrupts
+from login_pipeline.gc_pause import no_cycle_collection
 from login_pipeline.login_batch import refused_messages
 from login_pipeline.logs.setup import Log
 from login_pipeline.quarantine import QuarantineFigures, credible, enough_deliveries, quarantine, require_taken
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_load import Loaded
 from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.signals import deferred_interrupts
 
 FIRST_ROWS, MOST_ROWS, GROWTH = 10, 5_000, 10
 """Rows in the first transaction and in the largest one, and how much larger the next one may be."""

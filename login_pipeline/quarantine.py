@@ -15,7 +15,6 @@ from typing import Any
 import pandas as pd
 
 from login_pipeline.errors import DatabaseError, QueueError
-from login_pipeline.interrupts import deferred_interrupts
 from login_pipeline.logs.setup import Log
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_dead_letters import Letter
@@ -24,6 +23,7 @@ from login_pipeline.resources.postgres_load import FORGOTTEN, MAX_CREDIBLE_REFUS
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_batches import NOT_CALLED
 from login_pipeline.resources.sqs_messages import dead_letter
+from login_pipeline.signals import deferred_interrupts
 
 # Maximum messages in one transaction, which is open while they are sent. At most so many are sent a second time after
 # `kill -9`.

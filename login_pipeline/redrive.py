@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from login_pipeline.interrupts import deferred_interrupts
 from login_pipeline.reasons import is_reason
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_messages import Message, sent_again
 from login_pipeline.settings import IN_FLIGHT_BUDGET, read_settings
+from login_pipeline.signals import deferred_interrupts
 
 MOVED_BY_SQS = "max_receive_count"
 """The reason of messages that the queue's own redrive policy moved: they have none."""

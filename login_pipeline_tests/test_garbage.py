@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from login_pipeline.garbage import no_cycle_collection
+from login_pipeline.gc_pause import no_cycle_collection
 
 
 def test_collector_waits_until_the_block_is_left() -> None:

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from login_pipeline.interrupts import Interrupts, deferred_interrupts
+from login_pipeline.signals import Interrupts, deferred_interrupts
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

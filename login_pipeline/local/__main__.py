@@ -6,8 +6,8 @@ import sys
 from contextlib import ExitStack, suppress
 
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.interrupts import raise_at_signals
 from login_pipeline.local.services import local_services, pipeline_environment, temporary_folder
+from login_pipeline.signals import raise_at_signals
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from login_pipeline.interrupts import raise_at_signals
+from login_pipeline.signals import raise_at_signals
 
 Guard = subprocess.Popen[bytes]
 """The guard's process. Its end is the server's end, and its exit code the server's."""

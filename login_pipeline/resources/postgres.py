@@ -29,8 +29,8 @@ from login_pipeline.resources.postgres_prepare import (
     prepare,
     rehearse,
 )
-from login_pipeline.resources.postgres_protection import Protection, protection
 from login_pipeline.sql import statements
+from login_pipeline.transport_security import Protection, protection
 
 # How long a question about the connection may take.
 PROTECTION_SECONDS = 10.0

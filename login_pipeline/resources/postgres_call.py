@@ -17,8 +17,8 @@ import psycopg2
 from psycopg2 import extensions
 
 from login_pipeline.errors import DatabaseError, LoginPipelineError
-from login_pipeline.interrupts import deferred_interrupts
 from login_pipeline.resources.postgres_connection import Connect
+from login_pipeline.signals import deferred_interrupts
 from login_pipeline.sql import statements
 
 ANSWER_SECONDS = 10.0

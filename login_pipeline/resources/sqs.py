@@ -18,7 +18,6 @@ from dagster_aws.utils import ResourceWithBoto3Configuration
 from pydantic import Field, PrivateAttr
 
 from login_pipeline.errors import ConfigurationError, RunError
-from login_pipeline.interrupts import deferred_interrupts
 from login_pipeline.logs.setup import run_log
 from login_pipeline.resources.libcurl import Connection
 from login_pipeline.resources.sqs_batches import Entry
@@ -27,6 +26,7 @@ from login_pipeline.resources.sqs_libcurl import LibcurlSqs
 from login_pipeline.resources.sqs_queue import QueueDepth, SqsQueue
 from login_pipeline.resources.sqs_receive import Batch
 from login_pipeline.settings import Settings, SqsClient, read_settings, variable
+from login_pipeline.signals import deferred_interrupts
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -12,7 +12,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
 
-from login_pipeline.resources.aws_errors import error_code
+from login_pipeline.aws_errors import error_code
 from login_pipeline.resources.concurrency import Concurrency
 from login_pipeline.resources.crew import work
 

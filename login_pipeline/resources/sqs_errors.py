@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, SSLError
 from botocore.exceptions import ConnectionError as NoConnectionError
 
+from login_pipeline.aws_errors import error_code, no_answer, not_accepted, sdk_problem
 from login_pipeline.errors import ConfigurationError, LoginPipelineError, QueueError
-from login_pipeline.loopback import is_loopback
-from login_pipeline.resources.aws_errors import error_code, no_answer, not_accepted, sdk_problem
 from login_pipeline.settings import MAX_IN_FLIGHT
+from login_pipeline.transport_security import is_loopback
 
 _NO_SUCH_QUEUE = {"QueueDoesNotExist", "NonExistentQueue", "QueueDeletedRecently", "InvalidAddress"}
 _NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "KMS.AccessDeniedException", "KmsAccessDenied"}

@@ -7,11 +7,11 @@ from threading import Lock
 from typing import NamedTuple
 
 from login_pipeline.errors import LoginPipelineError
-from login_pipeline.garbage import no_cycle_collection
-from login_pipeline.interrupts import deferred_interrupts
+from login_pipeline.gc_pause import no_cycle_collection
 from login_pipeline.resources.concurrency import Concurrency
 from login_pipeline.resources.crew import work
 from login_pipeline.resources.sqs_messages import Message
+from login_pipeline.signals import deferred_interrupts
 
 MAX_MESSAGES = 10
 """Messages in one ReceiveMessage call. Source: Amazon SQS API Reference, ReceiveMessage."""

@@ -10,8 +10,8 @@ from threading import Event
 
 from rich.console import Console
 
-from login_pipeline.interrupts import raise_at_signals
 from login_pipeline.local.services import temporary_folder
+from login_pipeline.signals import raise_at_signals
 from login_pipeline_tests.chaos.campaign import Outcome, campaign
 from login_pipeline_tests.chaos.database_server import breakable_services
 from login_pipeline_tests.chaos.fault import Fault

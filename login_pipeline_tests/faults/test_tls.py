@@ -13,10 +13,10 @@ import trustme
 from login_pipeline.doctor import Finding, examine
 from login_pipeline.local.ports import HOST
 from login_pipeline.resources.libcurl import Bundle, Call, Connection
-from login_pipeline.resources.postgres_protection import protection
 from login_pipeline.resources.sqs_errors import endpoint_in_clear
 from login_pipeline.resources.sqs_pattern import Pattern
 from login_pipeline.settings import SqsClient
+from login_pipeline.transport_security import protection
 from login_pipeline_tests.conftest import Database, Pipeline, Servers
 from login_pipeline_tests.faults.account import Account, one_sentence
 from login_pipeline_tests.faults.sqs_proxy import SqsProxy
@@ -183,7 +183,7 @@ class TestDatabase:
     ) -> None:
         assert finding("database").well
         assert "(not encrypted, on this machine)" in finding("database").says
-        monkeypatch.setattr("login_pipeline.resources.postgres_protection.is_loopback", lambda _host: False)
+        monkeypatch.setattr("login_pipeline.transport_security.is_loopback", lambda _host: False)
         assert not finding("database").well
         assert finding("database").says.endswith("(not encrypted): add sslmode=verify-full to LOGIN_DATABASE_URL")
 

@@ -1,10 +1,17 @@
-"""How a connection to the database is protected: what libpq says of it, in words."""
+"""How the way to the database and to SQS is protected against others on it."""
 
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from psycopg2.extensions import ConnectionInfo
 
-from login_pipeline.loopback import is_loopback
+
+def is_loopback(host: str) -> bool:
+    """Whether the name or address is this machine's own. A name that only its resolver knows as such is not."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Protection(NamedTuple):
