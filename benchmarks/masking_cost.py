@@ -5,8 +5,8 @@ import time
 from datetime import date
 from statistics import median
 
-from login_pipeline.keys import new_key
-from login_pipeline.masking import Masks, aes_siv_masks, hmac_sha256_masks, sha256_masks
+from login_pipeline.masking.keys import new_key
+from login_pipeline.masking.methods import Masks, aes_siv_masks, hmac_sha256_masks, sha256_masks
 
 MESSAGES = 50_000
 ROUNDS = 7

@@ -23,9 +23,9 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from login_pipeline.keys import MaskingKey, new_key
 from login_pipeline.login_event import LoginEvent, parse_login
-from login_pipeline.masking import hmac_sha256_masks, sha256_masks
+from login_pipeline.masking.keys import MaskingKey, new_key
+from login_pipeline.masking.methods import hmac_sha256_masks, sha256_masks
 
 Space = Callable[[int], Iterator[bytes]]
 OCTETS = [str(octet).encode() for octet in range(256)]

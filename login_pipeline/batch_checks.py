@@ -11,7 +11,7 @@ from login_pipeline.gc_pause import no_cycle_collection
 from login_pipeline.ip_address import canonical_ip
 from login_pipeline.login_json import RejectedError, decode
 from login_pipeline.masked_schema import count_misfits
-from login_pipeline.masking import TOKEN
+from login_pipeline.masking.methods import TOKEN
 
 MASKED = {"masked_ip": "ip", "masked_device_id": "device_id"}
 """Each masked column, and the field of the message that it masks."""

@@ -14,8 +14,8 @@ from login_pipeline.assets import masked_logins, raw_sqs_messages, user_logins_t
 from login_pipeline.batch_checks import check_batch
 from login_pipeline.columns import column_problems
 from login_pipeline.group_sizes import group_sizes
-from login_pipeline.masking import MaskingMethod
-from login_pipeline.resources.masking import NOT_KEYED, MaskingResource
+from login_pipeline.masking.masker import NOT_KEYED, MaskingResource
+from login_pipeline.masking.methods import MaskingMethod
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.settings import read_settings
 

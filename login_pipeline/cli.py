@@ -287,8 +287,8 @@ def _escape_what_cannot_be_encoded() -> None:
 
 
 def _warn_of_masks_without_a_key() -> None:
-    from login_pipeline.masking import MaskingMethod
-    from login_pipeline.resources.masking import NOT_KEYED, MaskingResource
+    from login_pipeline.masking.masker import NOT_KEYED, MaskingResource
+    from login_pipeline.masking.methods import MaskingMethod
 
     if MaskingResource().method is MaskingMethod.SHA256:
         logs.warn(NOT_KEYED, "masks_need_a_key")

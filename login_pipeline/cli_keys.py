@@ -19,9 +19,9 @@ def keys() -> None:
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A file for them, instead of stdout.")
 def generate(add: bool, output: Path | None) -> None:
     """Make a random masking key, and print it with today's date."""
-    from login_pipeline.key_files import write_key_file
-    from login_pipeline.keys import KeyRing, new_key
-    from login_pipeline.resources.masking_keys import masking_keys
+    from login_pipeline.masking.key_file import write_key_file
+    from login_pipeline.masking.key_source import masking_keys
+    from login_pipeline.masking.keys import KeyRing, new_key
 
     today = datetime.now(UTC).date()
     ring = masking_keys().rotated(today) if add else KeyRing(new_key(today))
@@ -37,8 +37,8 @@ def generate(add: bool, output: Path | None) -> None:
 @as_json
 def status(rows: bool, as_json: bool) -> None:
     """Say which masking keys are configured, and how old they are; never the keys."""
-    from login_pipeline.key_status import key_status
-    from login_pipeline.resources.masking_keys import masking_keys
+    from login_pipeline.masking.key_source import masking_keys
+    from login_pipeline.masking.key_status import key_status
     from login_pipeline.resources.postgres import LoginDatabaseResource
     from login_pipeline.rotation import rows_by_key
     from login_pipeline.terminal import show_records
@@ -55,7 +55,7 @@ def status(rows: bool, as_json: bool) -> None:
 @as_json
 def rotate(as_json: bool) -> None:
     """Mask again, under the first key, what aes-siv has masked under the others."""
-    from login_pipeline.resources.masking_keys import masking_keys
+    from login_pipeline.masking.key_source import masking_keys
     from login_pipeline.resources.postgres import LoginDatabaseResource
     from login_pipeline.rotation import remaining
     from login_pipeline.rotation import rotate as mask_again

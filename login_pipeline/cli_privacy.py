@@ -34,8 +34,8 @@ def unmask(masks: Sequence[str], user_id: str | None, reason: str | None, by: st
 
     It is recorded in user_logins_unmaskings before anything is printed.
     """
+    from login_pipeline.masking.key_source import masking_keys
     from login_pipeline.people import check_reason, operator
-    from login_pipeline.resources.masking_keys import masking_keys
     from login_pipeline.terminal import show_records
     from login_pipeline.unmasking import masks_of_user, unmask_all
 

@@ -6,7 +6,7 @@ from login_pipeline import assets, checks, jobs, sensors
 from login_pipeline.backup import asset as backup_asset
 from login_pipeline.logs import setup as logs
 from login_pipeline.logs.redaction import redact_errors
-from login_pipeline.resources.masking import MaskingResource
+from login_pipeline.masking.masker import MaskingResource
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.run_memory import RunMemory

@@ -8,9 +8,9 @@ from login_pipeline.backup.identity import read_manifest, require_own_backup
 from login_pipeline.backup.store import backup_store
 from login_pipeline.core_dumps import dump_taker
 from login_pipeline.errors import LoginPipelineError
-from login_pipeline.masking import MaskingMethod
-from login_pipeline.resources.masking import NOT_KEYED, MaskingResource
-from login_pipeline.resources.masking_keys import masking_keys
+from login_pipeline.masking.key_source import masking_keys
+from login_pipeline.masking.masker import NOT_KEYED, MaskingResource
+from login_pipeline.masking.methods import MaskingMethod
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_prepare import is_there, replication_problem
 from login_pipeline.resources.sqs import LoginQueueResource, few_deliveries

@@ -12,8 +12,8 @@ import dagster as dg
 
 from login_pipeline.errors import LoginPipelineError, QueueError
 from login_pipeline.logs.setup import process_log
+from login_pipeline.masking.masker import MaskingResource
 from login_pipeline.preflight import check_surroundings
-from login_pipeline.resources.masking import MaskingResource
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_queue import QueueDepth

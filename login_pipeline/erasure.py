@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from psycopg2 import extensions
 
 from login_pipeline.errors import ConfigurationError, DatabaseError
-from login_pipeline.keys import KeyRing, MaskingKey
+from login_pipeline.masking.key_source import masking_keys
+from login_pipeline.masking.keys import KeyRing, MaskingKey
 from login_pipeline.people import check_reason, check_user_id, name_user, subject, subject_key, token
-from login_pipeline.resources.masking_keys import masking_keys
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_prepare import is_there, require
 from login_pipeline.sql import statements

@@ -9,7 +9,7 @@ import pandas as pd
 from login_pipeline.columns import NAMES
 from login_pipeline.gc_pause import no_cycle_collection
 from login_pipeline.login_event import LoginEvent, Rejection, create_date, parse_login
-from login_pipeline.masking import Masks
+from login_pipeline.masking.methods import Masks
 
 RAW_COLUMNS = [
     "message_id",

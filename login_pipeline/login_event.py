@@ -15,10 +15,10 @@ from msgspec import UNSET
 from login_pipeline.columns import MAX_LENGTH
 from login_pipeline.ip_address import canonical_ip, is_ip
 from login_pipeline.login_json import Fields, RejectedError, decode
-from login_pipeline.masking import MAX_VALUE_BYTES
+from login_pipeline.masking.methods import MAX_VALUE_BYTES
 
+# Characters. The table holds only the mask, which has to fit its 256 characters by every method (masking/methods.py).
 DEVICE_ID_MAX_LENGTH = 128
-"""Characters. The table holds only the mask, which has to fit its 256 characters by every method (masking.py)."""
 INT4_MAX = 2**31 - 1
 _INT4_DIGITS = len(str(INT4_MAX))
 

@@ -16,7 +16,7 @@ from psycopg2 import extensions
 from login_pipeline.columns import MAX_LENGTH
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.ip_address import is_ip
-from login_pipeline.keys import MaskingKey
+from login_pipeline.masking.keys import MaskingKey
 from login_pipeline.resources.postgres_load import copy_lines
 from login_pipeline.sql import statements
 

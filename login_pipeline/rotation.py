@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from psycopg2 import extensions
 
-from login_pipeline.keys import KeyRing
-from login_pipeline.masking import Masks, NotReversibleError, aes_siv_masks, unmask
+from login_pipeline.masking.keys import KeyRing
+from login_pipeline.masking.methods import Masks, NotReversibleError, aes_siv_masks, unmask
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_prepare import require
 from login_pipeline.sql import statements

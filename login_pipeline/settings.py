@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from login_pipeline.database_url import url_problem
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.masking import MaskingMethod
+from login_pipeline.masking.methods import MaskingMethod
 from login_pipeline.setting_text import slip, slip_of_others, without_margin
 
 MAX_IN_FLIGHT = 120_000

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from psycopg2 import extensions
 
 from login_pipeline.errors import DatabaseError
-from login_pipeline.keys import KeyRing
-from login_pipeline.masking import NotReversibleError, unmask
+from login_pipeline.masking.keys import KeyRing
+from login_pipeline.masking.methods import NotReversibleError, unmask
 from login_pipeline.people import check_reason, check_user_id, name_user, subject
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_load import copy_lines

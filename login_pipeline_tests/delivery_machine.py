@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from login_pipeline.login_event import LoginEvent, Rejection, parse_login
-from login_pipeline.masking import Masks
+from login_pipeline.masking.methods import Masks
 from login_pipeline.redrive import MOVED_BY_SQS
 from login_pipeline.resources.postgres_forget import forget_old_keys
 from login_pipeline.resources.sqs import LONGEST_HAND_BACK_DELAY

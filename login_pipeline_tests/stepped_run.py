@@ -20,7 +20,7 @@ from pydantic import PrivateAttr
 
 from login_pipeline import assets, redrive
 from login_pipeline.login_batch import raw_messages
-from login_pipeline.resources.masking import MaskingResource
+from login_pipeline.masking.masker import MaskingResource
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_dead_letters import DeadLetterRecord, Letter
 from login_pipeline.resources.postgres_load import Loaded, Row

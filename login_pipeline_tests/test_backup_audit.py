@@ -8,7 +8,7 @@ import pytest
 
 from login_pipeline.erasure import erase, proofs
 from login_pipeline.errors import BackupError, ConfigurationError
-from login_pipeline.keys import new_key
+from login_pipeline.masking.keys import new_key
 from login_pipeline_tests.backup_fixtures import MONDAY, TUESDAY, Kept, kept
 from login_pipeline_tests.conftest import Database, Servers, new_database
 

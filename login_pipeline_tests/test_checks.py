@@ -16,10 +16,10 @@ import pytest
 from login_pipeline.checks import masked_logins_checks, user_logins_table_checks
 from login_pipeline.definitions import defs
 from login_pipeline.jobs import user_logins_checks_schedule
-from login_pipeline.keys import MaskingKey
 from login_pipeline.login_batch import mask_logins, raw_messages
-from login_pipeline.masking import Masks, hmac_sha256_masks
-from login_pipeline.resources.masking import NOT_KEYED, MaskingResource
+from login_pipeline.masking.keys import MaskingKey
+from login_pipeline.masking.masker import NOT_KEYED, MaskingResource
+from login_pipeline.masking.methods import Masks, hmac_sha256_masks
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.runs import CheckResult
 from login_pipeline_tests.conftest import Pipeline

@@ -25,7 +25,7 @@ from login_pipeline.backup.store import FolderStore
 from login_pipeline.doctor import examine
 from login_pipeline.erasure import erase, erased_since, proofs
 from login_pipeline.errors import BackupError, ConfigurationError, DatabaseError
-from login_pipeline.keys import MaskingKey, new_key, read_key_ring
+from login_pipeline.masking.keys import MaskingKey, new_key, read_key_ring
 from login_pipeline.people import subject
 from login_pipeline.resources.postgres_forget import forget_old_keys
 from login_pipeline_tests.backup_fixtures import MONDAY, TRICKY, TUESDAY, Kept, kept

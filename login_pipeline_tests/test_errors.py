@@ -15,7 +15,7 @@ from login_pipeline.errors import ConfigurationError, LoginPipelineError, QueueE
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import local_services, temporary_folder
 from login_pipeline.local.sqs import LocalSqs
-from login_pipeline.resources.masking import MaskingResource
+from login_pipeline.masking.masker import MaskingResource
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_errors import explain_sqs_errors
 from login_pipeline.resources.sqs_queue import QueueDepth

@@ -3,7 +3,7 @@ from hashlib import sha384
 
 import pytest
 
-from login_pipeline.keys import MaskingKey, WeakKeyError, new_key, read_key_ring
+from login_pipeline.masking.keys import MaskingKey, WeakKeyError, new_key, read_key_ring
 
 ONE, TWO = sha384(b"one key").hexdigest()[:64], sha384(b"another key").hexdigest()
 

@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from hypothesis import given
 from hypothesis import strategies as st
 
-from login_pipeline.keys import KeyRing, MaskingKey
-from login_pipeline.masking import (
+from login_pipeline.masking.keys import KeyRing, MaskingKey
+from login_pipeline.masking.methods import (
     MAX_VALUE_BYTES,
     TOKEN,
     Masks,

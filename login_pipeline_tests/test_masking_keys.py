@@ -16,12 +16,12 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.keys import read_key_ring
 from login_pipeline.local.services import temporary_folder
 from login_pipeline.local.sqs import LocalSqs
-from login_pipeline.resources import masking_keys as source
-from login_pipeline.resources.masking import MaskingResource
-from login_pipeline.resources.masking_keys import masking_keys
+from login_pipeline.masking import key_source as source
+from login_pipeline.masking.key_source import masking_keys
+from login_pipeline.masking.keys import read_key_ring
+from login_pipeline.masking.masker import MaskingResource
 from login_pipeline_tests.faults.sqs_proxy import SqsProxy
 from login_pipeline_tests.faults.tls_proxy import server_context
 

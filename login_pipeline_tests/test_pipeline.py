@@ -7,9 +7,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from login_pipeline.keys import read_key_ring
 from login_pipeline.login_event import create_date
-from login_pipeline.masking import hmac_sha256_masks
+from login_pipeline.masking.keys import read_key_ring
+from login_pipeline.masking.methods import hmac_sha256_masks
 from login_pipeline.runs import run
 from login_pipeline_tests.conftest import MASKING_KEY, Pipeline
 
@@ -122,7 +122,7 @@ def test_failed_check_loads_nothing_and_hands_the_messages_back(
     pipeline.queue.send(body(), '{"not": "a login"}')
     monkeypatch.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
     with monkeypatch.context() as leak:
-        leak.setattr("login_pipeline.resources.masking.MaskingResource.masks", _no_masks)
+        leak.setattr("login_pipeline.masking.masker.MaskingResource.masks", _no_masks)
         run = pipeline.run()
     failed = "Asset checks failed: masked_values_hold_no_clear_value; nothing was changed after them"
     assert run.failures == [failed]
@@ -134,7 +134,7 @@ def test_failed_check_loads_nothing_and_hands_the_messages_back(
 
 
 def _no_masks(_self: object) -> object:
-    from login_pipeline.masking import Masks
+    from login_pipeline.masking.methods import Masks
 
     return Masks(ip=str, device_id=str)
 

@@ -15,7 +15,7 @@ import pytest
 from login_pipeline.columns import USER_LOGINS, declared_type
 from login_pipeline.erasure import erase
 from login_pipeline.errors import ConfigurationError, DatabaseError, LoginPipelineError
-from login_pipeline.keys import read_key_ring
+from login_pipeline.masking.keys import read_key_ring
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_dead_letters import Letter
 from login_pipeline.resources.postgres_load import MAX_CREDIBLE_REFUSALS, Loaded, load_rows

@@ -3,8 +3,8 @@
 from datetime import date
 
 from benchmarks.reverse_masks import Attack, addresses, attack, device_ids, try_part
-from login_pipeline.keys import new_key
-from login_pipeline.masking import hmac_sha256_masks, sha256_masks
+from login_pipeline.masking.keys import new_key
+from login_pipeline.masking.methods import hmac_sha256_masks, sha256_masks
 
 KEY = new_key(date(2026, 1, 1))
 PART = 203 << 8

@@ -13,7 +13,7 @@ import pytest
 
 from login_pipeline.errors import DatabaseError
 from login_pipeline.loading import FIRST_ROWS
-from login_pipeline.resources import masking
+from login_pipeline.masking import masker as masking
 from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_dead_letters import Letter
 from login_pipeline_tests.conftest import Database, Pipeline

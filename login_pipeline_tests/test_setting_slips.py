@@ -10,7 +10,7 @@ from login_pipeline.doctor import examine
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.local.ports import HOST, free_port
 from login_pipeline.local.services import local_services
-from login_pipeline.resources.masking_keys import masking_keys
+from login_pipeline.masking.key_source import masking_keys
 from login_pipeline.settings import Settings, example, read_settings, variable
 from login_pipeline_tests.conftest import MASKING_KEY, Pipeline
 from login_pipeline_tests.faults.account import one_sentence

@@ -80,7 +80,7 @@ def _raise(raw: Any) -> None:
 
 
 def _mask_nothing(_raw: Any) -> Any:
-    from login_pipeline.masking import Masks
+    from login_pipeline.masking.methods import Masks
 
     return Masks(ip=str, device_id=str)
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 from login_pipeline.ip_address import parsed_ip
-from login_pipeline.keys import MaskingKey
 from login_pipeline.login_batch import RAW_COLUMNS, mask_logins, raw_messages, rejected_messages
 from login_pipeline.login_event import DEVICE_ID_MAX_LENGTH, INT4_MAX, LoginEvent, Rejection, parse_login
 from login_pipeline.login_json import FIELDS, Fields, RejectedError, decode, decode_exactly
 from login_pipeline.masked_schema import count_misfits
-from login_pipeline.masking import TOKEN, hmac_sha256_masks
+from login_pipeline.masking.keys import MaskingKey
+from login_pipeline.masking.methods import TOKEN, hmac_sha256_masks
 from login_pipeline.reasons import is_rejection
 from login_pipeline.resources.postgres_load import copy_lines
 

@@ -4,8 +4,8 @@ from functools import cached_property
 
 import dagster as dg
 
-from login_pipeline.masking import MaskingMethod, Masks, aes_siv_masks, hmac_sha256_masks, sha256_masks
-from login_pipeline.resources.masking_keys import masking_keys
+from login_pipeline.masking.key_source import masking_keys
+from login_pipeline.masking.methods import MaskingMethod, Masks, aes_siv_masks, hmac_sha256_masks, sha256_masks
 from login_pipeline.settings import read_settings
 
 NOT_KEYED = (

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.keys import KeyRing, read_key_ring
+from login_pipeline.masking.keys import KeyRing, read_key_ring
 
 
 def write_key_file(file: Path, ring: KeyRing) -> None:

@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from login_pipeline.aws_errors import error_code, not_accepted, sdk_problem
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.keys import KeyRing, WeakKeyError, read_key_ring
+from login_pipeline.masking.keys import KeyRing, WeakKeyError, read_key_ring
 from login_pipeline.settings import KEY_STORES, Settings, example, read_settings, variable
 
 _NOT_FOUND = {"ResourceNotFoundException", "ParameterNotFound"}

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 
-from login_pipeline.keys import ID_DIGITS, KeyRing, MaskingKey
+from login_pipeline.masking.keys import ID_DIGITS, KeyRing, MaskingKey
 
 PADDED_TO = 32
 """Bytes. aes-siv shows how long a value is, so values are made equally long, up to a multiple of this."""

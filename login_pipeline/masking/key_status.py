@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import NamedTuple
 
-from login_pipeline.keys import KeyRing
+from login_pipeline.masking.keys import KeyRing
 
 
 class KeyStatus(NamedTuple):
