@@ -9,7 +9,7 @@ from typing import NamedTuple
 from benchmarks.databases import Databases
 from benchmarks.environment import environment_of
 from benchmarks.queues import Backlog, Queues
-from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabaseResource
 
 MASKING_KEY = secrets.token_hex(32)
 _NOT_FOR_US = ("DAGSTER_", "LOGIN_MAINTENANCE_", "LOGIN_MASKING_KEY", "LOGIN_LOG_FORMAT", "LOGIN_BACKUP_URL")

@@ -29,7 +29,7 @@ from login_pipeline.login_batch import mask_logins, raw_messages, rejected_messa
 from login_pipeline.logs.setup import process_log
 from login_pipeline.masking.keys import new_key
 from login_pipeline.masking.methods import Masks, hmac_sha256_masks
-from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_messages import Message
 

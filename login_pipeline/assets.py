@@ -16,9 +16,9 @@ from login_pipeline.login_batch import mask_logins, raw_messages, rejected_messa
 from login_pipeline.logs.setup import run_log
 from login_pipeline.masking.masker import NOT_KEYED, MaskingResource
 from login_pipeline.masking.methods import MaskingMethod
+from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.preflight import check_surroundings, ways_in_clear
 from login_pipeline.quarantine import QuarantineFigures, quarantine
-from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource, few_deliveries
 
 GROUP = "logins"

@@ -16,7 +16,7 @@ from login_pipeline.columns import column_problems
 from login_pipeline.group_sizes import group_sizes
 from login_pipeline.masking.masker import NOT_KEYED, MaskingResource
 from login_pipeline.masking.methods import MaskingMethod
-from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.settings import read_settings
 
 NOT_ASKED = "not asked, because the columns are wrong"

@@ -120,7 +120,7 @@ def drain(as_json: bool) -> None:
 @as_json
 def check(as_json: bool) -> None:
     """Run the asset checks on the table."""
-    from login_pipeline.resources.postgres import LoginDatabaseResource
+    from login_pipeline.postgres.database import LoginDatabaseResource
     from login_pipeline.runs import dagster_instance, run
     from login_pipeline.terminal import show_checks
 
@@ -165,7 +165,7 @@ def backup(every_date: bool, accept_losses: bool, take_over: bool, as_json: bool
     """Back up the table and its inbox to LOGIN_BACKUP_URL."""
     from login_pipeline.backup.identity import read_manifest, require_own_backup
     from login_pipeline.backup.store import backup_store
-    from login_pipeline.resources.postgres import LoginDatabaseResource
+    from login_pipeline.postgres.database import LoginDatabaseResource
     from login_pipeline.runs import dagster_instance, run
     from login_pipeline.terminal import show_figures
 
@@ -196,7 +196,7 @@ def restore(dry_run: bool, replace: bool, forget_lost: bool, take_over: bool, as
     """Rebuild the table and its inbox from the backup in LOGIN_BACKUP_URL, and check them."""
     from login_pipeline.backup.restore import restore as restore_from
     from login_pipeline.backup.store import backup_store
-    from login_pipeline.resources.postgres import LoginDatabaseResource
+    from login_pipeline.postgres.database import LoginDatabaseResource
     from login_pipeline.runs import dagster_instance, run
     from login_pipeline.terminal import show_checks, show_restore
 
@@ -219,8 +219,8 @@ def restore(dry_run: bool, replace: bool, forget_lost: bool, take_over: bool, as
 @cli.command()
 def prepare() -> None:
     """Create the tables, and give the roles of deploy/postgres/roles.sql their rights; again after an upgrade."""
-    from login_pipeline.resources.postgres import LoginDatabaseResource
-    from login_pipeline.resources.postgres_prepare import replication_problem
+    from login_pipeline.postgres.database import LoginDatabaseResource
+    from login_pipeline.postgres.tables import replication_problem
 
     database = LoginDatabaseResource(maintenance=True)
     database.prepare(as_owner=True)
@@ -235,8 +235,8 @@ def prepare() -> None:
 @as_json
 def prune(as_json: bool) -> None:
     """Forget the keys of messages that cannot come back any more, as inbox_pruning_job does."""
+    from login_pipeline.postgres.database import LoginDatabaseResource
     from login_pipeline.pruning import prune as forget
-    from login_pipeline.resources.postgres import LoginDatabaseResource
     from login_pipeline.terminal import show_figures
 
     forgotten = forget(LoginDatabaseResource(maintenance=True))._asdict()

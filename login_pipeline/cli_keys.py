@@ -39,7 +39,7 @@ def status(rows: bool, as_json: bool) -> None:
     """Say which masking keys are configured, and how old they are; never the keys."""
     from login_pipeline.masking.key_source import masking_keys
     from login_pipeline.masking.key_status import key_status
-    from login_pipeline.resources.postgres import LoginDatabaseResource
+    from login_pipeline.postgres.database import LoginDatabaseResource
     from login_pipeline.rotation import rows_by_key
     from login_pipeline.terminal import show_records
 
@@ -56,7 +56,7 @@ def status(rows: bool, as_json: bool) -> None:
 def rotate(as_json: bool) -> None:
     """Mask again, under the first key, what aes-siv has masked under the others."""
     from login_pipeline.masking.key_source import masking_keys
-    from login_pipeline.resources.postgres import LoginDatabaseResource
+    from login_pipeline.postgres.database import LoginDatabaseResource
     from login_pipeline.rotation import remaining
     from login_pipeline.rotation import rotate as mask_again
     from login_pipeline.terminal import show_figures

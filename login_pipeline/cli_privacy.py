@@ -13,7 +13,7 @@ from login_pipeline.logs import setup as logs
 from login_pipeline.settings import read_settings
 
 if TYPE_CHECKING:
-    from login_pipeline.resources.postgres import LoginDatabaseResource
+    from login_pipeline.postgres.database import LoginDatabaseResource
 
 QUEUES_UNTOUCHED = (
     "Messages of this user that wait on the queue or the dead-letter queue are still there; a login that comes later "
@@ -113,7 +113,7 @@ def _line_of_stdin() -> str:
 
 
 def _database() -> "LoginDatabaseResource":
-    from login_pipeline.resources.postgres import LoginDatabaseResource
+    from login_pipeline.postgres.database import LoginDatabaseResource
 
     return LoginDatabaseResource(maintenance=True)
 

@@ -7,7 +7,7 @@ from login_pipeline.backup import asset as backup_asset
 from login_pipeline.logs import setup as logs
 from login_pipeline.logs.redaction import redact_errors
 from login_pipeline.masking.masker import MaskingResource
-from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.run_memory import RunMemory
 

@@ -11,8 +11,8 @@ from login_pipeline.errors import LoginPipelineError
 from login_pipeline.masking.key_source import masking_keys
 from login_pipeline.masking.masker import NOT_KEYED, MaskingResource
 from login_pipeline.masking.methods import MaskingMethod
-from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.postgres_prepare import is_there, replication_problem
+from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.tables import is_there, replication_problem
 from login_pipeline.resources.sqs import LoginQueueResource, few_deliveries
 from login_pipeline.resources.sqs_errors import endpoint_in_clear
 from login_pipeline.resources.sqs_queue import QueueDepth

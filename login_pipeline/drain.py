@@ -13,8 +13,8 @@ import dagster as dg
 from login_pipeline.errors import LoginPipelineError, QueueError
 from login_pipeline.logs.setup import process_log
 from login_pipeline.masking.masker import MaskingResource
+from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.preflight import check_surroundings
-from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_queue import QueueDepth
 from login_pipeline.runs import Run, run

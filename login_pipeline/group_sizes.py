@@ -5,12 +5,12 @@ masked_ip and masked_device_id are left out: without the key nobody can hold a k
 
 from typing import NamedTuple
 
-from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.sql import statements
+from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.sql import statements
 
 
 class GroupSizes(NamedTuple):
-    """Groups of equal device_type, locale, app_version and create_date; in the order of sql/checks.sql."""
+    """Groups of equal device_type, locale, app_version and create_date; in the order of checks.sql."""
 
     groups: int
     smallest_group: int

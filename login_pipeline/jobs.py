@@ -7,8 +7,8 @@ import dagster as dg
 from login_pipeline.assets import masked_logins, quarantined_logins, raw_sqs_messages, user_logins_table
 from login_pipeline.checks import masked_logins_checks, user_logins_table_checks
 from login_pipeline.errors import LoginPipelineError
+from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.pruning import prune_inbox
-from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.postgres_forget import require_rights
 from login_pipeline.run_history import purge_run_history
 from login_pipeline.run_queue import LIMITED

@@ -14,9 +14,9 @@ from login_pipeline.columns import NAMES
 from login_pipeline.gc_pause import no_cycle_collection
 from login_pipeline.login_batch import refused_messages
 from login_pipeline.logs.setup import Log
+from login_pipeline.postgres.copy import Loaded
+from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.quarantine import QuarantineFigures, credible, enough_deliveries, quarantine, require_taken
-from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.postgres_load import Loaded
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.signals import deferred_interrupts
 

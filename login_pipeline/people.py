@@ -17,8 +17,8 @@ from login_pipeline.columns import MAX_LENGTH
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.ip_address import is_ip
 from login_pipeline.masking.keys import MaskingKey
-from login_pipeline.resources.postgres_load import copy_lines
-from login_pipeline.sql import statements
+from login_pipeline.postgres.copy import copy_lines
+from login_pipeline.postgres.sql import statements
 
 LONG_ID = 6
 """Characters; what is longer stands in no sentence by chance."""

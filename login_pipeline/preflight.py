@@ -1,7 +1,7 @@
 """Whether everything that a run needs is there, asked before anything is received."""
 
 from login_pipeline.masking.masker import MaskingResource
-from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_errors import endpoint_in_clear
 

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.resources.postgres_forget import Forgotten, forget_old_keys
 from login_pipeline.settings import read_settings
 

@@ -16,10 +16,10 @@ import pandas as pd
 
 from login_pipeline.errors import DatabaseError, QueueError
 from login_pipeline.logs.setup import Log
-from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.postgres_dead_letters import Letter
-from login_pipeline.resources.postgres_errors import OF_THE_ROW, OF_THE_TABLE
-from login_pipeline.resources.postgres_load import FORGOTTEN, MAX_CREDIBLE_REFUSALS
+from login_pipeline.postgres.copy import FORGOTTEN, MAX_CREDIBLE_REFUSALS
+from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.dead_letters import Letter
+from login_pipeline.postgres.errors import OF_THE_ROW, OF_THE_TABLE
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_batches import NOT_CALLED
 from login_pipeline.resources.sqs_messages import dead_letter

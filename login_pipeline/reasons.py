@@ -5,7 +5,7 @@ import re
 from psycopg2 import errorcodes
 
 from login_pipeline.login_json import FIELDS
-from login_pipeline.resources.postgres_load import FORGOTTEN, LEFT_OUT
+from login_pipeline.postgres.copy import FORGOTTEN, LEFT_OUT
 
 _OF_THE_BODY = {"not_json", "not_an_object", "duplicate_key"}
 _OF_A_FIELD = {

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.reasons import is_reason
-from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_messages import Message, sent_again
 from login_pipeline.settings import IN_FLIGHT_BUDGET, read_settings

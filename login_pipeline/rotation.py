@@ -10,9 +10,9 @@ from psycopg2 import extensions
 
 from login_pipeline.masking.keys import KeyRing
 from login_pipeline.masking.methods import Masks, NotReversibleError, aes_siv_masks, unmask
-from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.postgres_prepare import require
-from login_pipeline.sql import statements
+from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.sql import statements
+from login_pipeline.postgres.tables import require
 
 BLOCKS_AT_ONCE = 200
 """In one transaction: of 8 KiB each, some 5,000 rows, which a load never waits for."""

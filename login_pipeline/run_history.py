@@ -8,8 +8,8 @@ import dagster as dg
 from dagster_postgres import PostgresEventLogStorage
 
 from login_pipeline.assets import login_queue
+from login_pipeline.postgres.sql import statements
 from login_pipeline.settings import read_settings
-from login_pipeline.sql import statements
 
 # The jobs whose runs are purged. Runs of other code in the same Dagster instance are none of our business.
 JOBS = ("login_job", "user_logins_checks_job", "inbox_pruning_job", "user_logins_backup_job", "run_history_job")

@@ -13,7 +13,7 @@ from login_pipeline.backup.identity import read_manifest
 from login_pipeline.backup.manifest import Manifest
 from login_pipeline.backup.restore import Restored, restore
 from login_pipeline.backup.store import FolderStore
-from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline_tests.conftest import Database, Pipeline
 
 MONDAY, TUESDAY = date(2026, 1, 5), date(2026, 1, 6)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
-from login_pipeline.resources.postgres_load import FORGOTTEN, Loaded
+from login_pipeline.postgres.copy import FORGOTTEN, Loaded
 from login_pipeline_tests.simulated_sqs import DAY
 
 

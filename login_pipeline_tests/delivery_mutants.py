@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import msgspec
 import pandas as pd
 
+from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.dead_letters import Letter
+from login_pipeline.postgres.sql import statements
 from login_pipeline.quarantine import quarantine
-from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.postgres_dead_letters import Letter
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_messages import Attributes, Message, Received, sent_again
 from login_pipeline.resources.sqs_receive import Batch
-from login_pipeline.sql import statements
 
 
 class Mutant(NamedTuple):
@@ -85,10 +85,10 @@ def _send_as_new(_message_id: str, _sent_timestamp: int, body: str, attributes: 
 
 
 QUEUE_RESOURCE = "login_pipeline.resources.sqs.LoginQueueResource"
-RECORD = "login_pipeline.resources.postgres.LoginDatabaseResource.record_dead_letters"
+RECORD = "login_pipeline.postgres.database.LoginDatabaseResource.record_dead_letters"
 FROM_SQS = "login_pipeline.resources.sqs_queue.Message.from_sqs"
 QUARANTINE = "login_pipeline.assets.quarantine"
-LOAD_STATEMENTS = "login_pipeline.resources.postgres_load.statements"
+LOAD_STATEMENTS = "login_pipeline.postgres.copy.statements"
 MUTANTS = {
     "deletes before the commit": Mutant(f"{QUEUE_RESOURCE}.receive", _delete_what_was_received, "lost", 4),
     "deletes before the dead letter is sent": Mutant(QUARANTINE, _delete_before_sending, "lost", 4),

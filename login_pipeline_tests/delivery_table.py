@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg2
 
-from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabaseResource
 
 _CREATE = """
 CREATE SCHEMA simulated;

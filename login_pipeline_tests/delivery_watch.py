@@ -6,9 +6,9 @@ from typing import Any, NamedTuple, Protocol
 
 from login_pipeline import quarantine
 from login_pipeline.errors import DatabaseError
+from login_pipeline.postgres import copy as postgres_load
+from login_pipeline.postgres.copy import FORGOTTEN, Loaded
 from login_pipeline.redrive import MOVED_BY_SQS
-from login_pipeline.resources import postgres_load
-from login_pipeline.resources.postgres_load import FORGOTTEN, Loaded
 from login_pipeline_tests.delivery_ledger import Ledger, original_id
 from login_pipeline_tests.simulated_sqs import DEAD_LETTER_QUEUE, QUEUE, SimulatedSqs
 

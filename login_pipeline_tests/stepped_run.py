@@ -21,9 +21,9 @@ from pydantic import PrivateAttr
 from login_pipeline import assets, redrive
 from login_pipeline.login_batch import raw_messages
 from login_pipeline.masking.masker import MaskingResource
-from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.postgres_dead_letters import DeadLetterRecord, Letter
-from login_pipeline.resources.postgres_load import Loaded, Row
+from login_pipeline.postgres.copy import Loaded, Row
+from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.dead_letters import DeadLetterRecord, Letter
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline_tests.delivery_watch import RedriveWatch, RunWatch, Watch
 from login_pipeline_tests.simulated_sqs import SimulatedSqs

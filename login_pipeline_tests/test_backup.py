@@ -20,7 +20,7 @@ from login_pipeline.backup.export import back_up
 from login_pipeline.backup.files import KEYS, ROWS
 from login_pipeline.backup.store import FolderStore
 from login_pipeline.errors import BackupError, ConfigurationError
-from login_pipeline.resources.postgres_prepare import TABLES
+from login_pipeline.postgres.tables import TABLES
 from login_pipeline_tests.backup_fixtures import IP, MONDAY, TUESDAY, Kept, kept
 from login_pipeline_tests.conftest import Pipeline, Servers, new_database
 

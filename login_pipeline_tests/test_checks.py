@@ -20,7 +20,7 @@ from login_pipeline.login_batch import mask_logins, raw_messages
 from login_pipeline.masking.keys import MaskingKey
 from login_pipeline.masking.masker import NOT_KEYED, MaskingResource
 from login_pipeline.masking.methods import Masks, hmac_sha256_masks
-from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.runs import CheckResult
 from login_pipeline_tests.conftest import Pipeline
 

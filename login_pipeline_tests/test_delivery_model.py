@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, Phase, reproduce_failure, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from login_pipeline.masking.masker import MaskingResource
-from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.postgres_load import Loaded
+from login_pipeline.postgres.copy import Loaded
+from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline_tests.conftest import MASKING_KEY, Database
 from login_pipeline_tests.delivery_machine import VISIBILITY_TIMEOUT, DeliveryMachine
@@ -41,7 +41,7 @@ MUTANT_SEEDS = 100
 SMALL_NUMBERS = {
     "login_pipeline.loading.FIRST_ROWS": 2,
     "login_pipeline.quarantine.MAX_CREDIBLE_REFUSALS": 1,
-    "login_pipeline.resources.postgres_load.MAX_CREDIBLE_REFUSALS": 1,
+    "login_pipeline.postgres.copy.MAX_CREDIBLE_REFUSALS": 1,
     "login_pipeline.quarantine.MAX_LETTERS": 2,
     "login_pipeline.redrive.AT_ONCE": 3,
 }

@@ -12,7 +12,7 @@ from psycopg2 import OperationalError, errors
 
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import temporary_folder
-from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline_tests.conftest import Database
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,7 +9,7 @@ import pytest
 from login_pipeline.doctor import Finding, examine
 from login_pipeline.masking.keys import new_key
 from login_pipeline.masking.masker import NOT_KEYED
-from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline_tests.conftest import Pipeline
 
 

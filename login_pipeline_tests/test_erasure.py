@@ -542,7 +542,7 @@ def test_erasure_waits_for_a_restore_that_has_staged_its_rows(known: Known, monk
 
 
 def test_lock_that_another_session_holds_is_told(known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("login_pipeline.resources.postgres.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("login_pipeline.postgres.database.LOCK_SECONDS", 0.1)
     holder = psycopg2.connect(known.kept.pipeline.database.url)
     holder.cursor().execute("LOCK TABLE user_logins IN SHARE MODE")
     with pytest.raises(DatabaseError, match="a table is locked by another session"):
@@ -552,7 +552,7 @@ def test_lock_that_another_session_holds_is_told(known: Known, monkeypatch: pyte
 
 
 def test_vacuum_of_the_inbox_keeps_no_erasure_waiting(known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("login_pipeline.resources.postgres.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("login_pipeline.postgres.database.LOCK_SECONDS", 0.1)
     vacuum = psycopg2.connect(known.kept.pipeline.database.url)
     vacuum.cursor().execute("LOCK TABLE user_logins_inbox IN SHARE UPDATE EXCLUSIVE MODE")  # as VACUUM locks it
     assert erase(known.kept.resource, USER, WHY, "jo").rows == 3

@@ -11,18 +11,18 @@ import psycopg2
 import pytest
 from psycopg2 import errors
 
-from login_pipeline import sql
 from login_pipeline.cli import main
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.jobs import inbox_pruning_schedule
 from login_pipeline.local.services import local_services, pipeline_environment, temporary_folder
+from login_pipeline.postgres import sql
+from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.role import Access
+from login_pipeline.postgres.sql import statements
+from login_pipeline.postgres.tables import TABLES
 from login_pipeline.pruning import prune
 from login_pipeline.redrive import redrive
-from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.postgres_access import Access
 from login_pipeline.resources.postgres_forget import Forgotten
-from login_pipeline.resources.postgres_prepare import TABLES
-from login_pipeline.sql import statements
 from login_pipeline_tests.conftest import Database, Pipeline
 from login_pipeline_tests.roles import ROLES_SQL, Roles, make_roles, roles_of, with_role
 

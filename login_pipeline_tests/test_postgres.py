@@ -16,10 +16,10 @@ from login_pipeline.columns import USER_LOGINS, declared_type
 from login_pipeline.erasure import erase
 from login_pipeline.errors import ConfigurationError, DatabaseError, LoginPipelineError
 from login_pipeline.masking.keys import read_key_ring
-from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.postgres_dead_letters import Letter
-from login_pipeline.resources.postgres_load import MAX_CREDIBLE_REFUSALS, Loaded, load_rows
-from login_pipeline.sql import statements
+from login_pipeline.postgres.copy import MAX_CREDIBLE_REFUSALS, Loaded, load_rows
+from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.dead_letters import Letter
+from login_pipeline.postgres.sql import statements
 from login_pipeline.unmasking import unmask_all
 from login_pipeline_tests.conftest import MASKING_KEY, Database
 
@@ -242,7 +242,7 @@ def test_preparing_waits_for_no_lock_for_long(
     database: Database, resource: LoginDatabaseResource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As an erasure or a restore holds it."""
-    monkeypatch.setattr("login_pipeline.resources.postgres_prepare.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("login_pipeline.postgres.tables.LOCK_SECONDS", 0.1)
     holder = psycopg2.connect(database.url)
     holder.cursor().execute(statements("ledger")["lock_alone"])
     with pytest.raises(DatabaseError, match="a table is locked by another session"):
@@ -300,7 +300,7 @@ def test_signal_cancels_a_load_that_waits_for_a_lock(resource: LoginDatabaseReso
 def test_table_that_cannot_be_written_is_found_before(
     resource: LoginDatabaseResource, database: Database, monkeypatch: pytest.MonkeyPatch, change: str, sentence: str
 ) -> None:
-    monkeypatch.setattr("login_pipeline.resources.postgres.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("login_pipeline.postgres.database.LOCK_SECONDS", 0.1)
     other = psycopg2.connect(database.url)
     other.autocommit = "ALTER" in change
     other.cursor().execute(change.format(name=urlsplit(database.url).path[1:]))
@@ -377,7 +377,7 @@ def test_signal_cancels_any_statement(resource: LoginDatabaseResource, database:
 def test_table_that_is_locked_is_told_by_every_command(
     resource: LoginDatabaseResource, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.resources.postgres.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("login_pipeline.postgres.database.LOCK_SECONDS", 0.1)
     other = psycopg2.connect(database.url)
     other.cursor().execute("LOCK TABLE user_logins")
     with pytest.raises(DatabaseError, match="a table is locked by another session"):

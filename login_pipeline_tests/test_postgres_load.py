@@ -6,7 +6,7 @@ import psycopg2
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from login_pipeline.resources.postgres_load import copy_lines
+from login_pipeline.postgres.copy import copy_lines
 from login_pipeline_tests.conftest import Database
 
 ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}

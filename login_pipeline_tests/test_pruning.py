@@ -10,10 +10,10 @@ from psycopg2 import errors
 
 from login_pipeline.definitions import defs
 from login_pipeline.errors import DatabaseError
-from login_pipeline.resources import postgres_load
-from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.postgres import copy as postgres_load
+from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.sql import statements
 from login_pipeline.resources.postgres_forget import Forgotten, forget_old_keys
-from login_pipeline.sql import statements
 from login_pipeline_tests.conftest import Pipeline
 
 Body = Callable[..., str]

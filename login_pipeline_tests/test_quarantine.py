@@ -16,8 +16,8 @@ import pytest
 
 from login_pipeline import quarantine
 from login_pipeline.doctor import examine
-from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.postgres_load import MAX_CREDIBLE_REFUSALS
+from login_pipeline.postgres.copy import MAX_CREDIBLE_REFUSALS
+from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.resources.sqs_batches import NOT_CALLED, Entry
 from login_pipeline.resources.sqs_queue import SqsQueue
 from login_pipeline_tests.conftest import Pipeline

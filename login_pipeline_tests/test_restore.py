@@ -16,7 +16,7 @@ import psycopg2
 import pytest
 
 from login_pipeline.errors import BackupError, ConfigurationError
-from login_pipeline.sql import statements
+from login_pipeline.postgres.sql import statements
 from login_pipeline_tests.backup_fixtures import MONDAY, TRICKY, TUESDAY, Kept, kept
 from login_pipeline_tests.conftest import Pipeline
 

@@ -21,7 +21,7 @@ from login_pipeline.doctor import examine
 from login_pipeline.errors import DatabaseError
 from login_pipeline.masking.keys import KeyRing, new_key
 from login_pipeline.masking.methods import unmask
-from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.resources.postgres_forget import forget_old_keys
 from login_pipeline.rotation import remaining, rotate, rows_by_key
 from login_pipeline_tests.conftest import Pipeline

@@ -14,8 +14,8 @@ import pytest
 from login_pipeline.errors import DatabaseError
 from login_pipeline.loading import FIRST_ROWS
 from login_pipeline.masking import masker as masking
-from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.postgres_dead_letters import Letter
+from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.dead_letters import Letter
 from login_pipeline_tests.conftest import Database, Pipeline
 
 Body = Callable[..., str]

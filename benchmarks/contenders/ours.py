@@ -16,9 +16,9 @@ from login_pipeline.loading import LoadFigures, load_logins
 from login_pipeline.login_batch import mask_logins, raw_messages, rejected_messages
 from login_pipeline.logs.setup import process_log
 from login_pipeline.masking.masker import MaskingResource
+from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.preflight import check_surroundings
 from login_pipeline.quarantine import QuarantineFigures, quarantine
-from login_pipeline.resources.postgres import LoginDatabaseResource
 from login_pipeline.resources.sqs import LoginQueueResource
 
 

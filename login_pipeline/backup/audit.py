@@ -14,8 +14,8 @@ from psycopg2 import extensions, sql
 from login_pipeline.backup.files import ROW_GROUP, column_names, open_verified, put_rows, read_rows
 from login_pipeline.backup.manifest import BackupFile
 from login_pipeline.backup.store import BackupStore
-from login_pipeline.resources.postgres_load import copy_lines
-from login_pipeline.sql import statements
+from login_pipeline.postgres.copy import copy_lines
+from login_pipeline.postgres.sql import statements
 
 ERASURES = "user_logins_erasures"
 AUDIT_TABLES = (ERASURES, "user_logins_unmaskings")

@@ -20,15 +20,15 @@ from login_pipeline.backup.manifest import MANIFEST, BackupDate, BackupFile, Man
 from login_pipeline.backup.store import BackupStore
 from login_pipeline.erasure import last_erasure
 from login_pipeline.errors import BackupError
-from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.postgres_prepare import require
-from login_pipeline.sql import statements
+from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.sql import statements
+from login_pipeline.postgres.tables import require
 
 Day = date | None
 
 
 class DateState(NamedTuple):
-    """What the database holds of one create_date, in the order of sql/ledger.sql; `expected` is a count of rows."""
+    """What the database holds of one create_date, in the order of ledger.sql; `expected` is a count of rows."""
 
     create_date: Day
     rows: int

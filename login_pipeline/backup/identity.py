@@ -11,9 +11,9 @@ from psycopg2 import errors, extensions, sql
 from login_pipeline.backup.manifest import MANIFEST, BackupDatabase, Manifest
 from login_pipeline.backup.store import BackupStore
 from login_pipeline.errors import BackupError, ConfigurationError
-from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.postgres_prepare import TABLES, is_there
-from login_pipeline.sql import statements
+from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.sql import statements
+from login_pipeline.postgres.tables import TABLES, is_there
 
 # What they hold says nothing about whether a database was used.
 _NOT_DATA = {"user_logins_backup", "user_logins_dead_letters"}

@@ -56,7 +56,7 @@ class BackupFile(BaseModel):
 class BackupDate(BaseModel):
     """One create_date, or the rows that have none.
 
-    `ledger` has the rows of each entry (sql/ledger.sql). Its `rotated` is of `rotated_at`. The rows of users who were
+    `ledger` has the rows of each entry (ledger.sql). Its `rotated` is of `rotated_at`. The rows of users who were
     erased after `erased_until` are still here; without it, of all.
     """
 

@@ -20,10 +20,10 @@ from login_pipeline.backup.restore_plan import Comparison, DateRestored, Entries
 from login_pipeline.backup.store import BackupStore
 from login_pipeline.erasure import ErasedUsers, all_erasures, erased_since
 from login_pipeline.errors import BackupError, ConfigurationError
-from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.postgres_load import copy_lines
-from login_pipeline.resources.postgres_prepare import create_tables, is_there, missing_tables, require
-from login_pipeline.sql import statements
+from login_pipeline.postgres.copy import copy_lines
+from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.sql import statements
+from login_pipeline.postgres.tables import create_tables, is_there, missing_tables, require
 
 
 class Restored(NamedTuple):

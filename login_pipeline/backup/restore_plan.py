@@ -16,7 +16,7 @@ class Comparison(NamedTuple):
     """One date as the database has it, held against its backup; in rows and in messages of the inbox.
 
     `extra_rows` are those that neither the backup has nor a load after it. `keys` are the messages that the inbox has,
-    `missing_keys` those in the backup that it lacks. `ledger` has the rows of each entry (sql/ledger.sql),
+    `missing_keys` those in the backup that it lacks. `ledger` has the rows of each entry (ledger.sql),
     `backup_ledger` those in the backup, None where that does not have the date. `rotated`: rows were masked again under
     another key since the backup. `withheld` are rows that it still has of users who were erased since.
     """

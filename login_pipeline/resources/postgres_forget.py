@@ -3,9 +3,9 @@
 from datetime import date
 from typing import NamedTuple
 
-from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.postgres_prepare import require
-from login_pipeline.sql import statements
+from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.sql import statements
+from login_pipeline.postgres.tables import require
 
 
 class Forgotten(NamedTuple):

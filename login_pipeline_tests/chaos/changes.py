@@ -9,13 +9,13 @@ from botocore.config import Config
 
 from login_pipeline.loading import Deletes, LoadFigures, load_chunk
 from login_pipeline.logs.setup import Log
-from login_pipeline.resources.postgres import LoginDatabaseResource
-from login_pipeline.resources.postgres_load import Loaded
+from login_pipeline.postgres.copy import Loaded
+from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.sql import statements
 from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.resources.sqs_queue import SqsQueue
 from login_pipeline.resources.sqs_receive import Batch
 from login_pipeline.settings import Settings
-from login_pipeline.sql import statements
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -99,7 +99,7 @@ def hang_up_soon() -> None:
 
 def do_not_wait_for_locks() -> None:
     """A table that is locked before a run is waited for for half a second."""
-    patch("login_pipeline.resources.postgres.LOCK_SECONDS", 0.5).start()
+    patch("login_pipeline.postgres.database.LOCK_SECONDS", 0.5).start()
 
 
 def hide_for_a_moment() -> None:

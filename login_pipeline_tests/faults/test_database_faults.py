@@ -13,8 +13,8 @@ from login_pipeline.errors import ConfigurationError
 from login_pipeline.loading import FIRST_ROWS
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import temporary_folder
-from login_pipeline.resources import postgres
-from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.postgres import database as postgres
+from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline_tests.conftest import Database, Pipeline
 from login_pipeline_tests.faults.account import Account, one_sentence
 from login_pipeline_tests.faults.full_disk import database_on_a_disk
@@ -77,8 +77,8 @@ def test_server_that_is_silent_at_the_commit_is_given_up_and_costs_nothing(
     account: Account, tcp_proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch, fault: Fault, loaded: int
 ) -> None:
     """Where the COMMIT never arrived, the server rolls back by itself: its locks would hold up the next run."""
-    monkeypatch.setattr("login_pipeline.resources.postgres_call.ANSWER_SECONDS", 0.5)
-    monkeypatch.setattr("login_pipeline.resources.postgres_load.IDLE_SECONDS", 1.0)
+    monkeypatch.setattr("login_pipeline.postgres.session.ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("login_pipeline.postgres.copy.IDLE_SECONDS", 1.0)
     account.send(10)
     tcp_proxy.at_commit(fault)
     assert "has been silent for" in one_sentence(account.pipeline.run())
@@ -161,7 +161,7 @@ def test_record_of_dead_letters_that_is_locked_costs_no_login(
     account: Account, sqs_proxy: SqsProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What cannot be recorded is not sent."""
-    monkeypatch.setattr("login_pipeline.resources.postgres_dead_letters.STATEMENT_SECONDS", 0.3)
+    monkeypatch.setattr("login_pipeline.postgres.dead_letters.STATEMENT_SECONDS", 0.3)
     account.send(10, malformed=3)
     hold = Hold(after=True)
     with sqs_proxy.breaking("ReceiveMessage", hold), background_run(account.pipeline) as run:

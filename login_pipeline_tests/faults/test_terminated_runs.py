@@ -14,7 +14,7 @@ from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 from dagster_graphql.cli import execute_query
 
-from login_pipeline.resources.postgres import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline_tests.faults.account import Account
 from login_pipeline_tests.faults.moments import WAITING_LOADS, locked, wait_for
 from login_pipeline_tests.faults.sqs_faults import Hold

@@ -9,8 +9,8 @@ from login_pipeline.login_json import FIELDS, Fields, RejectedError, decode, dec
 from login_pipeline.masked_schema import count_misfits
 from login_pipeline.masking.keys import MaskingKey
 from login_pipeline.masking.methods import TOKEN, hmac_sha256_masks
+from login_pipeline.postgres.copy import copy_lines
 from login_pipeline.reasons import is_rejection
-from login_pipeline.resources.postgres_load import copy_lines
 
 _MASKS = hmac_sha256_masks(MaskingKey(bytes(range(32))))
 _LOADED_BY_NAME = {"user_id": 128, "device_type": 32}

@@ -1,4 +1,4 @@
-"""Does work on a connection so that a signal, or a server that says nothing more, does not hold the process up.
+"""A run's connection, and work on it that neither a signal nor a silent server can hold up.
 
 libpq's calls return when the server answers and not before; Python runs signal handlers only then. So the work
 is done in a thread, and the one that asked waits, and can be interrupted.
@@ -8,25 +8,63 @@ import os
 import signal
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, nullcontext, suppress
+from select import select
 from typing import TypeVar
 
 import psycopg2
 from psycopg2 import extensions
 
 from login_pipeline.errors import DatabaseError, LoginPipelineError
-from login_pipeline.resources.postgres_connection import Connect
+from login_pipeline.postgres.sql import statements
 from login_pipeline.signals import deferred_interrupts
-from login_pipeline.sql import statements
 
 ANSWER_SECONDS = 10.0
 """How much longer than its time limit a statement may take until the connection is taken to be dead."""
 CANCEL_SECONDS = 5.0
 """How long a server may take to cancel a statement."""
 
+Connect = Callable[[], extensions.connection]
 Answer = TypeVar("Answer")
+
+
+class KeptConnection:
+    """Lends a connection and keeps it for the next who asks; who asks meanwhile gets one of its own."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self._idle: deque[extensions.connection] = deque()
+
+    @contextmanager
+    def lend(self) -> Iterator[extensions.connection]:
+        """A connection on which nothing is under way. After an error it is not used again.
+
+        Raises:
+            LoginPipelineError: none can be made.
+        """
+        connection = self._one_that_stands() or self._connect()
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.append(connection)
+
+    def close(self) -> None:
+        """Closes what nobody uses."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _one_that_stands(self) -> extensions.connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if _stands(connection):
+                return connection
+            connection.close()
+        return None
 
 
 def call(
@@ -124,3 +162,8 @@ def _ask_to_cancel(connect: Connect, backend: int) -> None:
 def _cut(connection: extensions.connection) -> None:
     with suppress(psycopg2.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as stream:
         stream.shutdown(socket.SHUT_RDWR)
+
+
+def _stands(connection: extensions.connection) -> bool:
+    """All that a server has to say to a connection on which nothing is under way is that it ends it."""
+    return not select([connection], [], [], 0)[0]

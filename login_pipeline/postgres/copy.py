@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import psycopg2
 from psycopg2 import extensions
 
-from login_pipeline.resources.postgres_errors import refused_row
-from login_pipeline.sql import statements
+from login_pipeline.postgres.errors import refused_row
+from login_pipeline.postgres.sql import statements
 
 FORGOTTEN = "older_than_the_inbox"
 """Why a message is not loaded whose date's keys are forgotten: whether it has a row cannot be told any more."""

@@ -10,7 +10,7 @@ import psycopg2
 from psycopg2 import errorcodes
 
 from login_pipeline.errors import ConfigurationError, DatabaseError
-from login_pipeline.resources.postgres_access import Access
+from login_pipeline.postgres.role import Access
 
 NO_PARTITION = "no_partition"
 # Conditions that are the table's fault, and what to do. Where only some of the rows meet one, these wait for a person.

@@ -14,13 +14,13 @@ from pydantic import Field, PrivateAttr
 from login_pipeline.database_url import trusting_the_system
 from login_pipeline.errors import ConfigurationError, LoginPipelineError
 from login_pipeline.logs.setup import warn_of_c_stderr
-from login_pipeline.resources.postgres_access import Access
-from login_pipeline.resources.postgres_call import call, cancelled_by_signals
-from login_pipeline.resources.postgres_connection import KeptConnection
-from login_pipeline.resources.postgres_dead_letters import STATEMENT_SECONDS, DeadLetterRecord, Letter
-from login_pipeline.resources.postgres_errors import not_connected, statement_refused
-from login_pipeline.resources.postgres_load import Loaded, Row, load_rows
-from login_pipeline.resources.postgres_prepare import (
+from login_pipeline.postgres.copy import Loaded, Row, load_rows
+from login_pipeline.postgres.dead_letters import STATEMENT_SECONDS, DeadLetterRecord, Letter
+from login_pipeline.postgres.errors import not_connected, statement_refused
+from login_pipeline.postgres.role import Access
+from login_pipeline.postgres.session import KeptConnection, call, cancelled_by_signals
+from login_pipeline.postgres.sql import statements
+from login_pipeline.postgres.tables import (
     LOCK_SECONDS,
     PREPARE_SECONDS,
     TABLES,
@@ -29,7 +29,6 @@ from login_pipeline.resources.postgres_prepare import (
     prepare,
     rehearse,
 )
-from login_pipeline.sql import statements
 from login_pipeline.transport_security import Protection, protection
 
 # How long a question about the connection may take.
@@ -150,7 +149,7 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
             return {message_id for (message_id,) in cursor.fetchall()}
 
     def ask(self, file: str, name: str) -> tuple[int, ...]:
-        """The counts that the query `name` of sql/`file`.sql gives, in one row; raises as `transaction` does."""
+        """The counts that the query `name` of `file`.sql gives, in one row; raises as `transaction` does."""
         with self.transaction() as cursor:
             cursor.execute(statements(file)[name])
             return cursor.fetchone() or ()

@@ -6,8 +6,8 @@ from typing import NamedTuple
 from psycopg2 import extensions
 
 from login_pipeline.errors import DatabaseError
-from login_pipeline.resources.postgres_load import limit_time
-from login_pipeline.sql import statements
+from login_pipeline.postgres.copy import limit_time
+from login_pipeline.postgres.sql import statements
 
 # How long a statement may take: it waits for nothing but another run that sends the same messages.
 STATEMENT_SECONDS = 10.0

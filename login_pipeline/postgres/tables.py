@@ -9,11 +9,11 @@ from psycopg2 import errors, extensions
 
 from login_pipeline.columns import column_problems
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.resources.postgres_access import Access
-from login_pipeline.resources.postgres_dead_letters import Letter, record
-from login_pipeline.resources.postgres_errors import OF_THE_TABLE
-from login_pipeline.resources.postgres_load import limit_time, load_rows
-from login_pipeline.sql import statements
+from login_pipeline.postgres.copy import limit_time, load_rows
+from login_pipeline.postgres.dead_letters import Letter, record
+from login_pipeline.postgres.errors import OF_THE_TABLE
+from login_pipeline.postgres.role import Access
+from login_pipeline.postgres.sql import statements
 
 TABLES = {
     "user_logins": "user_logins",
@@ -24,7 +24,7 @@ TABLES = {
     "user_logins_erasures": "erasures",
     "user_logins_backup": "backup",
 }
-"""Each table, and the file of sql/ whose `exists` and `create` are its own, in the order in which they are created.
+"""Each table, and the .sql file whose `exists` and `create` are its own, in the order in which they are created.
 
 A further table is named here, in grants.sql with what each role may do with it, and in deploy/postgres/roles.sql.
 """

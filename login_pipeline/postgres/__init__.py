@@ -1,0 +1,1 @@
+"""The database: connections, transactions, the tables and their SQL."""
