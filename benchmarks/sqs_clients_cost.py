@@ -2,7 +2,7 @@
 
 Each of them drains a queue of the benchmarks' own server, which answers at once: receives of ten and their deletes, in
 turn, eight or more at once. The figure is the CPU of this process, in microseconds a call. Those below boto3 do without
-what it gives; `libcurl` is the pipeline's own (resources/sqs_libcurl.py).
+what it gives; `libcurl` is the pipeline's own (sqs/transport/curl.py).
 """
 
 import http.client
@@ -27,8 +27,8 @@ from benchmarks.environment import environment_of
 from benchmarks.queue_server import QueueServer
 from login_pipeline.gc_pause import no_cycle_collection
 from login_pipeline.local.sqs import REGION, sdk_environment
-from login_pipeline.resources.libcurl import Connection
-from login_pipeline.resources.sqs_libcurl import LibcurlSqs
+from login_pipeline.sqs.transport.curl import LibcurlSqs
+from login_pipeline.sqs.transport.curl_session import Connection
 
 MESSAGES = 20_000
 ROUNDS = 3

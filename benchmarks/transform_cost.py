@@ -30,8 +30,8 @@ from login_pipeline.logs.setup import process_log
 from login_pipeline.masking.keys import new_key
 from login_pipeline.masking.methods import Masks, hmac_sha256_masks
 from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.resources.sqs import LoginQueueResource
-from login_pipeline.resources.sqs_messages import Message
+from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.sqs.message import Message
 
 MESSAGES = 50_000
 ROUNDS = 5

@@ -1,7 +1,7 @@
 """The assets, in the order in which the data flows: from the queue to the table.
 
 One run drains one bounded batch, in one process. Nothing is handed over on disk (run_memory.py), and what a
-run cannot finish goes back to the queue when it ends (resources/sqs.py).
+run cannot finish goes back to the queue when it ends (sqs/login_queues.py).
 """
 
 import time
@@ -19,7 +19,7 @@ from login_pipeline.masking.methods import MaskingMethod
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.preflight import check_surroundings, ways_in_clear
 from login_pipeline.quarantine import QuarantineFigures, quarantine
-from login_pipeline.resources.sqs import LoginQueueResource, few_deliveries
+from login_pipeline.sqs.login_queues import LoginQueueResource, few_deliveries
 
 GROUP = "logins"
 OWNERS = ["team:data-platform"]

@@ -8,8 +8,8 @@ from login_pipeline.logs import setup as logs
 from login_pipeline.logs.redaction import redact_errors
 from login_pipeline.masking.masker import MaskingResource
 from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.run_memory import RunMemory
+from login_pipeline.sqs.login_queues import LoginQueueResource
 
 redact_errors()
 logs.set_up()

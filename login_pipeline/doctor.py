@@ -13,10 +13,10 @@ from login_pipeline.masking.masker import NOT_KEYED, MaskingResource
 from login_pipeline.masking.methods import MaskingMethod
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.postgres.tables import is_there, replication_problem
-from login_pipeline.resources.sqs import LoginQueueResource, few_deliveries
-from login_pipeline.resources.sqs_errors import endpoint_in_clear
-from login_pipeline.resources.sqs_queue import QueueDepth
 from login_pipeline.settings import Settings, read_settings
+from login_pipeline.sqs.errors import endpoint_in_clear
+from login_pipeline.sqs.login_queues import LoginQueueResource, few_deliveries
+from login_pipeline.sqs.queue import QueueDepth
 
 
 class Finding(NamedTuple):

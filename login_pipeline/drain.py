@@ -15,11 +15,11 @@ from login_pipeline.logs.setup import process_log
 from login_pipeline.masking.masker import MaskingResource
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.preflight import check_surroundings
-from login_pipeline.resources.sqs import LoginQueueResource
-from login_pipeline.resources.sqs_queue import QueueDepth
 from login_pipeline.runs import Run, run
 from login_pipeline.settings import MAX_IN_FLIGHT, read_settings
 from login_pipeline.signals import Interrupts
+from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.sqs.queue import QueueDepth
 
 POLL_SECONDS = 1.0
 """Between two looks at what another run or another consumer holds."""

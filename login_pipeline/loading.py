@@ -17,8 +17,8 @@ from login_pipeline.logs.setup import Log
 from login_pipeline.postgres.copy import Loaded
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.quarantine import QuarantineFigures, credible, enough_deliveries, quarantine, require_taken
-from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.signals import deferred_interrupts
+from login_pipeline.sqs.login_queues import LoginQueueResource
 
 FIRST_ROWS, MOST_ROWS, GROWTH = 10, 5_000, 10
 """Rows in the first transaction and in the largest one, and how much larger the next one may be."""

@@ -2,8 +2,8 @@
 
 from login_pipeline.masking.masker import MaskingResource
 from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.resources.sqs import LoginQueueResource
-from login_pipeline.resources.sqs_errors import endpoint_in_clear
+from login_pipeline.sqs.errors import endpoint_in_clear
+from login_pipeline.sqs.login_queues import LoginQueueResource
 
 
 def check_surroundings(queue: LoginQueueResource, database: LoginDatabaseResource, masking: MaskingResource) -> None:

@@ -20,10 +20,10 @@ from login_pipeline.postgres.copy import FORGOTTEN, MAX_CREDIBLE_REFUSALS
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.postgres.dead_letters import Letter
 from login_pipeline.postgres.errors import OF_THE_ROW, OF_THE_TABLE
-from login_pipeline.resources.sqs import LoginQueueResource
-from login_pipeline.resources.sqs_batches import NOT_CALLED
-from login_pipeline.resources.sqs_messages import dead_letter
 from login_pipeline.signals import deferred_interrupts
+from login_pipeline.sqs.batches import NOT_CALLED
+from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.sqs.message import dead_letter
 
 # Maximum messages in one transaction, which is open while they are sent. At most so many are sent a second time after
 # `kill -9`.

@@ -11,10 +11,10 @@ from typing import Any
 
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.reasons import is_reason
-from login_pipeline.resources.sqs import LoginQueueResource
-from login_pipeline.resources.sqs_messages import Message, sent_again
 from login_pipeline.settings import IN_FLIGHT_BUDGET, read_settings
 from login_pipeline.signals import deferred_interrupts
+from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.sqs.message import Message, sent_again
 
 MOVED_BY_SQS = "max_receive_count"
 """The reason of messages that the queue's own redrive policy moved: they have none."""

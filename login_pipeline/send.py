@@ -9,8 +9,8 @@ from json import JSONDecoder
 
 from login_pipeline.errors import ConfigurationError, QueueError
 from login_pipeline.logs.setup import process_log
-from login_pipeline.resources.sqs import LoginQueueResource
-from login_pipeline.resources.sqs_batches import ENTRY_FAULTS
+from login_pipeline.sqs.batches import ENTRY_FAULTS
+from login_pipeline.sqs.login_queues import LoginQueueResource
 
 WINDOW = 1000
 """Lines that are read before they are sent, so that a file of any size takes little memory."""

@@ -13,10 +13,10 @@ from pydantic import AwareDatetime, BaseModel, ValidationError
 from login_pipeline.assets import login_queue
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.jobs import login_job
-from login_pipeline.resources.sqs import LoginQueueResource
-from login_pipeline.resources.sqs_queue import QueueDepth
 from login_pipeline.run_queue import places
 from login_pipeline.settings import read_load_settings, read_settings
+from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.sqs.queue import QueueDepth
 
 ACTIVE_STATUSES = [
     dg.DagsterRunStatus.QUEUED,

@@ -18,9 +18,9 @@ from login_pipeline.doctor import Finding
 from login_pipeline.drain import Progress as DrainProgress
 from login_pipeline.drain import Totals
 from login_pipeline.redrive import Redriven
-from login_pipeline.resources.sqs_queue import QueueDepth
 from login_pipeline.runs import CheckResult
 from login_pipeline.settings import LogFormat, read_settings
+from login_pipeline.sqs.queue import QueueDepth
 
 MASK_SHOWN = 18
 """Characters of a mask that are shown; it is longer than a line has room for."""

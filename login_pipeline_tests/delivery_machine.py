@@ -27,7 +27,7 @@ from login_pipeline.login_event import LoginEvent, Rejection, parse_login
 from login_pipeline.masking.methods import Masks
 from login_pipeline.redrive import MOVED_BY_SQS
 from login_pipeline.resources.postgres_forget import forget_old_keys
-from login_pipeline.resources.sqs import LONGEST_HAND_BACK_DELAY
+from login_pipeline.sqs.login_queues import LONGEST_HAND_BACK_DELAY
 from login_pipeline_tests.delivery_ledger import Ledger, Sent, day_of, original_id
 from login_pipeline_tests.delivery_table import Table
 from login_pipeline_tests.delivery_watch import RedriveWatch, RunWatch

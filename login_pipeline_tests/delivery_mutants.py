@@ -13,9 +13,9 @@ from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.postgres.dead_letters import Letter
 from login_pipeline.postgres.sql import statements
 from login_pipeline.quarantine import quarantine
-from login_pipeline.resources.sqs import LoginQueueResource
-from login_pipeline.resources.sqs_messages import Attributes, Message, Received, sent_again
-from login_pipeline.resources.sqs_receive import Batch
+from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.sqs.message import Attributes, Message, Received, sent_again
+from login_pipeline.sqs.receive import Batch
 
 
 class Mutant(NamedTuple):
@@ -84,9 +84,9 @@ def _send_as_new(_message_id: str, _sent_timestamp: int, body: str, attributes: 
     return sent_again("", 0, body, attributes)
 
 
-QUEUE_RESOURCE = "login_pipeline.resources.sqs.LoginQueueResource"
+QUEUE_RESOURCE = "login_pipeline.sqs.login_queues.LoginQueueResource"
 RECORD = "login_pipeline.postgres.database.LoginDatabaseResource.record_dead_letters"
-FROM_SQS = "login_pipeline.resources.sqs_queue.Message.from_sqs"
+FROM_SQS = "login_pipeline.sqs.queue.Message.from_sqs"
 QUARANTINE = "login_pipeline.assets.quarantine"
 LOAD_STATEMENTS = "login_pipeline.postgres.copy.statements"
 MUTANTS = {

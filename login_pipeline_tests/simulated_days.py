@@ -16,10 +16,10 @@ import psycopg2
 from login_pipeline import sensors
 from login_pipeline.local.sample_messages import sample_messages
 from login_pipeline.local.services import local_services, temporary_folder
-from login_pipeline.resources.sqs import LoginQueueResource
-from login_pipeline.resources.sqs_queue import QueueDepth
 from login_pipeline.run_history import purge
 from login_pipeline.runs import run
+from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.sqs.queue import QueueDepth
 
 TABLES = ("runs", "run_tags", "event_logs", "asset_check_executions")
 TICK = timedelta(seconds=5)

@@ -24,7 +24,7 @@ from login_pipeline.masking.masker import MaskingResource
 from login_pipeline.postgres.copy import Loaded, Row
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.postgres.dead_letters import DeadLetterRecord, Letter
-from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.sqs.login_queues import LoginQueueResource
 from login_pipeline_tests.delivery_watch import RedriveWatch, RunWatch, Watch
 from login_pipeline_tests.simulated_sqs import SimulatedSqs
 from login_pipeline_tests.stepped_process import STUCK_SECONDS, KilledError, SteppedProcess

@@ -20,7 +20,7 @@ from login_pipeline import cli
 from login_pipeline.definitions import defs
 from login_pipeline.drain import Totals, drain
 from login_pipeline.masking.masker import NOT_KEYED
-from login_pipeline.resources.sqs_queue import QueueDepth
+from login_pipeline.sqs.queue import QueueDepth
 from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.faults.sqs_proxy import Answer, Forward, SqsProxy
 

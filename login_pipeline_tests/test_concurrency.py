@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from login_pipeline.resources.concurrency import FEWEST, FIRST, Concurrency
-from login_pipeline.resources.crew import work
+from login_pipeline.sqs.concurrency import FEWEST, FIRST, Concurrency
+from login_pipeline.sqs.worker_pool import work
 
 MOST = 64
 ROUNDS = 200

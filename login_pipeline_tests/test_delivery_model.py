@@ -18,7 +18,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from login_pipeline.masking.masker import MaskingResource
 from login_pipeline.postgres.copy import Loaded
 from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.sqs.login_queues import LoginQueueResource
 from login_pipeline_tests.conftest import MASKING_KEY, Database
 from login_pipeline_tests.delivery_machine import VISIBILITY_TIMEOUT, DeliveryMachine
 from login_pipeline_tests.delivery_mutants import MUTANTS

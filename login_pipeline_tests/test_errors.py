@@ -16,10 +16,10 @@ from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import local_services, temporary_folder
 from login_pipeline.local.sqs import LocalSqs
 from login_pipeline.masking.masker import MaskingResource
-from login_pipeline.resources.sqs import LoginQueueResource
-from login_pipeline.resources.sqs_errors import explain_sqs_errors
-from login_pipeline.resources.sqs_queue import QueueDepth
 from login_pipeline.send import send_lines
+from login_pipeline.sqs.errors import explain_sqs_errors
+from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.sqs.queue import QueueDepth
 from login_pipeline_tests.conftest import Pipeline
 
 URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/logins"
@@ -167,7 +167,7 @@ def test_drain_says_when_sqs_counts_messages_and_delivers_none(
 ) -> None:
     """As at the limit of messages in flight, to which no server at hand keeps."""
     monkeypatch.setattr("login_pipeline.drain.COUNTS_LAG", 0)
-    monkeypatch.setattr("login_pipeline.resources.sqs.LoginQueueResource.depth", lambda _: QueueDepth(5, 120_000, 0))
+    monkeypatch.setattr("login_pipeline.sqs.login_queues.LoginQueueResource.depth", lambda _: QueueDepth(5, 120_000, 0))
     assert drain(pipeline.instance, lambda *_: None).failures == [
         "SQS counts 5 messages to receive and has delivered none for 0 s; 120000 are in flight, and at 120,000 it "
         "delivers nothing more; stop other consumers, or wait until what they hold is visible again"

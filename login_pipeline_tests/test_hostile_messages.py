@@ -10,7 +10,7 @@ import pytest
 from login_pipeline.columns import NAMES
 from login_pipeline.drain import Totals
 from login_pipeline.redrive import redrive
-from login_pipeline.resources.sqs_messages import Answer, Message
+from login_pipeline.sqs.message import Answer, Message
 from login_pipeline.terminal import show_drain, show_redrive, show_rows
 from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.test_logs import Lines, json_lines
@@ -162,7 +162,7 @@ LONGEST = 256 * 1024
 def test_batch_of_long_messages_is_bounded_in_memory_and_not_taken_for_the_last(
     pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.resources.sqs_receive.MOST_CHARACTERS", 5 * LONGEST)
+    monkeypatch.setattr("login_pipeline.sqs.receive.MOST_CHARACTERS", 5 * LONGEST)
     pipeline.queue.send(*(body(extra="x" * (LONGEST - 300)) for _ in range(25)))
     run = pipeline.run()
     assert run.metadata["raw_sqs_messages"]["dagster/row_count"] == 10  # one call

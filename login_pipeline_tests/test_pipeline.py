@@ -98,8 +98,8 @@ def test_redelivered_messages_get_no_second_row(
     """As after a crash between commit and delete: loaded, and delivered again."""
     pipeline.queue.send(*(body() for _ in range(10)))
     with monkeypatch.context() as crash:
-        crash.setattr("login_pipeline.resources.sqs.LoginQueueResource.delete", _crash)
-        crash.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
+        crash.setattr("login_pipeline.sqs.login_queues.LoginQueueResource.delete", _crash)
+        crash.setattr("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 0)
         assert pipeline.run().failures
     assert len(pipeline.database.logins()) == 10
     assert pipeline.queue.count() == 10
@@ -120,7 +120,7 @@ def test_failed_check_loads_nothing_and_hands_the_messages_back(
     pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline.queue.send(body(), '{"not": "a login"}')
-    monkeypatch.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 0)
     with monkeypatch.context() as leak:
         leak.setattr("login_pipeline.masking.masker.MaskingResource.masks", _no_masks)
         run = pipeline.run()

@@ -18,8 +18,8 @@ from login_pipeline import quarantine
 from login_pipeline.doctor import examine
 from login_pipeline.postgres.copy import MAX_CREDIBLE_REFUSALS
 from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.resources.sqs_batches import NOT_CALLED, Entry
-from login_pipeline.resources.sqs_queue import SqsQueue
+from login_pipeline.sqs.batches import NOT_CALLED, Entry
+from login_pipeline.sqs.queue import SqsQueue
 from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.roles import roles_of
 from login_pipeline_tests.stepped_process import KilledError
@@ -34,7 +34,7 @@ REFUSE = (
 
 @pytest.fixture
 def refusing(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    monkeypatch.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 0)
     pipeline.run()
     pipeline.database.query(REFUSE)
     return pipeline
@@ -78,10 +78,10 @@ def test_rows_that_are_refused_at_each_delivery_do_not_go_round_for_ever(refusin
 def test_message_that_comes_again_after_it_was_moved_is_not_moved_again(
     pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 0)
     pipeline.queue.send("not a login", body())
     with monkeypatch.context() as broken:
-        broken.setattr("login_pipeline.resources.sqs_queue.SqsQueue.delete", lambda *_: {"AccessDenied": 1})
+        broken.setattr("login_pipeline.sqs.queue.SqsQueue.delete", lambda *_: {"AccessDenied": 1})
         pipeline.run()
     assert pipeline.queue.count() == 2
     run = pipeline.run()
@@ -108,10 +108,10 @@ def test_message_that_was_sent_back_unchanged_goes_to_the_dead_letter_queue_agai
 def test_messages_of_which_none_can_be_deleted_fail_the_run_and_get_no_second_row(
     pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 0)
     pipeline.queue.send(body(), body())
     with monkeypatch.context() as broken:
-        broken.setattr("login_pipeline.resources.sqs_queue.SqsQueue.delete", lambda *_: {"AccessDenied": 2})
+        broken.setattr("login_pipeline.sqs.queue.SqsQueue.delete", lambda *_: {"AccessDenied": 2})
         run = pipeline.run()
     assert run.failures[0].startswith("SQS deleted none of 2 loaded messages (AccessDenied); where they are delivered")
     assert run.metadata["user_logins_table"]["loaded"] == 2
@@ -136,10 +136,10 @@ def test_redrive_policy_that_moves_good_messages_away_is_told(
 
 
 def test_rejects_of_which_none_can_be_deleted_fail_the_run(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 0)
     pipeline.queue.send("not a login")
     with monkeypatch.context() as broken:
-        broken.setattr("login_pipeline.resources.sqs_queue.SqsQueue.delete", lambda *_: {"AccessDenied": 1})
+        broken.setattr("login_pipeline.sqs.queue.SqsQueue.delete", lambda *_: {"AccessDenied": 1})
         runs = [pipeline.run(), pipeline.run()]
     assert all("SQS deleted none of 1 messages that are on the dead-letter queue" in run.failures[0] for run in runs)
     assert pipeline.dead_letter_queue.count() == 1
@@ -160,7 +160,7 @@ def test_old_refused_rows_are_moved_although_new_ones_keep_coming(refusing: Pipe
 def unchecked(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """Its tables are there, and its runs receive whatever is wrong with them; what they release is back at once."""
     LoginDatabaseResource().prepare()
-    monkeypatch.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 0)
     monkeypatch.setattr("login_pipeline.assets.check_surroundings", lambda *_: None)
     return pipeline
 
@@ -279,7 +279,7 @@ def test_row_security_on_the_dead_letters_table_sends_no_letter_at_each_delivery
         unchecked.set(LOGIN_DATABASE_URL=roles.loader.url)
         unchecked.queue.send("not a login", body())
         with monkeypatch.context() as undeleted:
-            undeleted.setattr("login_pipeline.resources.sqs_queue.SqsQueue.delete", lambda *_: {"AccessDenied": 1})
+            undeleted.setattr("login_pipeline.sqs.queue.SqsQueue.delete", lambda *_: {"AccessDenied": 1})
             unchecked.run()
         failures = unchecked.run().failures
         assert (unchecked.queue.count(), unchecked.dead_letter_queue.count()) == (1, letters)
@@ -312,7 +312,7 @@ def test_letters_that_sqs_refuses_leave_no_record_and_the_others_theirs(
 def small_pieces(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """Four rejects at a time, of fourteen."""
     monkeypatch.setattr("login_pipeline.quarantine.MAX_LETTERS", 4, raising=False)
-    monkeypatch.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 0)
     pipeline.queue.send(*["not a login"] * 14)
     return pipeline
 
@@ -352,7 +352,9 @@ def test_death_among_many_rejects_leaves_one_piece_at_most_without_its_records(s
 
 def test_rejects_for_which_no_time_is_left_go_back(small_pieces: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     late = SimpleNamespace(monotonic=lambda: time.monotonic() + 86_400)
-    with _after_each_send(lambda calls: calls == 2 and monkeypatch.setattr("login_pipeline.resources.sqs.time", late)):
+    with _after_each_send(
+        lambda calls: calls == 2 and monkeypatch.setattr("login_pipeline.sqs.login_queues.time", late)
+    ):
         failures = small_pieces.run().failures
     assert "The run took over 80% of LOGIN_VISIBILITY_TIMEOUT" in failures[0]
     assert (small_pieces.queue.depth(), small_pieces.dead_letter_queue.count()) == ((6, 0), 8)

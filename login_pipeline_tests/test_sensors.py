@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 
 from login_pipeline.definitions import defs
-from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.sensors import FIRST_PAUSE, LONGEST_PAUSE, _failing_since, _pause, queue_depth_sensor
+from login_pipeline.sqs.login_queues import LoginQueueResource
 from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.faults.sqs_faults import ACCESS_DENIED, UNAVAILABLE, cut_before
 from login_pipeline_tests.faults.sqs_proxy import Fault, SqsProxy

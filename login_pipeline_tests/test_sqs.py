@@ -9,14 +9,14 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from login_pipeline.errors import ConfigurationError, QueueError, RunError
-from login_pipeline.resources import sqs_batches
-from login_pipeline.resources.concurrency import Concurrency
-from login_pipeline.resources.sqs import LoginQueueResource
-from login_pipeline.resources.sqs_batches import call_in_batches, packed
-from login_pipeline.resources.sqs_messages import Message
-from login_pipeline.resources.sqs_queue import QueueDepth
-from login_pipeline.resources.sqs_receive import receive_batch
 from login_pipeline.settings import SqsClient
+from login_pipeline.sqs import batches as sqs_batches
+from login_pipeline.sqs.batches import call_in_batches, packed
+from login_pipeline.sqs.concurrency import Concurrency
+from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.sqs.message import Message
+from login_pipeline.sqs.queue import QueueDepth
+from login_pipeline.sqs.receive import receive_batch
 from login_pipeline_tests.conftest import Pipeline
 
 Body = Callable[..., str]
@@ -74,7 +74,7 @@ def test_what_could_not_be_deleted_is_counted(pipeline: Pipeline, resource: Logi
 def test_what_is_still_in_hand_is_handed_back(
     pipeline: Pipeline, resource: LoginQueueResource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.resources.sqs.HAND_BACK_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 0)
     pipeline.queue.send(*(f"body {n}" for n in range(12)))
     received = resource.receive().messages
     resource.delete(message.receipt_handle for message in received[:5])
@@ -88,7 +88,7 @@ def test_run_that_outlasts_its_messages_loads_nothing(
     pipeline.queue.send("body")
     resource.receive()
     assert 0 < resource.seconds_to_load() < 900
-    monkeypatch.setattr("login_pipeline.resources.sqs.time.monotonic", lambda: float("inf"))
+    monkeypatch.setattr("login_pipeline.sqs.login_queues.time.monotonic", lambda: float("inf"))
     with pytest.raises(RunError, match="what is not loaded yet goes back to the queue"):
         resource.seconds_to_load()
 

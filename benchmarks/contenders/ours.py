@@ -19,7 +19,7 @@ from login_pipeline.masking.masker import MaskingResource
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.preflight import check_surroundings
 from login_pipeline.quarantine import QuarantineFigures, quarantine
-from login_pipeline.resources.sqs import LoginQueueResource
+from login_pipeline.sqs.login_queues import LoginQueueResource
 
 
 class Engine:

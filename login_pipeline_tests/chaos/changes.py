@@ -12,10 +12,10 @@ from login_pipeline.logs.setup import Log
 from login_pipeline.postgres.copy import Loaded
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.postgres.sql import statements
-from login_pipeline.resources.sqs import LoginQueueResource
-from login_pipeline.resources.sqs_queue import SqsQueue
-from login_pipeline.resources.sqs_receive import Batch
 from login_pipeline.settings import Settings
+from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.sqs.queue import SqsQueue
+from login_pipeline.sqs.receive import Batch
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -94,7 +94,7 @@ def retry_at_once() -> None:
 
 def hang_up_soon() -> None:
     """A call to SQS that is not answered is given up after a second."""
-    patch("login_pipeline.resources.sqs.Config", lambda **options: Config(**{**options, "read_timeout": 1})).start()
+    patch("login_pipeline.sqs.login_queues.Config", lambda **options: Config(**{**options, "read_timeout": 1})).start()
 
 
 def do_not_wait_for_locks() -> None:
@@ -111,9 +111,9 @@ def _hide_for(seconds: int) -> None:
     def queue(name: str, client: "SQSClient", settings: Settings, **more: Any) -> SqsQueue:
         return SqsQueue(name, client, settings.model_copy(update={"visibility_timeout": seconds}), **more)
 
-    patch("login_pipeline.resources.sqs.SqsQueue", queue).start()
+    patch("login_pipeline.sqs.login_queues.SqsQueue", queue).start()
 
 
 def hand_back_soon() -> None:
     """Messages that a run hands back come back after a second, not after ten."""
-    patch("login_pipeline.resources.sqs.HAND_BACK_DELAY", 1).start()
+    patch("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 1).start()

@@ -14,9 +14,9 @@ from botocore.client import BaseClient
 from psycopg2 import extensions
 
 from login_pipeline.login_event import Rejection, parse_login
-from login_pipeline.resources.sqs_libcurl import LibcurlSqs
-from login_pipeline.resources.sqs_messages import Answer
 from login_pipeline.settings import read_settings
+from login_pipeline.sqs.message import Answer
+from login_pipeline.sqs.transport.curl import LibcurlSqs
 
 
 class Step(StrEnum):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from login_pipeline.resources.concurrency import FIRST
+from login_pipeline.sqs.concurrency import FIRST
 from login_pipeline_tests.faults.account import Account
 from login_pipeline_tests.faults.drain_process import Drain, drain
 from login_pipeline_tests.faults.moments import WAITING_LOADS, locked, wait_for

@@ -10,9 +10,9 @@ import pytest
 from login_pipeline import sensors
 from login_pipeline.errors import QueueError
 from login_pipeline.redrive import redrive
-from login_pipeline.resources.sqs import LoginQueueResource
-from login_pipeline.resources.sqs_batches import PAUSES
 from login_pipeline.send import send_lines
+from login_pipeline.sqs.batches import PAUSES
+from login_pipeline.sqs.login_queues import LoginQueueResource
 from login_pipeline_tests.conftest import Queue
 from login_pipeline_tests.faults.account import Account, one_sentence
 from login_pipeline_tests.faults.moments import WAITING_LOADS, background_run, loading, received, wait_for
@@ -317,7 +317,7 @@ def test_call_that_is_never_answered_is_given_up_and_made_again(
     account: Account, sqs_proxy: SqsProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As behind a firewall that forgot the connection: open on our side, and silent."""
-    monkeypatch.setattr("login_pipeline.resources.sqs.ANSWER_SECONDS", 0)
+    monkeypatch.setattr("login_pipeline.sqs.login_queues.ANSWER_SECONDS", 0)
     account.send(5)
     silence = Hold()
     with sqs_proxy.breaking("ReceiveMessage", silence, times=1):
@@ -489,7 +489,7 @@ def test_load_that_is_slow_has_its_rows_before_the_deliveries_are_used_up(
     pipeline = account.pipeline
     pipeline.run()
     pipeline.set(LOGIN_VISIBILITY_TIMEOUT=30, LOGIN_RECEIVE_DEADLINE=15)
-    monkeypatch.setattr("login_pipeline.resources.sqs.STALE", 4 / 30)
+    monkeypatch.setattr("login_pipeline.sqs.login_queues.STALE", 4 / 30)
     pipeline.database.query(
         "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN PERFORM pg_sleep(0.15); RETURN NEW; END $$; "

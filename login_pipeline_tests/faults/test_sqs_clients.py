@@ -14,9 +14,9 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from login_pipeline.errors import LoginPipelineError
-from login_pipeline.resources.concurrency import FIRST
-from login_pipeline.resources.sqs import LoginQueueResource
 from login_pipeline.settings import SqsClient
+from login_pipeline.sqs.concurrency import FIRST
+from login_pipeline.sqs.login_queues import LoginQueueResource
 from login_pipeline_tests.conftest import REGION, Pipeline
 from login_pipeline_tests.faults import sts
 from login_pipeline_tests.faults.sqs_faults import (
@@ -257,7 +257,7 @@ def test_end_of_a_queue_takes_few_polls_where_libcurl_never_succeeds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pipeline.set(LOGIN_SQS_CLIENT="libcurl")
-    monkeypatch.setattr("login_pipeline.resources.libcurl.Bundle.send", no_answer)
+    monkeypatch.setattr("login_pipeline.sqs.transport.curl_session.Bundle.send", no_answer)
     pipeline.queue.send(*(body() for _ in range(10)))
     assert resource.receive().ran_dry
     assert sqs_proxy.calls["ReceiveMessage"] <= 1 + 3
@@ -281,7 +281,7 @@ def test_boto3_makes_as_many_calls_at_once_where_libcurl_never_succeeds(
 
     pipeline.queue.send(*(body() for _ in range(600)))
     handles = [message.receipt_handle for message in resource.receive().messages]
-    monkeypatch.setattr("login_pipeline.resources.libcurl.Bundle.send", no_answer)
+    monkeypatch.setattr("login_pipeline.sqs.transport.curl_session.Bundle.send", no_answer)
     sqs_proxy.on("DeleteMessageBatch", slow)
     assert resource.delete(handles) == {}
     assert max(at_once) >= 8

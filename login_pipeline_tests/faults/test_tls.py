@@ -12,10 +12,10 @@ import trustme
 
 from login_pipeline.doctor import Finding, examine
 from login_pipeline.local.ports import HOST
-from login_pipeline.resources.libcurl import Bundle, Call, Connection
-from login_pipeline.resources.sqs_errors import endpoint_in_clear
-from login_pipeline.resources.sqs_pattern import Pattern
 from login_pipeline.settings import SqsClient
+from login_pipeline.sqs.errors import endpoint_in_clear
+from login_pipeline.sqs.transport.curl_session import Bundle, Call, Connection
+from login_pipeline.sqs.transport.request_template import Pattern
 from login_pipeline.transport_security import protection
 from login_pipeline_tests.conftest import Database, Pipeline, Servers
 from login_pipeline_tests.faults.account import Account, one_sentence
@@ -321,6 +321,6 @@ class TestQueue:
         self, pipeline: Pipeline, servers: Servers, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert finding("login queue").well
-        monkeypatch.setattr("login_pipeline.resources.sqs_errors.is_loopback", lambda _host: False)
+        monkeypatch.setattr("login_pipeline.sqs.errors.is_loopback", lambda _host: False)
         assert not finding("login queue").well
         assert f"come in clear over the network from {servers.sqs_endpoint}; " in finding("login queue").says

@@ -13,8 +13,8 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
 
 from login_pipeline.aws_errors import error_code
-from login_pipeline.resources.concurrency import Concurrency
-from login_pipeline.resources.crew import work
+from login_pipeline.sqs.concurrency import Concurrency
+from login_pipeline.sqs.worker_pool import work
 
 MAX_ENTRIES = 10
 """Entries in one batch call. Source: Amazon SQS API Reference, SendMessageBatch."""

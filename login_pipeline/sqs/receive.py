@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.gc_pause import no_cycle_collection
-from login_pipeline.resources.concurrency import Concurrency
-from login_pipeline.resources.crew import work
-from login_pipeline.resources.sqs_messages import Message
 from login_pipeline.signals import deferred_interrupts
+from login_pipeline.sqs.concurrency import Concurrency
+from login_pipeline.sqs.message import Message
+from login_pipeline.sqs.worker_pool import work
 
 MAX_MESSAGES = 10
 """Messages in one ReceiveMessage call. Source: Amazon SQS API Reference, ReceiveMessage."""

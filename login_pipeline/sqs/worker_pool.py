@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Condition
 
-from login_pipeline.resources.concurrency import Concurrency
+from login_pipeline.sqs.concurrency import Concurrency
 
 Step = Callable[[], bool]
 """Makes a call, or some at once; False when its thread has nothing left to do."""

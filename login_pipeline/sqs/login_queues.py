@@ -19,14 +19,14 @@ from pydantic import Field, PrivateAttr
 
 from login_pipeline.errors import ConfigurationError, RunError
 from login_pipeline.logs.setup import run_log
-from login_pipeline.resources.libcurl import Connection
-from login_pipeline.resources.sqs_batches import Entry
-from login_pipeline.resources.sqs_errors import explain_sqs_errors
-from login_pipeline.resources.sqs_libcurl import LibcurlSqs
-from login_pipeline.resources.sqs_queue import QueueDepth, SqsQueue
-from login_pipeline.resources.sqs_receive import Batch
 from login_pipeline.settings import Settings, SqsClient, read_settings, variable
 from login_pipeline.signals import deferred_interrupts
+from login_pipeline.sqs.batches import Entry
+from login_pipeline.sqs.errors import explain_sqs_errors
+from login_pipeline.sqs.queue import QueueDepth, SqsQueue
+from login_pipeline.sqs.receive import Batch
+from login_pipeline.sqs.transport.curl import LibcurlSqs
+from login_pipeline.sqs.transport.curl_session import Connection
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

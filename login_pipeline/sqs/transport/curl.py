@@ -1,6 +1,6 @@
 """SQS's busiest calls at a fraction of what they cost with boto3: libcurl signs and sends them.
 
-boto3 makes the first call, and libcurl the others on its pattern (sqs_pattern.py). A call that is not answered with
+boto3 makes the first call, and libcurl the others on its pattern (request_template.py). A call not answered with
 200, for whatever reason, is left to boto3, which makes it again where it is still of use: endpoint, region,
 credentials, retries, backoff and errors are the SDK's own, and only what goes well is made cheap.
 """
@@ -13,9 +13,9 @@ import msgspec
 import pycurl
 from botocore.exceptions import BotoCoreError, ClientError
 
-from login_pipeline.resources.libcurl import Bundles, Call, Connection, Response
-from login_pipeline.resources.sqs_messages import Answer
-from login_pipeline.resources.sqs_pattern import LastCall
+from login_pipeline.sqs.message import Answer
+from login_pipeline.sqs.transport.curl_session import Bundles, Call, Connection, Response
+from login_pipeline.sqs.transport.request_template import LastCall
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials

@@ -9,13 +9,13 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from login_pipeline.errors import LoginPipelineError, QueueError
-from login_pipeline.resources.concurrency import Concurrency
-from login_pipeline.resources.sqs_batches import Entry, call_in_batches
-from login_pipeline.resources.sqs_errors import explain_sqs_errors
-from login_pipeline.resources.sqs_libcurl import LibcurlSqs
-from login_pipeline.resources.sqs_messages import Answer, Message
-from login_pipeline.resources.sqs_receive import Batch, receive_batch
 from login_pipeline.settings import Settings, variable
+from login_pipeline.sqs.batches import Entry, call_in_batches
+from login_pipeline.sqs.concurrency import Concurrency
+from login_pipeline.sqs.errors import explain_sqs_errors
+from login_pipeline.sqs.message import Answer, Message
+from login_pipeline.sqs.receive import Batch, receive_batch
+from login_pipeline.sqs.transport.curl import LibcurlSqs
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pycurl
 from botocore.credentials import ReadOnlyCredentials
 
-from login_pipeline.resources.sqs_pattern import Pattern
+from login_pipeline.sqs.transport.request_template import Pattern
 
 NOT_BOTO3_S = ("Accept:", "Expect:")
 """Headers that libcurl would add unasked."""

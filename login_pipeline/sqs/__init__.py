@@ -1,0 +1,1 @@
+"""The queues: received from, deleted from, released to and sent to."""
