@@ -23,7 +23,7 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from login_pipeline.login_event import LoginEvent, parse_login
+from login_pipeline.logins.event import LoginEvent, parse_login
 from login_pipeline.masking.keys import MaskingKey, new_key
 from login_pipeline.masking.methods import hmac_sha256_masks, sha256_masks
 

@@ -20,12 +20,12 @@ from typing import TypeVar, cast
 
 import pandas as pd
 
-from login_pipeline.batch_checks import check_batch
 from login_pipeline.loading import LoadFigures, load_logins
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.sample_messages import sample_messages
 from login_pipeline.local.services import temporary_folder
-from login_pipeline.login_batch import mask_logins, raw_messages, rejected_messages
+from login_pipeline.logins.quality import check_batch
+from login_pipeline.logins.transform import mask_logins, raw_messages, rejected_messages
 from login_pipeline.logs.setup import process_log
 from login_pipeline.masking.keys import new_key
 from login_pipeline.masking.methods import Masks, hmac_sha256_masks

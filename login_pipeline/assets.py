@@ -9,10 +9,10 @@ import time
 import dagster as dg
 import pandas as pd
 
-from login_pipeline.columns import table_schema
 from login_pipeline.errors import LoginPipelineError, QueueError, RunError
 from login_pipeline.loading import LoadFigures, load_logins
-from login_pipeline.login_batch import mask_logins, raw_messages, rejected_messages
+from login_pipeline.logins.columns import table_schema
+from login_pipeline.logins.transform import mask_logins, raw_messages, rejected_messages
 from login_pipeline.logs.setup import run_log
 from login_pipeline.masking.masker import NOT_KEYED, MaskingResource
 from login_pipeline.masking.methods import MaskingMethod

@@ -11,9 +11,9 @@ import dagster as dg
 import pandas as pd
 
 from login_pipeline.assets import masked_logins, raw_sqs_messages, user_logins_table
-from login_pipeline.batch_checks import check_batch
-from login_pipeline.columns import column_problems
 from login_pipeline.group_sizes import group_sizes
+from login_pipeline.logins.columns import column_problems
+from login_pipeline.logins.quality import check_batch
 from login_pipeline.masking.masker import NOT_KEYED, MaskingResource
 from login_pipeline.masking.methods import MaskingMethod
 from login_pipeline.postgres.database import LoginDatabaseResource

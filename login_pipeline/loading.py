@@ -10,9 +10,9 @@ from typing import Any, Self
 
 import pandas as pd
 
-from login_pipeline.columns import NAMES
 from login_pipeline.gc_pause import no_cycle_collection
-from login_pipeline.login_batch import refused_messages
+from login_pipeline.logins.columns import NAMES
+from login_pipeline.logins.transform import refused_messages
 from login_pipeline.logs.setup import Log
 from login_pipeline.postgres.copy import Loaded
 from login_pipeline.postgres.database import LoginDatabaseResource

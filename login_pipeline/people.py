@@ -13,9 +13,9 @@ from pathlib import PurePath
 
 from psycopg2 import extensions
 
-from login_pipeline.columns import MAX_LENGTH
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.ip_address import is_ip
+from login_pipeline.logins.columns import MAX_LENGTH
+from login_pipeline.logins.ip_address import is_ip
 from login_pipeline.masking.keys import MaskingKey
 from login_pipeline.postgres.copy import copy_lines
 from login_pipeline.postgres.sql import statements

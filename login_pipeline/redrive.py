@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from login_pipeline.logins.reasons import is_reason
 from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.reasons import is_reason
 from login_pipeline.settings import IN_FLIGHT_BUDGET, read_settings
 from login_pipeline.signals import deferred_interrupts
 from login_pipeline.sqs.login_queues import LoginQueueResource

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from login_pipeline.login_event import LoginEvent, Rejection, parse_login
+from login_pipeline.logins.event import LoginEvent, Rejection, parse_login
 from login_pipeline.masking.methods import Masks
 from login_pipeline.redrive import MOVED_BY_SQS
 from login_pipeline.resources.postgres_forget import forget_old_keys

@@ -97,7 +97,7 @@ MUTANTS = {
     "has no inbox": Mutant(LOAD_STATEMENTS, _without_inbox, "other rows", 6),
     "loads what is older than the inbox": Mutant(LOAD_STATEMENTS, _without_forgotten_dates, "other rows", 29),
     "knows a copy by its own id": Mutant(FROM_SQS, classmethod(_forget_the_first_sending), "never sent|lost"),
-    "dates a row by its run": Mutant("login_pipeline.login_batch.create_date", _today, "other rows"),
+    "dates a row by its run": Mutant("login_pipeline.logins.transform.create_date", _today, "other rows"),
     "trusts the table": Mutant("login_pipeline.loading.credible", _trust_the_table, "taken to be wrong", 4),
     "redrives a message as a new one": Mutant("login_pipeline.redrive.sent_again", _send_as_new, "never sent|lost"),
 }

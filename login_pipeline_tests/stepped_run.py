@@ -19,7 +19,7 @@ from psycopg2 import extensions
 from pydantic import PrivateAttr
 
 from login_pipeline import assets, redrive
-from login_pipeline.login_batch import raw_messages
+from login_pipeline.logins.transform import raw_messages
 from login_pipeline.masking.masker import MaskingResource
 from login_pipeline.postgres.copy import Loaded, Row
 from login_pipeline.postgres.database import LoginDatabaseResource

@@ -16,7 +16,7 @@ import pytest
 from login_pipeline.checks import masked_logins_checks, user_logins_table_checks
 from login_pipeline.definitions import defs
 from login_pipeline.jobs import user_logins_checks_schedule
-from login_pipeline.login_batch import mask_logins, raw_messages
+from login_pipeline.logins.transform import mask_logins, raw_messages
 from login_pipeline.masking.keys import MaskingKey
 from login_pipeline.masking.masker import NOT_KEYED, MaskingResource
 from login_pipeline.masking.methods import Masks, hmac_sha256_masks

@@ -73,7 +73,7 @@ def machine(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[typ
             clock = SimpleNamespace(monotonic=lambda: self.sqs.now)
             for module in CLOCKS:
                 monkeypatch.setattr(f"login_pipeline.{module}.time", clock)
-            monkeypatch.setattr("login_pipeline.login_batch.parse_login", self.parse)
+            monkeypatch.setattr("login_pipeline.logins.transform.parse_login", self.parse)
 
     yield Machine
     table.close()

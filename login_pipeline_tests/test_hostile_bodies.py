@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from login_pipeline.login_event import Rejection, parse_login
-from login_pipeline.reasons import is_reason, is_rejection
+from login_pipeline.logins.event import Rejection, parse_login
+from login_pipeline.logins.reasons import is_reason, is_rejection
 from login_pipeline_tests.fuzz.__main__ import fuzz
 from login_pipeline_tests.fuzz.invariants import require_batch, require_body
 from login_pipeline_tests.fuzz.mutations import TOKENS

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from login_pipeline.ip_address import canonical_ip, parsed_ip
+from login_pipeline.logins.ip_address import canonical_ip, parsed_ip
 
 groups = st.lists(st.sampled_from(["0", "1", "ffff", "db8", "00", "0a", "A", "12345", "g", ""]), max_size=9)
 octets = st.lists(st.integers(0, 300).map(str) | st.sampled_from(["00", "01", "", " 1", "1\n", "\uff11"]), max_size=5)
@@ -48,5 +48,5 @@ def test_shortcut_gives_what_the_parser_gives(text: str) -> None:
     ],
 )
 def test_address_in_its_one_spelling_does_not_need_the_parser(ip: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("login_pipeline.ip_address.parsed_ip", None)
+    monkeypatch.setattr("login_pipeline.logins.ip_address.parsed_ip", None)
     assert canonical_ip(ip) == ip

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from login_pipeline.login_event import LoginEvent, Rejection, create_date, parse_login
+from login_pipeline.logins.event import LoginEvent, Rejection, create_date, parse_login
 from login_pipeline.masking.methods import MAX_VALUE_BYTES
 from login_pipeline_tests.poison import POISON, Poison
 

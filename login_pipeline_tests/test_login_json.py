@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from login_pipeline.login_json import RejectedError, decode, decode_exactly
+from login_pipeline.logins.event import RejectedError, decode, decode_exactly
 from login_pipeline_tests.fuzz.invariants import require_body
 from login_pipeline_tests.poison import FIELDS, POISON, valid
 
@@ -51,7 +51,7 @@ def test_both_decoders_agree_on_what_is_no_login(body: str) -> None:
 )
 def test_what_is_plainly_a_login_does_not_need_the_slow_decoder(body: str, monkeypatch: pytest.MonkeyPatch) -> None:
     slowly = decode_exactly(body)
-    monkeypatch.setattr("login_pipeline.login_json.decode_exactly", None)
+    monkeypatch.setattr("login_pipeline.logins.event.decode_exactly", None)
     fields, unknown_keys = decode(body)
     assert (vars_of(fields), unknown_keys) == (vars_of(slowly[0]), slowly[1])
 

@@ -5,8 +5,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from login_pipeline.login_batch import mask_logins, raw_messages
-from login_pipeline.masked_schema import count_misfits
+from login_pipeline.logins.schema import count_misfits
+from login_pipeline.logins.transform import mask_logins, raw_messages
 from login_pipeline.masking.keys import MaskingKey
 from login_pipeline.masking.methods import hmac_sha256_masks
 from login_pipeline_tests.poison import valid

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from login_pipeline.login_event import create_date
+from login_pipeline.logins.event import create_date
 from login_pipeline.masking.keys import read_key_ring
 from login_pipeline.masking.methods import hmac_sha256_masks
 from login_pipeline.runs import run

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import psycopg2
 import pytest
 
-from login_pipeline.columns import USER_LOGINS, declared_type
 from login_pipeline.erasure import erase
 from login_pipeline.errors import ConfigurationError, DatabaseError, LoginPipelineError
+from login_pipeline.logins.columns import USER_LOGINS, declared_type
 from login_pipeline.masking.keys import read_key_ring
 from login_pipeline.postgres.copy import MAX_CREDIBLE_REFUSALS, Loaded, load_rows
 from login_pipeline.postgres.database import LoginDatabaseResource

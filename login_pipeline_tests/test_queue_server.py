@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from benchmarks.queue_server import ROOT, QueueServer
 from login_pipeline.local.ports import is_listening, wait_until
-from login_pipeline.login_event import LoginEvent, parse_login
+from login_pipeline.logins.event import LoginEvent, parse_login
 from login_pipeline_tests.conftest import Queue, client_of
 
 SIGNED = b"Authorization: AWS4-HMAC-SHA256 Credential=test\r\n"

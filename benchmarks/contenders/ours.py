@@ -11,9 +11,9 @@ import dagster as dg
 import pandas as pd
 
 from benchmarks.contenders.meter import Meter
-from login_pipeline.batch_checks import check_batch
 from login_pipeline.loading import LoadFigures, load_logins
-from login_pipeline.login_batch import mask_logins, raw_messages, rejected_messages
+from login_pipeline.logins.quality import check_batch
+from login_pipeline.logins.transform import mask_logins, raw_messages, rejected_messages
 from login_pipeline.logs.setup import process_log
 from login_pipeline.masking.masker import MaskingResource
 from login_pipeline.postgres.database import LoginDatabaseResource

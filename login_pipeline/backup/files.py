@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from login_pipeline.backup.manifest import BackupFile, file_name
-from login_pipeline.columns import USER_LOGINS
 from login_pipeline.errors import BackupError
+from login_pipeline.logins.columns import USER_LOGINS
 
 ROW_GROUP = 50_000
 """Rows in memory at once: about 30 MB as Python objects."""

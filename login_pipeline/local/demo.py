@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from login_pipeline.columns import NAMES
 from login_pipeline.drain import drain
 from login_pipeline.local.sample_messages import sample_messages
+from login_pipeline.logins.columns import NAMES
 from login_pipeline.logs import setup as logs
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.runs import dagster_instance, run

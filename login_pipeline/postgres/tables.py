@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from psycopg2 import errors, extensions
 
-from login_pipeline.columns import column_problems
 from login_pipeline.errors import ConfigurationError
+from login_pipeline.logins.columns import column_problems
 from login_pipeline.postgres.copy import limit_time, load_rows
 from login_pipeline.postgres.dead_letters import Letter, record
 from login_pipeline.postgres.errors import OF_THE_TABLE

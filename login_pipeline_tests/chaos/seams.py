@@ -13,7 +13,7 @@ import psycopg2
 from botocore.client import BaseClient
 from psycopg2 import extensions
 
-from login_pipeline.login_event import Rejection, parse_login
+from login_pipeline.logins.event import Rejection, parse_login
 from login_pipeline.settings import read_settings
 from login_pipeline.sqs.message import Answer
 from login_pipeline.sqs.transport.curl import LibcurlSqs

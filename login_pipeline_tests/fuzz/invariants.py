@@ -2,15 +2,25 @@
 
 from collections.abc import Callable
 
-from login_pipeline.ip_address import parsed_ip
-from login_pipeline.login_batch import RAW_COLUMNS, mask_logins, raw_messages, rejected_messages
-from login_pipeline.login_event import DEVICE_ID_MAX_LENGTH, INT4_MAX, LoginEvent, Rejection, parse_login
-from login_pipeline.login_json import FIELDS, Fields, RejectedError, decode, decode_exactly
-from login_pipeline.masked_schema import count_misfits
+from login_pipeline.logins.event import (
+    DEVICE_ID_MAX_LENGTH,
+    FIELDS,
+    INT4_MAX,
+    Fields,
+    LoginEvent,
+    RejectedError,
+    Rejection,
+    decode,
+    decode_exactly,
+    parse_login,
+)
+from login_pipeline.logins.ip_address import parsed_ip
+from login_pipeline.logins.reasons import is_rejection
+from login_pipeline.logins.schema import count_misfits
+from login_pipeline.logins.transform import RAW_COLUMNS, mask_logins, raw_messages, rejected_messages
 from login_pipeline.masking.keys import MaskingKey
 from login_pipeline.masking.methods import TOKEN, hmac_sha256_masks
 from login_pipeline.postgres.copy import copy_lines
-from login_pipeline.reasons import is_rejection
 
 _MASKS = hmac_sha256_masks(MaskingKey(bytes(range(32))))
 _LOADED_BY_NAME = {"user_id": 128, "device_type": 32}

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from login_pipeline.columns import NAMES
 from login_pipeline.gc_pause import no_cycle_collection
-from login_pipeline.login_event import LoginEvent, Rejection, create_date, parse_login
+from login_pipeline.logins.columns import NAMES
+from login_pipeline.logins.event import LoginEvent, Rejection, create_date, parse_login
 from login_pipeline.masking.methods import Masks
 
 RAW_COLUMNS = [

@@ -4,7 +4,7 @@ import re
 
 from psycopg2 import errorcodes
 
-from login_pipeline.login_json import FIELDS
+from login_pipeline.logins.event import FIELDS
 from login_pipeline.postgres.copy import FORGOTTEN, LEFT_OUT
 
 _OF_THE_BODY = {"not_json", "not_an_object", "duplicate_key"}
@@ -18,7 +18,7 @@ _SQLSTATE = re.compile(r"[0-9A-Z]{5}")
 
 
 def is_rejection(reason: str) -> bool:
-    """Whether the contract (login_event.py) rejects messages with this code."""
+    """Whether the contract (logins/event.py) rejects messages with this code."""
     return reason in _REJECTED
 
 

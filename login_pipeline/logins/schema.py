@@ -14,8 +14,8 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
-from login_pipeline.columns import USER_LOGINS, Column
-from login_pipeline.login_event import INT4_MAX
+from login_pipeline.logins.columns import USER_LOGINS, Column
+from login_pipeline.logins.event import INT4_MAX
 
 
 def count_misfits(logins: pd.DataFrame) -> dict[str, int]:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import pandas as pd
 
 from login_pipeline.gc_pause import no_cycle_collection
-from login_pipeline.ip_address import canonical_ip
-from login_pipeline.login_json import RejectedError, decode
-from login_pipeline.masked_schema import count_misfits
+from login_pipeline.logins.event import RejectedError, decode
+from login_pipeline.logins.ip_address import canonical_ip
+from login_pipeline.logins.schema import count_misfits
 from login_pipeline.masking.methods import TOKEN
 
 MASKED = {"masked_ip": "ip", "masked_device_id": "device_id"}
