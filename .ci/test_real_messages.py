@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from login_pipeline.loading import FIRST_ROWS
+from login_pipeline.ingest.load import FIRST_ROWS
 from login_pipeline_tests.conftest import Pipeline
 
 FILE = os.environ.get("REAL_LOGIN_MESSAGES", "")

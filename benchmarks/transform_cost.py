@@ -20,7 +20,7 @@ from typing import TypeVar, cast
 
 import pandas as pd
 
-from login_pipeline.loading import LoadFigures, load_logins
+from login_pipeline.ingest.load import LoadFigures, load_logins
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.sample_messages import sample_messages
 from login_pipeline.local.services import temporary_folder

@@ -10,15 +10,15 @@ import dagster as dg
 import pandas as pd
 
 from login_pipeline.errors import LoginPipelineError, QueueError, RunError
-from login_pipeline.loading import LoadFigures, load_logins
+from login_pipeline.ingest.load import LoadFigures, load_logins
+from login_pipeline.ingest.preflight import check_surroundings, ways_in_clear
+from login_pipeline.ingest.quarantine import QuarantineFigures, quarantine
 from login_pipeline.logins.columns import table_schema
 from login_pipeline.logins.transform import mask_logins, raw_messages, rejected_messages
 from login_pipeline.logs.setup import run_log
 from login_pipeline.masking.masker import NOT_KEYED, MaskingResource
 from login_pipeline.masking.methods import MaskingMethod
 from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.preflight import check_surroundings, ways_in_clear
-from login_pipeline.quarantine import QuarantineFigures, quarantine
 from login_pipeline.sqs.login_queues import LoginQueueResource, few_deliveries
 
 GROUP = "logins"

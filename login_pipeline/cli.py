@@ -142,8 +142,8 @@ def check(as_json: bool) -> None:
 @as_json
 def redrive(reason: str | None, dry_run: bool, as_json: bool) -> None:
     """Send quarantined messages back to the queue, after what was wrong is mended."""
-    from login_pipeline.redrive import problems
-    from login_pipeline.redrive import redrive as send_back
+    from login_pipeline.ingest.redrive import problems
+    from login_pipeline.ingest.redrive import redrive as send_back
     from login_pipeline.terminal import show_redrive
 
     done = send_back(reason, dry_run=dry_run)
@@ -235,15 +235,16 @@ def prepare() -> None:
 @as_json
 def prune(as_json: bool) -> None:
     """Forget the keys of messages that cannot come back any more, as inbox_pruning_job does."""
+    from login_pipeline.ingest.pruning import prune_inbox
     from login_pipeline.postgres.database import LoginDatabaseResource
-    from login_pipeline.pruning import prune as forget
+    from login_pipeline.settings import read_settings
     from login_pipeline.terminal import show_figures
 
-    forgotten = forget(LoginDatabaseResource(maintenance=True))._asdict()
+    pruned = prune_inbox(LoginDatabaseResource(maintenance=True), days=read_settings().inbox_days)._asdict()
     if as_json:
-        click.echo(json.dumps(forgotten))
+        click.echo(json.dumps(pruned))
     else:
-        show_figures(forgotten)
+        show_figures(pruned)
 
 
 @cli.command()

@@ -7,12 +7,11 @@ import dagster as dg
 from login_pipeline.assets import masked_logins, quarantined_logins, raw_sqs_messages, user_logins_table
 from login_pipeline.checks import masked_logins_checks, user_logins_table_checks
 from login_pipeline.errors import LoginPipelineError
+from login_pipeline.ingest import pruning
 from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.pruning import prune_inbox
-from login_pipeline.resources.postgres_forget import require_rights
 from login_pipeline.run_history import purge_run_history
 from login_pipeline.run_queue import LIMITED
-from login_pipeline.settings import read_load_settings
+from login_pipeline.settings import read_load_settings, read_settings
 
 _SETTINGS = read_load_settings()
 
@@ -32,6 +31,13 @@ user_logins_checks_job = dg.define_asset_job(
     selection=dg.AssetSelection.checks(user_logins_table_checks),
     description="Checks all of user_logins. It reads the whole table, so login_job leaves it out.",
 )
+
+
+@dg.op
+def prune_inbox(context: dg.OpExecutionContext, maintenance_database: LoginDatabaseResource) -> None:
+    """Prunes the inbox, and says how much."""
+    pruned = pruning.prune_inbox(maintenance_database, days=read_settings().inbox_days)
+    context.add_output_metadata(pruned._asdict())
 
 
 @dg.job(description="Forgets the inbox's keys of messages that cannot come back any more.")
@@ -65,7 +71,7 @@ def user_logins_checks_schedule(
 def inbox_pruning_schedule(maintenance_database: LoginDatabaseResource) -> dg.RunRequest | dg.SkipReason:
     """Prunes the inbox every night, where the role may; elsewhere `login-pipeline prune` has to."""
     try:
-        require_rights(maintenance_database)
+        pruning.require_rights(maintenance_database)
     except LoginPipelineError as error:
         return dg.SkipReason(error.sentence)
     return dg.RunRequest()

@@ -16,8 +16,8 @@ from login_pipeline.backup.restore_plan import DateRestored
 from login_pipeline.doctor import Finding
 from login_pipeline.drain import Progress as DrainProgress
 from login_pipeline.drain import Totals
+from login_pipeline.ingest.redrive import Redriven
 from login_pipeline.logins.columns import NAMES
-from login_pipeline.redrive import Redriven
 from login_pipeline.runs import CheckResult
 from login_pipeline.settings import LogFormat, read_settings
 from login_pipeline.sqs.queue import QueueDepth

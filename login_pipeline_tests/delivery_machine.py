@@ -23,10 +23,10 @@ from hypothesis.stateful import (
     rule,
 )
 
+from login_pipeline.ingest.pruning import prune_inbox
+from login_pipeline.ingest.redrive import MOVED_BY_SQS
 from login_pipeline.logins.event import LoginEvent, Rejection, parse_login
 from login_pipeline.masking.methods import Masks
-from login_pipeline.redrive import MOVED_BY_SQS
-from login_pipeline.resources.postgres_forget import forget_old_keys
 from login_pipeline.sqs.login_queues import LONGEST_HAND_BACK_DELAY
 from login_pipeline_tests.delivery_ledger import Ledger, Sent, day_of, original_id
 from login_pipeline_tests.delivery_table import Table
@@ -153,7 +153,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         ledger, now = self.ledger, self.sqs.now
         may_go = ledger.forgotten | ledger.dates_to_forget(INBOX_DAYS, now=now)
         with suppress(KilledError):
-            forget_old_keys(DyingDatabase(transactions), days=INBOX_DAYS)
+            prune_inbox(DyingDatabase(transactions), days=INBOX_DAYS)
         dates, keys = self.table.inbox()
         gone = ledger.keys.keys() - keys
         assert dates <= may_go, "a date is forgotten too early"

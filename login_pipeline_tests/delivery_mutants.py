@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import msgspec
 import pandas as pd
 
+from login_pipeline.ingest.quarantine import quarantine
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.postgres.dead_letters import Letter
 from login_pipeline.postgres.sql import statements
-from login_pipeline.quarantine import quarantine
 from login_pipeline.sqs.login_queues import LoginQueueResource
 from login_pipeline.sqs.message import Attributes, Message, Received, sent_again
 from login_pipeline.sqs.receive import Batch
@@ -98,6 +98,8 @@ MUTANTS = {
     "loads what is older than the inbox": Mutant(LOAD_STATEMENTS, _without_forgotten_dates, "other rows", 29),
     "knows a copy by its own id": Mutant(FROM_SQS, classmethod(_forget_the_first_sending), "never sent|lost"),
     "dates a row by its run": Mutant("login_pipeline.logins.transform.create_date", _today, "other rows"),
-    "trusts the table": Mutant("login_pipeline.loading.credible", _trust_the_table, "taken to be wrong", 4),
-    "redrives a message as a new one": Mutant("login_pipeline.redrive.sent_again", _send_as_new, "never sent|lost"),
+    "trusts the table": Mutant("login_pipeline.ingest.load.credible", _trust_the_table, "taken to be wrong", 4),
+    "redrives a message as a new one": Mutant(
+        "login_pipeline.ingest.redrive.sent_again", _send_as_new, "never sent|lost"
+    ),
 }

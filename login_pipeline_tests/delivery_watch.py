@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
-from login_pipeline import quarantine
 from login_pipeline.errors import DatabaseError
+from login_pipeline.ingest import quarantine
+from login_pipeline.ingest.redrive import MOVED_BY_SQS
 from login_pipeline.postgres import copy as postgres_load
 from login_pipeline.postgres.copy import FORGOTTEN, Loaded
-from login_pipeline.redrive import MOVED_BY_SQS
 from login_pipeline_tests.delivery_ledger import Ledger, original_id
 from login_pipeline_tests.simulated_sqs import DEAD_LETTER_QUEUE, QUEUE, SimulatedSqs
 

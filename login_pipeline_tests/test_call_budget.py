@@ -9,7 +9,7 @@ import pytest
 from psycopg2 import extensions
 
 from benchmarks.queue_server import QueueServer
-from login_pipeline.loading import FIRST_ROWS, GROWTH, MOST_ROWS
+from login_pipeline.ingest.load import FIRST_ROWS, GROWTH, MOST_ROWS
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.settings import SqsClient
 from login_pipeline_tests.conftest import Pipeline

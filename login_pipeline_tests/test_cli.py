@@ -219,7 +219,7 @@ def test_error_that_nobody_foresaw_is_its_class_and_place_and_not_what_it_says(
     def fail(*_: object, **__: object) -> None:
         raise ValueError("sentinel")
 
-    monkeypatch.setattr("login_pipeline.redrive.redrive", fail)
+    monkeypatch.setattr("login_pipeline.ingest.redrive.redrive", fail)
     code, _, err = command("redrive")
     assert code == 1
     assert err.startswith("It failed unexpectedly: ValueError at ")

@@ -39,16 +39,16 @@ SETTINGS = settings(
 MUTANT_SETTINGS = settings(SETTINGS, max_examples=3, phases=[Phase.generate], database=None)
 MUTANT_SEEDS = 100
 SMALL_NUMBERS = {
-    "login_pipeline.loading.FIRST_ROWS": 2,
-    "login_pipeline.quarantine.MAX_CREDIBLE_REFUSALS": 1,
+    "login_pipeline.ingest.load.FIRST_ROWS": 2,
+    "login_pipeline.ingest.quarantine.MAX_CREDIBLE_REFUSALS": 1,
     "login_pipeline.postgres.copy.MAX_CREDIBLE_REFUSALS": 1,
-    "login_pipeline.quarantine.MAX_LETTERS": 2,
-    "login_pipeline.redrive.AT_ONCE": 3,
+    "login_pipeline.ingest.quarantine.MAX_LETTERS": 2,
+    "login_pipeline.ingest.redrive.AT_ONCE": 3,
 }
 """So that a few messages are several loads, many refused rows, and several receipts of a redrive."""
 
 # Where the time decides how many messages are received and loaded: it is the simulated one.
-CLOCKS = ["loading", "resources.sqs", "resources.sqs_receive"]
+CLOCKS = ["ingest.load", "sqs.login_queues", "sqs.receive"]
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def machine(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[typ
     monkeypatch.setenv("LOGIN_BATCH_SIZE", "6")
     for name, number in SMALL_NUMBERS.items():
         monkeypatch.setattr(name, number)
-    monkeypatch.setattr("login_pipeline.loading.ThreadPoolExecutor", DeletesInTurn)
+    monkeypatch.setattr("login_pipeline.ingest.load.ThreadPoolExecutor", DeletesInTurn)
     table = Table(database.url)
     masks = MaskingResource().masks()
 

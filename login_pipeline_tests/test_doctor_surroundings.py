@@ -97,8 +97,8 @@ def test_run_warns_of_what_goes_in_clear_over_the_network(pipeline: Pipeline, mo
         return "\n".join(event.user_message for event in pipeline.instance.all_logs(run.run_id))
 
     assert "in clear over the network" not in warnings()
-    for module in ("postgres_protection", "sqs_errors"):
-        monkeypatch.setattr(f"login_pipeline.resources.{module}.is_loopback", lambda _host: False)
+    for module in ("transport_security", "sqs.errors"):
+        monkeypatch.setattr(f"login_pipeline.{module}.is_loopback", lambda _host: False)
     told = warnings()
     assert "Rows go in clear over the network to the database; add sslmode=verify-full to LOGIN_DATABASE_URL" in told
     assert "come in clear over the network from http://" in told

@@ -25,9 +25,9 @@ from login_pipeline.backup.store import FolderStore
 from login_pipeline.doctor import examine
 from login_pipeline.erasure import erase, erased_since, proofs
 from login_pipeline.errors import BackupError, ConfigurationError, DatabaseError
+from login_pipeline.ingest.pruning import prune_inbox
 from login_pipeline.masking.keys import MaskingKey, new_key, read_key_ring
 from login_pipeline.people import subject
-from login_pipeline.resources.postgres_forget import forget_old_keys
 from login_pipeline_tests.backup_fixtures import MONDAY, TRICKY, TUESDAY, Kept, kept
 from login_pipeline_tests.conftest import MASKING_KEY, Pipeline
 
@@ -367,7 +367,7 @@ def test_keys_of_lost_rows_are_forgotten_and_erased_rows_stay_counted(known: Kno
 def test_pruning_leaves_the_count_of_erased_rows(known: Known) -> None:
     erase(known.kept.resource, USER, WHY, "jo")
     known.kept.query("UPDATE user_logins_inbox SET loaded_at = loaded_at - interval '99 days'")
-    assert forget_old_keys(known.kept.resource, days=30).dates == 2
+    assert prune_inbox(known.kept.resource, days=30).dates == 2
     assert known.kept.keys() == []
     assert known.kept.ledger() == {
         MONDAY: {"pruned": 6, "erased": -2},
@@ -375,7 +375,7 @@ def test_pruning_leaves_the_count_of_erased_rows(known: Known) -> None:
         None: {"before": 2},
     }
     assert known.is_gone()
-    assert forget_old_keys(known.kept.resource, days=30).dates == 0
+    assert prune_inbox(known.kept.resource, days=30).dates == 0
     known.kept.restore()
     assert known.is_gone()
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from login_pipeline.drain import Totals
+from login_pipeline.ingest.redrive import redrive
 from login_pipeline.logins.columns import NAMES
-from login_pipeline.redrive import redrive
 from login_pipeline.sqs.message import Answer, Message
 from login_pipeline.terminal import show_drain, show_redrive, show_rows
 from login_pipeline_tests.conftest import Pipeline

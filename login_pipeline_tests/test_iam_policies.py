@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from login_pipeline.drain import drain
-from login_pipeline.redrive import redrive
+from login_pipeline.ingest.redrive import redrive
 from login_pipeline.send import send_lines
 from login_pipeline_tests.conftest import Pipeline
 

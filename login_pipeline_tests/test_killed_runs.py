@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from login_pipeline.loading import FIRST_ROWS
+from login_pipeline.ingest.load import FIRST_ROWS
 from login_pipeline_tests.chaos import changes
 from login_pipeline_tests.chaos.campaign import campaign
 from login_pipeline_tests.chaos.kills import KILLS

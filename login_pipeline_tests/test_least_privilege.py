@@ -13,6 +13,8 @@ from psycopg2 import errors
 
 from login_pipeline.cli import main
 from login_pipeline.errors import ConfigurationError
+from login_pipeline.ingest.pruning import Pruned, prune_inbox
+from login_pipeline.ingest.redrive import redrive
 from login_pipeline.jobs import inbox_pruning_schedule
 from login_pipeline.local.services import local_services, pipeline_environment, temporary_folder
 from login_pipeline.postgres import sql
@@ -20,9 +22,6 @@ from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.postgres.role import Access
 from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import TABLES
-from login_pipeline.pruning import prune
-from login_pipeline.redrive import redrive
-from login_pipeline.resources.postgres_forget import Forgotten
 from login_pipeline_tests.conftest import Database, Pipeline
 from login_pipeline_tests.roles import ROLES_SQL, Roles, make_roles, roles_of, with_role
 
@@ -68,7 +67,7 @@ def test_locks_that_a_reader_can_take_stop_nothing(pipeline: Pipeline, prepared:
     pipeline.queue.send(body())
     assert pipeline.run().metadata["user_logins_table"]["loaded"] == 1
     pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL=prepared.owner.url)
-    assert prune(LoginDatabaseResource(maintenance=True)) == Forgotten(0, 0, 0)
+    assert prune_inbox(LoginDatabaseResource(maintenance=True), days=30) == Pruned(0, 0, 0)
     reader.close()
     for table in TABLES:
         for mode in ("ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE", "SHARE ROW EXCLUSIVE"):
@@ -355,7 +354,7 @@ def test_pruning_and_restoring_work_as_the_owner_and_leave_the_loader_its_rights
         "UPDATE user_logins_inbox SET create_date = create_date - 60, loaded_at = now() - interval '60 days'"
     )
     code, out, _ = command("prune", "--json")
-    assert (code, json.loads(out)) == (0, Forgotten(dates=1, keys=1, dead_letters=0)._asdict())
+    assert (code, json.loads(out)) == (0, Pruned(dates=1, keys=1, dead_letters=0)._asdict())
     pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL=None)
     pipeline.queue.send(body())
     assert pipeline.run().failures == []

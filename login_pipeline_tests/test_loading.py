@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from login_pipeline.loading import FIRST_ROWS, MOST_ROWS, next_size
+from login_pipeline.ingest.load import FIRST_ROWS, MOST_ROWS, next_size
 from login_pipeline.sqs.login_queues import hand_back_delay
 from login_pipeline_tests.conftest import Pipeline
 

@@ -143,7 +143,7 @@ def test_unreachable_dead_letter_queue_does_not_stop_valid_logins(
     pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline.queue.send(body(), '{"not": "a login"}')
-    monkeypatch.setattr("login_pipeline.preflight.LoginQueueResource.check", lambda _self: None)
+    monkeypatch.setattr("login_pipeline.ingest.preflight.LoginQueueResource.check", lambda _self: None)
     pipeline.set(LOGIN_DEAD_LETTER_QUEUE_URL=pipeline.dead_letter_queue.url + "-deleted")
     run = pipeline.run()
     assert "could not be moved to the dead-letter queue" in run.failures[0]

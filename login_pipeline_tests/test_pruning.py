@@ -10,10 +10,10 @@ from psycopg2 import errors
 
 from login_pipeline.definitions import defs
 from login_pipeline.errors import DatabaseError
+from login_pipeline.ingest.pruning import Pruned, prune_inbox
 from login_pipeline.postgres import copy as postgres_load
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.postgres.sql import statements
-from login_pipeline.resources.postgres_forget import Forgotten, forget_old_keys
 from login_pipeline_tests.conftest import Pipeline
 
 Body = Callable[..., str]
@@ -66,10 +66,10 @@ def test_old_keys_are_forgotten_and_the_rows_still_agree(
     (new,) = pipeline.queue.send(body())
     assert pipeline.run().metadata["user_logins_table"]["loaded"] == 6
     age(pipeline, days=31)
-    assert forget_old_keys(resource, days=30) == Forgotten(dates=1, keys=5, dead_letters=0)
+    assert prune_inbox(resource, days=30) == Pruned(dates=1, keys=5, dead_letters=0)
     assert (keys(pipeline), pruned(pipeline)) == ([new], [("2026-01-01", 5)])
     assert pipeline.run("user_logins_checks_job").passed
-    assert forget_old_keys(resource, days=30) == Forgotten(0, 0, 0)
+    assert prune_inbox(resource, days=30) == Pruned(0, 0, 0)
 
 
 def test_message_of_an_old_date_that_was_loaded_lately_is_remembered(
@@ -78,7 +78,7 @@ def test_message_of_an_old_date_that_was_loaded_lately_is_remembered(
     send_again(pipeline, body(), "redriven", sent=LONG_AGO)
     pipeline.run()
     age(pipeline, days=29)
-    assert forget_old_keys(resource, days=30).keys == 0
+    assert prune_inbox(resource, days=30).keys == 0
     send_again(pipeline, body(), "redriven", sent=LONG_AGO)
     assert pipeline.run().metadata["user_logins_table"]["duplicates"] == 1
 
@@ -89,7 +89,7 @@ def test_message_of_a_forgotten_date_gets_no_row_and_goes_to_the_dead_letter_que
     send_again(pipeline, body(), "loaded", sent=LONG_AGO)
     pipeline.run()
     age(pipeline, days=31)
-    forget_old_keys(resource, days=30)
+    prune_inbox(resource, days=30)
     send_again(pipeline, body(), "loaded", sent=LONG_AGO)
     send_again(pipeline, body(), "another day", sent=LONG_AGO + DAY)
     run = pipeline.run()
@@ -107,7 +107,7 @@ def test_pruning_that_was_killed_after_it_closed_a_date_goes_on(
         send_again(pipeline, body(), f"old {number}", sent=LONG_AGO)
     pipeline.run()
     age(pipeline, days=31)
-    transactions = iter([True, True])  # the dates, the marker
+    transactions = iter([True, True, True])  # the tables, the dates, the entry
 
     def killed(self: LoginDatabaseResource) -> Any:
         if not next(transactions, False):
@@ -118,13 +118,13 @@ def test_pruning_that_was_killed_after_it_closed_a_date_goes_on(
     with monkeypatch.context() as death:
         death.setattr(LoginDatabaseResource, "transaction", killed)
         with pytest.raises(DatabaseError):
-            forget_old_keys(resource, days=30)
+            prune_inbox(resource, days=30)
     assert (len(keys(pipeline)), pruned(pipeline)) == (5, [("2026-01-01", 0)])
     assert pipeline.run("user_logins_checks_job").passed
     for number in range(5):
         send_again(pipeline, body(), f"old {number}", sent=LONG_AGO)
     assert pipeline.run().metadata["user_logins_table"]["loaded"] == 0
-    assert forget_old_keys(resource, days=30).keys == 5
+    assert prune_inbox(resource, days=30).keys == 5
     assert (keys(pipeline), pruned(pipeline)) == ([], [("2026-01-01", 5)])
     assert pipeline.run("user_logins_checks_job").passed
     assert len(pipeline.database.logins()) == 5
@@ -167,7 +167,7 @@ def test_records_of_dead_letters_are_forgotten_too(pipeline: Pipeline, resource:
     pipeline.queue.send("not a login", "nor this")
     pipeline.run()
     pipeline.database.query("UPDATE user_logins_dead_letters SET sent_at = sent_at - interval '31 days'")
-    assert forget_old_keys(resource, days=30).dead_letters == 2
+    assert prune_inbox(resource, days=30).dead_letters == 2
 
 
 def test_job_prunes_and_says_how_much(pipeline: Pipeline, body: Body, resource: LoginDatabaseResource) -> None:
@@ -189,7 +189,7 @@ def test_restore_that_opens_a_date_in_the_middle_of_its_pruning_costs_no_key(
     transactions = iter(range(99))
 
     def restored(self: LoginDatabaseResource) -> Any:
-        if next(transactions) == 2:  # the dates, the marker
+        if next(transactions) == 3:  # the tables, the dates, the entry
             pipeline.database.query("DELETE FROM user_logins_ledger")
             for number in range(5):
                 key = (first_id(f"old {number}"), "2026-01-01")
@@ -199,6 +199,6 @@ def test_restore_that_opens_a_date_in_the_middle_of_its_pruning_costs_no_key(
     real = LoginDatabaseResource.transaction
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(LoginDatabaseResource, "transaction", restored)
-        forget_old_keys(resource, days=30)
+        prune_inbox(resource, days=30)
     assert len(keys(pipeline)) == 5
     assert pipeline.run("user_logins_checks_job").passed

@@ -14,8 +14,8 @@ from unittest.mock import patch
 
 import pytest
 
-from login_pipeline import quarantine
 from login_pipeline.doctor import examine
+from login_pipeline.ingest import quarantine
 from login_pipeline.postgres.copy import MAX_CREDIBLE_REFUSALS
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.sqs.batches import NOT_CALLED, Entry
@@ -206,7 +206,7 @@ def test_few_logins_that_the_table_cannot_take_stay_on_the_queue_and_the_run_fai
 def test_row_without_a_partition_waits_however_often_it_came_and_its_neighbours_load(
     unchecked: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.quarantine.DELIVERIES", 1)
+    monkeypatch.setattr("login_pipeline.ingest.quarantine.DELIVERIES", 1)
     unchecked.database.query(NO_PARTITION.format(by="LIST (device_type)") + ONE_PARTITION)
     unchecked.queue.send(body(device_type="android"), *(body(device_type="ios") for _ in range(3)))
     run = unchecked.run()
@@ -311,7 +311,7 @@ def test_letters_that_sqs_refuses_leave_no_record_and_the_others_theirs(
 @pytest.fixture
 def small_pieces(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """Four rejects at a time, of fourteen."""
-    monkeypatch.setattr("login_pipeline.quarantine.MAX_LETTERS", 4, raising=False)
+    monkeypatch.setattr("login_pipeline.ingest.quarantine.MAX_LETTERS", 4, raising=False)
     monkeypatch.setattr("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 0)
     pipeline.queue.send(*["not a login"] * 14)
     return pipeline
@@ -371,7 +371,7 @@ def test_letters_that_take_long_are_recorded_before_the_database_gives_the_recor
         return not_sent | dict.fromkeys(range(1, len(messages)), NOT_CALLED)
 
     monkeypatch.setattr(SqsQueue, "send", send_one_until_stopped)
-    monkeypatch.setattr("login_pipeline.quarantine.SEND_SECONDS", 0.05)
+    monkeypatch.setattr("login_pipeline.ingest.quarantine.SEND_SECONDS", 0.05)
     (failure,) = small_pieces.run().failures
     assert failure.startswith("10 messages could not be moved to the dead-letter queue (NotCalled)")
     assert (small_pieces.queue.count(), small_pieces.dead_letter_queue.count()) == (10, 4)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from login_pipeline.cli import main
-from login_pipeline.redrive import redrive
+from login_pipeline.ingest.redrive import redrive
 from login_pipeline_tests.conftest import Pipeline
 
 Body = Callable[..., str]
@@ -203,8 +203,8 @@ def test_redrive_shows_what_it_did_by_reason(
 def test_redrive_of_more_than_sqs_keeps_in_flight_says_that_it_is_not_complete(
     fixed: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.redrive.IN_FLIGHT_BUDGET", 2)
-    monkeypatch.setattr("login_pipeline.redrive.AT_ONCE", 2)
+    monkeypatch.setattr("login_pipeline.ingest.redrive.IN_FLIGHT_BUDGET", 2)
+    monkeypatch.setattr("login_pipeline.ingest.redrive.AT_ONCE", 2)
     done = redrive(None, dry_run=True)
     assert not done.complete
     assert fixed.dead_letter_queue.depth() == (3, 0)

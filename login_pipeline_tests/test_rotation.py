@@ -19,10 +19,10 @@ from login_pipeline.backup.store import backup_store
 from login_pipeline.cli import main
 from login_pipeline.doctor import examine
 from login_pipeline.errors import DatabaseError
+from login_pipeline.ingest.pruning import prune_inbox
 from login_pipeline.masking.keys import KeyRing, new_key
 from login_pipeline.masking.methods import unmask
 from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.resources.postgres_forget import forget_old_keys
 from login_pipeline.rotation import remaining, rotate, rows_by_key
 from login_pipeline_tests.conftest import Pipeline
 
@@ -229,5 +229,5 @@ def test_pruning_leaves_the_marks_of_a_rotation(masked: Pipeline) -> None:
     for table in ("user_logins", "user_logins_inbox", "user_logins_ledger"):
         masked.database.query(f"UPDATE {table} SET create_date = '2020-01-01'")  # noqa: S608
     masked.database.query("UPDATE user_logins_inbox SET loaded_at = '2020-01-02'")
-    assert forget_old_keys(LoginDatabaseResource(), days=30).keys == 2
+    assert prune_inbox(LoginDatabaseResource(), days=30).keys == 2
     assert masked.run("user_logins_checks_job").passed

@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 
 from login_pipeline.errors import DatabaseError
-from login_pipeline.loading import FIRST_ROWS
+from login_pipeline.ingest.load import FIRST_ROWS
 from login_pipeline.masking import masker as masking
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.postgres.dead_letters import Letter

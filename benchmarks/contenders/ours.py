@@ -11,14 +11,14 @@ import dagster as dg
 import pandas as pd
 
 from benchmarks.contenders.meter import Meter
-from login_pipeline.loading import LoadFigures, load_logins
+from login_pipeline.ingest.load import LoadFigures, load_logins
+from login_pipeline.ingest.preflight import check_surroundings
+from login_pipeline.ingest.quarantine import QuarantineFigures, quarantine
 from login_pipeline.logins.quality import check_batch
 from login_pipeline.logins.transform import mask_logins, raw_messages, rejected_messages
 from login_pipeline.logs.setup import process_log
 from login_pipeline.masking.masker import MaskingResource
 from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.preflight import check_surroundings
-from login_pipeline.quarantine import QuarantineFigures, quarantine
 from login_pipeline.sqs.login_queues import LoginQueueResource
 
 

@@ -7,7 +7,7 @@ from unittest.mock import patch
 import pandas as pd
 from botocore.config import Config
 
-from login_pipeline.loading import Deletes, LoadFigures, load_chunk
+from login_pipeline.ingest.load import Deletes, LoadFigures, load_chunk
 from login_pipeline.logs.setup import Log
 from login_pipeline.postgres.copy import Loaded
 from login_pipeline.postgres.database import LoginDatabaseResource
@@ -58,7 +58,7 @@ def delete_before_commit() -> None:
         queue.delete(chunk["receipt_handle"])
         return load_chunk(chunk, database, queue, log, figures, deletes, believed)
 
-    patch("login_pipeline.loading.load_chunk", delete_first).start()
+    patch("login_pipeline.ingest.load.load_chunk", delete_first).start()
 
 
 def load_without_inbox() -> None:

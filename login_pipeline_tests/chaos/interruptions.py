@@ -5,7 +5,7 @@ import sys
 import time
 
 from login_pipeline import cli, cli_options
-from login_pipeline.redrive import Redriven, redrive
+from login_pipeline.ingest.redrive import Redriven, redrive
 from login_pipeline_tests.chaos.between import sqs_proxy
 from login_pipeline_tests.chaos.changes import hide_for_a_moment
 from login_pipeline_tests.chaos.fault import FEW, Cycle, Fault, until_hit

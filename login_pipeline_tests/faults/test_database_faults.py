@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.loading import FIRST_ROWS
+from login_pipeline.ingest.load import FIRST_ROWS
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import temporary_folder
 from login_pipeline.postgres import database as postgres

@@ -9,7 +9,7 @@ import pytest
 
 from login_pipeline import sensors
 from login_pipeline.errors import QueueError
-from login_pipeline.redrive import redrive
+from login_pipeline.ingest.redrive import redrive
 from login_pipeline.send import send_lines
 from login_pipeline.sqs.batches import PAUSES
 from login_pipeline.sqs.login_queues import LoginQueueResource

@@ -1,4 +1,4 @@
-"""Forgets old keys of the inbox, so that it does not grow for ever, and none that could be needed again."""
+"""Prunes the inbox, so that it does not grow without limit: of dates whose messages cannot come back any more."""
 
 from datetime import date
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import require
 
 
-class Forgotten(NamedTuple):
+class Pruned(NamedTuple):
     """What was forgotten: whole dates, the keys of their messages, and records of dead letters."""
 
     dates: int
@@ -16,25 +16,26 @@ class Forgotten(NamedTuple):
     dead_letters: int
 
 
-def forget_old_keys(database: LoginDatabaseResource, *, days: int) -> Forgotten:
+def prune_inbox(database: LoginDatabaseResource, *, days: int) -> Pruned:
     """Forgets the keys of dates that are over `days` days ago, and were loaded as long ago.
 
     First each date is closed: from then on no message of it is loaded, whichever way it comes back. Killed
     anywhere, it goes on the next time.
 
     Raises:
-        ConfigurationError: no database, or the role may not write the ledger or DELETE in the inbox.
+        ConfigurationError: no database, no table, or the role may not write the ledger or DELETE in the inbox.
         DatabaseError: PostgreSQL refused; what was forgotten before is forgotten.
     """
+    database.require_table()
     with database.transaction() as cursor:
         require(cursor, database.access, "prune")
         cursor.execute(statements("prune")["dates"], {"days": days})
         dates = [day for (day,) in cursor.fetchall()]
-    keys = sum(_forget_date(database, day) for day in dates)
+    keys = sum(_prune_date(database, day) for day in dates)
     with database.transaction() as cursor:
         cursor.execute(statements("prune")["prune_dead_letters"], {"days": days})
         dead_letters = cursor.rowcount
-    return Forgotten(len(dates), keys, dead_letters)
+    return Pruned(len(dates), keys, dead_letters)
 
 
 def require_rights(database: LoginDatabaseResource) -> None:
@@ -48,7 +49,7 @@ def require_rights(database: LoginDatabaseResource) -> None:
         require(cursor, database.access, "prune")
 
 
-def _forget_date(database: LoginDatabaseResource, day: date) -> int:
+def _prune_date(database: LoginDatabaseResource, day: date) -> int:
     """How many keys the date had."""
     with database.transaction() as cursor:
         cursor.execute(statements("prune")["lock"])

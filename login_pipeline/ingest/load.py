@@ -11,12 +11,12 @@ from typing import Any, Self
 import pandas as pd
 
 from login_pipeline.gc_pause import no_cycle_collection
+from login_pipeline.ingest.quarantine import QuarantineFigures, credible, enough_deliveries, quarantine, require_taken
 from login_pipeline.logins.columns import NAMES
 from login_pipeline.logins.transform import refused_messages
 from login_pipeline.logs.setup import Log
 from login_pipeline.postgres.copy import Loaded
 from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.quarantine import QuarantineFigures, credible, enough_deliveries, quarantine, require_taken
 from login_pipeline.signals import deferred_interrupts
 from login_pipeline.sqs.login_queues import LoginQueueResource
 

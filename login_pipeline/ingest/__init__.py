@@ -1,0 +1,1 @@
+"""Exactly once: from a received batch to its rows, its dead letters and its deletes."""

@@ -1,1 +1,0 @@
-"""The systems that the pipeline talks to: one file a system."""
