@@ -11,12 +11,12 @@ import dagster as dg
 import pandas as pd
 
 from login_pipeline.assets import masked_logins, raw_sqs_messages, user_logins_table
-from login_pipeline.group_sizes import group_sizes
 from login_pipeline.logins.columns import column_problems
 from login_pipeline.logins.quality import check_batch
 from login_pipeline.masking.masker import NOT_KEYED, MaskingResource
 from login_pipeline.masking.methods import MaskingMethod
 from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.privacy.k_anonymity import group_sizes
 from login_pipeline.settings import read_settings
 
 NOT_ASKED = "not asked, because the columns are wrong"

@@ -40,7 +40,7 @@ def status(rows: bool, as_json: bool) -> None:
     from login_pipeline.masking.key_source import masking_keys
     from login_pipeline.masking.key_status import key_status
     from login_pipeline.postgres.database import LoginDatabaseResource
-    from login_pipeline.rotation import rows_by_key
+    from login_pipeline.privacy.key_rotation import rows_by_key
     from login_pipeline.terminal import show_records
 
     by_key = rows_by_key(LoginDatabaseResource()) if rows else None
@@ -57,8 +57,8 @@ def rotate(as_json: bool) -> None:
     """Mask again, under the first key, what aes-siv has masked under the others."""
     from login_pipeline.masking.key_source import masking_keys
     from login_pipeline.postgres.database import LoginDatabaseResource
-    from login_pipeline.rotation import remaining
-    from login_pipeline.rotation import rotate as mask_again
+    from login_pipeline.privacy.key_rotation import remaining
+    from login_pipeline.privacy.key_rotation import rotate as mask_again
     from login_pipeline.terminal import show_figures
 
     ring = masking_keys()

@@ -35,9 +35,9 @@ def unmask(masks: Sequence[str], user_id: str | None, reason: str | None, by: st
     It is recorded in user_logins_unmaskings before anything is printed.
     """
     from login_pipeline.masking.key_source import masking_keys
-    from login_pipeline.people import check_reason, operator
+    from login_pipeline.privacy.request import check_reason, operator
+    from login_pipeline.privacy.unmasking import masks_of_user, unmask_all
     from login_pipeline.terminal import show_records
-    from login_pipeline.unmasking import masks_of_user, unmask_all
 
     if bool(masks) == (user_id is not None):
         raise click.UsageError("name MASKS (- for stdin) or --user-id ID")
@@ -120,8 +120,8 @@ def _database() -> "LoginDatabaseResource":
 
 def _erase(user_id: str, reason: str, by: str | None, as_json: bool, *, allow_none: bool) -> None:
     """The rows first: where the backup fails, running it again does that part again."""
-    from login_pipeline.erasure import erase
-    from login_pipeline.people import operator
+    from login_pipeline.privacy.erasure import erase
+    from login_pipeline.privacy.request import operator
 
     done = erase(_database(), user_id, reason, operator(by), allow_none=allow_none).figures()
     logs.process_log().info("erased", rows=done["rows"], dates=done["dates"], subject=done["subject"])
@@ -154,7 +154,7 @@ def _still_in_the_backup(why: str) -> str:
 
 
 def _show_count(user_id: str, as_json: bool) -> None:
-    from login_pipeline.erasure import count_rows_of
+    from login_pipeline.privacy.erasure import count_rows_of
 
     rows, dates = count_rows_of(_database(), user_id)
     _show({"dry_run": True, "rows": rows, "dates": dates}, as_json)
@@ -171,7 +171,7 @@ def _show(figures: dict[str, Any], as_json: bool) -> None:
 
 
 def _show_proofs(user_id: str, as_json: bool) -> None:
-    from login_pipeline.erasure import proofs
+    from login_pipeline.privacy.erasure import proofs
     from login_pipeline.terminal import show_figures
 
     found = [each.figures() for each in proofs(_database(), user_id)]

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pyarrow.parquet as pq
 import pytest
 
-from login_pipeline.erasure import erase, proofs
 from login_pipeline.errors import BackupError, ConfigurationError
 from login_pipeline.masking.keys import new_key
+from login_pipeline.privacy.erasure import erase, proofs
 from login_pipeline_tests.backup_fixtures import MONDAY, TUESDAY, Kept, kept
 from login_pipeline_tests.conftest import Database, Servers, new_database
 

@@ -18,16 +18,17 @@ import psycopg2
 import pyarrow.parquet as pq
 import pytest
 
-from login_pipeline import cli, erasure
+from login_pipeline import cli
 from login_pipeline.backup.export import back_up
 from login_pipeline.backup.manifest import now
 from login_pipeline.backup.store import FolderStore
 from login_pipeline.doctor import examine
-from login_pipeline.erasure import erase, erased_since, proofs
 from login_pipeline.errors import BackupError, ConfigurationError, DatabaseError
 from login_pipeline.ingest.pruning import prune_inbox
 from login_pipeline.masking.keys import MaskingKey, new_key, read_key_ring
-from login_pipeline.people import subject
+from login_pipeline.privacy import erasure
+from login_pipeline.privacy.erasure import erase, erased_since, proofs
+from login_pipeline.privacy.request import subject
 from login_pipeline_tests.backup_fixtures import MONDAY, TRICKY, TUESDAY, Kept, kept
 from login_pipeline_tests.conftest import MASKING_KEY, Pipeline
 

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.people import check_reason, operator
+from login_pipeline.privacy.request import check_reason, operator
 
 
 @pytest.mark.parametrize(

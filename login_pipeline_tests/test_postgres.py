@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 import psycopg2
 import pytest
 
-from login_pipeline.erasure import erase
 from login_pipeline.errors import ConfigurationError, DatabaseError, LoginPipelineError
 from login_pipeline.logins.columns import USER_LOGINS, declared_type
 from login_pipeline.masking.keys import read_key_ring
@@ -20,7 +19,8 @@ from login_pipeline.postgres.copy import MAX_CREDIBLE_REFUSALS, Loaded, load_row
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.postgres.dead_letters import Letter
 from login_pipeline.postgres.sql import statements
-from login_pipeline.unmasking import unmask_all
+from login_pipeline.privacy.erasure import erase
+from login_pipeline.privacy.unmasking import unmask_all
 from login_pipeline_tests.conftest import MASKING_KEY, Database
 
 

@@ -23,7 +23,7 @@ from login_pipeline.ingest.pruning import prune_inbox
 from login_pipeline.masking.keys import KeyRing, new_key
 from login_pipeline.masking.methods import unmask
 from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.rotation import remaining, rotate, rows_by_key
+from login_pipeline.privacy.key_rotation import remaining, rotate, rows_by_key
 from login_pipeline_tests.conftest import Pipeline
 
 Body = Callable[..., str]

@@ -14,10 +14,10 @@ import psycopg2
 import pytest
 
 from login_pipeline.cli import main
-from login_pipeline.erasure import erase
 from login_pipeline.masking.key_source import masking_keys
-from login_pipeline.people import subject
 from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.privacy.erasure import erase
+from login_pipeline.privacy.request import subject
 from login_pipeline_tests.at_rest import places
 from login_pipeline_tests.conftest import Pipeline
 

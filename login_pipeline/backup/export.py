@@ -18,11 +18,11 @@ from login_pipeline.backup.files import KEYS, ROW_GROUP, ROWS, put_rows
 from login_pipeline.backup.identity import read_manifest, require_own_backup, take_turn
 from login_pipeline.backup.manifest import MANIFEST, BackupDate, BackupFile, Manifest, date_name, is_ours, now
 from login_pipeline.backup.store import BackupStore
-from login_pipeline.erasure import last_erasure
 from login_pipeline.errors import BackupError
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import require
+from login_pipeline.privacy.erasure import last_erasure
 
 Day = date | None
 

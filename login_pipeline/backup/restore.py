@@ -18,12 +18,12 @@ from login_pipeline.backup.identity import identity_of, read_manifest, require_o
 from login_pipeline.backup.manifest import BackupDatabase, BackupDate, BackupFile, Manifest, date_name
 from login_pipeline.backup.restore_plan import Comparison, DateRestored, Entries, Plan, plan, without_keys
 from login_pipeline.backup.store import BackupStore
-from login_pipeline.erasure import ErasedUsers, all_erasures, erased_since
 from login_pipeline.errors import BackupError, ConfigurationError
 from login_pipeline.postgres.copy import copy_lines
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import create_tables, is_there, missing_tables, require
+from login_pipeline.privacy.erasure import ErasedUsers, all_erasures, erased_since
 
 
 class Restored(NamedTuple):

@@ -12,10 +12,10 @@ from psycopg2 import extensions
 from login_pipeline.errors import ConfigurationError, DatabaseError
 from login_pipeline.masking.key_source import masking_keys
 from login_pipeline.masking.keys import KeyRing, MaskingKey
-from login_pipeline.people import check_reason, check_user_id, name_user, subject, subject_key, token
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import is_there, require
+from login_pipeline.privacy.request import check_reason, check_user_id, name_user, subject, subject_key, token
 
 
 class Erasure(NamedTuple):

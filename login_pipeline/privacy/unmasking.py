@@ -9,11 +9,11 @@ from psycopg2 import extensions
 from login_pipeline.errors import DatabaseError
 from login_pipeline.masking.keys import KeyRing
 from login_pipeline.masking.methods import NotReversibleError, unmask
-from login_pipeline.people import check_reason, check_user_id, name_user, subject
 from login_pipeline.postgres.copy import copy_lines
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import require
+from login_pipeline.privacy.request import check_reason, check_user_id, name_user, subject
 
 
 class Unmasked(NamedTuple):
