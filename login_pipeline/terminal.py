@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from login_pipeline.backup.manifest import date_name
+from login_pipeline.backup.reconcile import DateRestored
 from login_pipeline.backup.restore import Restored
-from login_pipeline.backup.restore_plan import DateRestored
 from login_pipeline.doctor import Finding
 from login_pipeline.drain import Progress as DrainProgress
 from login_pipeline.drain import Totals

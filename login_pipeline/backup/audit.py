@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 from psycopg2 import extensions, sql
 
-from login_pipeline.backup.files import ROW_GROUP, column_names, open_verified, put_rows, read_rows
 from login_pipeline.backup.manifest import BackupFile
+from login_pipeline.backup.parquet import ROW_GROUP, column_names, open_verified, put_rows, read_rows
 from login_pipeline.backup.store import BackupStore
 from login_pipeline.postgres.copy import copy_lines
 from login_pipeline.postgres.sql import statements

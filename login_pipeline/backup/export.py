@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from psycopg2 import extensions
 
 from login_pipeline.backup.audit import back_up_audit
-from login_pipeline.backup.files import KEYS, ROW_GROUP, ROWS, put_rows
 from login_pipeline.backup.identity import read_manifest, require_own_backup, take_turn
 from login_pipeline.backup.manifest import MANIFEST, BackupDate, BackupFile, Manifest, date_name, is_ours, now
+from login_pipeline.backup.parquet import KEYS, ROW_GROUP, ROWS, put_rows
 from login_pipeline.backup.store import BackupStore
 from login_pipeline.errors import BackupError
 from login_pipeline.postgres.database import LoginDatabaseResource

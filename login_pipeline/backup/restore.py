@@ -13,10 +13,10 @@ from psycopg2 import extensions
 
 from login_pipeline.backup.audit import erasures_in_backup, restore_audit
 from login_pipeline.backup.export import DateState, Day, dates_in_database
-from login_pipeline.backup.files import open_verified, read_rows
 from login_pipeline.backup.identity import identity_of, read_manifest, require_own_restore, take_turn
 from login_pipeline.backup.manifest import BackupDatabase, BackupDate, BackupFile, Manifest, date_name
-from login_pipeline.backup.restore_plan import Comparison, DateRestored, Entries, Plan, plan, without_keys
+from login_pipeline.backup.parquet import open_verified, read_rows
+from login_pipeline.backup.reconcile import Comparison, DateRestored, Entries, Plan, plan, without_keys
 from login_pipeline.backup.store import BackupStore
 from login_pipeline.errors import BackupError, ConfigurationError
 from login_pipeline.postgres.copy import copy_lines

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from login_pipeline.backup.files import scratch
+from login_pipeline.backup.parquet import scratch
 from login_pipeline.errors import BackupError, ConfigurationError, LoginPipelineError
 from login_pipeline.settings import read_settings
 
