@@ -2,13 +2,13 @@
 
 import dagster as dg
 
-from login_pipeline import assets, checks, jobs, sensors
-from login_pipeline.backup import asset as backup_asset
+from login_pipeline.defs import assets, checks, jobs, sensors
+from login_pipeline.defs import backup as backup_asset
+from login_pipeline.defs.io_manager import RunMemory
 from login_pipeline.logs import setup as logs
 from login_pipeline.logs.redaction import redact_errors
 from login_pipeline.masking.masker import MaskingResource
 from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.run_memory import RunMemory
 from login_pipeline.sqs.login_queues import LoginQueueResource
 
 redact_errors()

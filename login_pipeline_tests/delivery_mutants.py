@@ -87,7 +87,7 @@ def _send_as_new(_message_id: str, _sent_timestamp: int, body: str, attributes: 
 QUEUE_RESOURCE = "login_pipeline.sqs.login_queues.LoginQueueResource"
 RECORD = "login_pipeline.postgres.database.LoginDatabaseResource.record_dead_letters"
 FROM_SQS = "login_pipeline.sqs.queue.Message.from_sqs"
-QUARANTINE = "login_pipeline.assets.quarantine"
+QUARANTINE = "login_pipeline.defs.assets.quarantine"
 LOAD_STATEMENTS = "login_pipeline.postgres.copy.statements"
 MUTANTS = {
     "deletes before the commit": Mutant(f"{QUEUE_RESOURCE}.receive", _delete_what_was_received, "lost", 4),

@@ -18,7 +18,7 @@ from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunctio
 from psycopg2 import extensions
 from pydantic import PrivateAttr
 
-from login_pipeline import assets
+from login_pipeline.defs import assets
 from login_pipeline.ingest import redrive
 from login_pipeline.logins.transform import raw_messages
 from login_pipeline.masking.masker import MaskingResource

@@ -16,10 +16,10 @@ from psycopg2 import extensions
 
 from login_pipeline.backup import identity
 from login_pipeline.backup import parquet as files
-from login_pipeline.backup.asset import user_logins_backup_schedule
 from login_pipeline.backup.export import back_up
 from login_pipeline.backup.parquet import KEYS, ROWS
 from login_pipeline.backup.store import FolderStore
+from login_pipeline.defs.backup import user_logins_backup_schedule
 from login_pipeline.errors import BackupError, ConfigurationError
 from login_pipeline.postgres.tables import TABLES
 from login_pipeline_tests.backup_fixtures import IP, MONDAY, TUESDAY, Kept, kept

@@ -13,9 +13,9 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from login_pipeline.checks import masked_logins_checks, user_logins_table_checks
 from login_pipeline.definitions import defs
-from login_pipeline.jobs import user_logins_checks_schedule
+from login_pipeline.defs.checks import masked_logins_checks, user_logins_table_checks
+from login_pipeline.defs.jobs import user_logins_checks_schedule
 from login_pipeline.logins.transform import mask_logins, raw_messages
 from login_pipeline.masking.keys import MaskingKey
 from login_pipeline.masking.masker import NOT_KEYED, MaskingResource

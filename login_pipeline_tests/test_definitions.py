@@ -65,6 +65,6 @@ def test_asset_tells_a_reader_what_it_is(spec: dg.AssetSpec) -> None:
 
 
 def test_sensor_is_off_unless_it_is_turned_on() -> None:
-    from login_pipeline.sensors import queue_depth_sensor
+    from login_pipeline.defs.sensors import queue_depth_sensor
 
     assert queue_depth_sensor.default_status is dg.DefaultSensorStatus.STOPPED

@@ -12,10 +12,10 @@ import pytest
 from psycopg2 import errors
 
 from login_pipeline.cli import main
+from login_pipeline.defs.jobs import inbox_pruning_schedule
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.ingest.pruning import Pruned, prune_inbox
 from login_pipeline.ingest.redrive import redrive
-from login_pipeline.jobs import inbox_pruning_schedule
 from login_pipeline.local.services import local_services, pipeline_environment, temporary_folder
 from login_pipeline.postgres import sql
 from login_pipeline.postgres.database import LoginDatabaseResource

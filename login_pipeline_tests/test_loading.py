@@ -80,7 +80,7 @@ def test_handed_back_message_comes_again_by_how_often_it_came(
     monkeypatch.setattr(
         "login_pipeline.sqs.login_queues.hand_back_delay", lambda receive_count: 600 * (receive_count - 1)
     )
-    monkeypatch.setattr("login_pipeline.assets.mask_logins", None)
+    monkeypatch.setattr("login_pipeline.defs.assets.mask_logins", None)
     pipeline.queue.send(body())
     pipeline.run()
     assert pipeline.queue.depth() == (1, 0)
@@ -99,7 +99,7 @@ def test_twin_that_the_batch_left_out_comes_again_soon_however_often_it_came(
     pipeline.queue.send(body(), body(), **twin)
     with monkeypatch.context() as broken:
         broken.setattr("login_pipeline.sqs.login_queues.hand_back_delay", lambda _receive_count: 0)
-        broken.setattr("login_pipeline.assets.mask_logins", None)
+        broken.setattr("login_pipeline.defs.assets.mask_logins", None)
         pipeline.run()
     assert pipeline.run().failures == []
     assert pipeline.queue.depth() == (1, 0)

@@ -195,7 +195,7 @@ def test_error_that_quotes_a_message_is_told_by_its_class_and_place(
         raise ValueError(f"cannot mask {raw['body'].tolist()}")  # type: ignore[index]
 
     send_sentinels(pipeline, body)
-    monkeypatch.setattr("login_pipeline.assets.mask_logins", quote)
+    monkeypatch.setattr("login_pipeline.defs.assets.mask_logins", quote)
     pipeline.run()
     lines = json_lines()
     (error,) = [line for line in lines if "exception" in line]

@@ -231,7 +231,7 @@ def test_error_that_quotes_a_message_is_neither_stored_nor_logged(
         raise ValueError(f"cannot mask {raw['body'].tolist()}")  # type: ignore[index]
 
     send_sentinels(pipeline, body)
-    monkeypatch.setattr("login_pipeline.assets.mask_logins", quote)
+    monkeypatch.setattr("login_pipeline.defs.assets.mask_logins", quote)
     run = pipeline.run()
     assert run.failures == ["Step masked_logins failed unexpectedly; where it came from is shown above"]
     shown = capfd.readouterr().err

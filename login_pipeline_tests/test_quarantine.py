@@ -161,7 +161,7 @@ def unchecked(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """Its tables are there, and its runs receive whatever is wrong with them; what they release is back at once."""
     LoginDatabaseResource().prepare()
     monkeypatch.setattr("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 0)
-    monkeypatch.setattr("login_pipeline.assets.check_surroundings", lambda *_: None)
+    monkeypatch.setattr("login_pipeline.defs.assets.check_surroundings", lambda *_: None)
     return pipeline
 
 

@@ -123,7 +123,7 @@ def test_message_that_sqs_s_own_redrive_policy_moved_is_sent_back(
     monkeypatch.setattr("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 0)
     pipeline.queue.send(body())
     with monkeypatch.context() as failing:
-        failing.setattr("login_pipeline.assets.mask_logins", None)
+        failing.setattr("login_pipeline.defs.assets.mask_logins", None)
         for _ in range(3):
             pipeline.run()
     assert pipeline.dead_letter_queue.count() == 1

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from login_pipeline.definitions import defs
-from login_pipeline.sensors import FIRST_PAUSE, LONGEST_PAUSE, _failing_since, _pause, queue_depth_sensor
+from login_pipeline.defs.sensors import FIRST_PAUSE, LONGEST_PAUSE, _failing_since, _pause, queue_depth_sensor
 from login_pipeline.sqs.login_queues import LoginQueueResource
 from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.faults.sqs_faults import ACCESS_DENIED, UNAVAILABLE, cut_before
@@ -315,7 +315,7 @@ def test_database_that_is_down_pauses_the_sensor_costs_no_delivery_and_is_tried_
         paused = tick(pipeline)
         assert skip_reason(paused).startswith("The last 3 runs failed; the next one is started after")
         proxy.heal()
-        monkeypatch.setattr("login_pipeline.sensors.FIRST_PAUSE", timedelta(0))
+        monkeypatch.setattr("login_pipeline.defs.sensors.FIRST_PAUSE", timedelta(0))
         assert requests(tick(pipeline, paused.cursor)) == 1
         assert pipeline.run().metadata["raw_sqs_messages"]["delivered_before"] == 0
     assert len(pipeline.database.logins()) == 1

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import dagster as dg
-
 
 class Column(NamedTuple):
     """One column of user_logins; `max_length` is in characters."""
@@ -46,12 +44,3 @@ def column_problems(actual: Sequence[tuple[str, str]]) -> list[str]:
     extra = [f"{name} is not one of its columns" for name in found if name not in wanted]
     order = [] if missing or extra or list(found) == NAMES else ["its columns are in another order"]
     return missing + other + extra + order
-
-
-def table_schema(*more: dg.TableColumn) -> dg.TableSchema:
-    """The columns for the Dagster UI, followed by any more that a DataFrame carries."""
-    own = [
-        dg.TableColumn(column.name, type=declared_type(column), description=column.description)
-        for column in USER_LOGINS
-    ]
-    return dg.TableSchema(columns=[*own, *more])

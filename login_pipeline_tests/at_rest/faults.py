@@ -34,7 +34,7 @@ def install() -> None:
 
 class _Break(MetaPathFinder):
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name != "login_pipeline.assets":
+        if name != "login_pipeline.defs.assets":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)

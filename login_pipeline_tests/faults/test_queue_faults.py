@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from login_pipeline import sensors
+from login_pipeline.defs import sensors
 from login_pipeline.errors import QueueError
 from login_pipeline.ingest.redrive import redrive
 from login_pipeline.send import send_lines

@@ -4,12 +4,12 @@ from contextlib import suppress
 
 import dagster as dg
 
-from login_pipeline.assets import masked_logins, quarantined_logins, raw_sqs_messages, user_logins_table
-from login_pipeline.checks import masked_logins_checks, user_logins_table_checks
+from login_pipeline.defs.assets import masked_logins, quarantined_logins, raw_sqs_messages, user_logins_table
+from login_pipeline.defs.checks import masked_logins_checks, user_logins_table_checks
+from login_pipeline.defs.run_history import purge_run_history
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.ingest import pruning
 from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.run_history import purge_run_history
 from login_pipeline.run_queue import LIMITED
 from login_pipeline.settings import read_load_settings, read_settings
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 import dagster as dg
 import pandas as pd
 
-from login_pipeline.assets import masked_logins, raw_sqs_messages, user_logins_table
+from login_pipeline.defs.assets import masked_logins, raw_sqs_messages, user_logins_table
 from login_pipeline.logins.columns import column_problems
 from login_pipeline.logins.quality import check_batch
 from login_pipeline.masking.masker import NOT_KEYED, MaskingResource

@@ -1,6 +1,6 @@
 """The assets, in the order in which the data flows: from the queue to the table.
 
-One run drains one bounded batch, in one process. Nothing is handed over on disk (run_memory.py), and what a
+One run drains one bounded batch, in one process. Nothing is handed over on disk (defs/io_manager.py), and what a
 run cannot finish goes back to the queue when it ends (sqs/login_queues.py).
 """
 
@@ -9,11 +9,11 @@ import time
 import dagster as dg
 import pandas as pd
 
+from login_pipeline.defs.column_schema import table_schema
 from login_pipeline.errors import LoginPipelineError, QueueError, RunError
 from login_pipeline.ingest.load import LoadFigures, load_logins
 from login_pipeline.ingest.preflight import check_surroundings, ways_in_clear
 from login_pipeline.ingest.quarantine import QuarantineFigures, quarantine
-from login_pipeline.logins.columns import table_schema
 from login_pipeline.logins.transform import mask_logins, raw_messages, rejected_messages
 from login_pipeline.logs.setup import run_log
 from login_pipeline.masking.masker import NOT_KEYED, MaskingResource

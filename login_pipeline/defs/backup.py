@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import dagster as dg
 from pydantic import Field
 
-from login_pipeline.assets import GROUP, OWNERS
 from login_pipeline.backup.export import back_up
 from login_pipeline.backup.store import backup_store
-from login_pipeline.logins.columns import table_schema
+from login_pipeline.defs.assets import GROUP, OWNERS
+from login_pipeline.defs.column_schema import table_schema
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.settings import read_load_settings, read_settings
 

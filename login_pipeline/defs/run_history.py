@@ -7,7 +7,7 @@ from typing import NamedTuple
 import dagster as dg
 from dagster_postgres import PostgresEventLogStorage
 
-from login_pipeline.assets import login_queue
+from login_pipeline.defs.assets import login_queue
 from login_pipeline.postgres.sql import statements
 from login_pipeline.settings import read_settings
 

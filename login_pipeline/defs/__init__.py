@@ -1,0 +1,1 @@
+"""What Dagster shows: the assets in the order of the data, their checks, jobs and sensors."""
