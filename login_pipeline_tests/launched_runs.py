@@ -11,7 +11,7 @@ from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.launcher import LaunchRunContext
 
 from login_pipeline.definitions import defs
-from login_pipeline.forked_runs import DEFINITIONS
+from login_pipeline.instance.run_launcher import DEFINITIONS
 from login_pipeline.local.ports import wait_until
 from login_pipeline_tests.conftest import Pipeline
 

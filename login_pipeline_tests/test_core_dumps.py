@@ -13,14 +13,14 @@ ROOT = Path(__file__).resolve().parents[1]
 SHOW = "import resource; print(resource.getrlimit(resource.RLIMIT_CORE)[0])"
 FORKED = f"""
 from multiprocessing import get_context
-from login_pipeline import forked_runs
+from login_pipeline.instance import run_launcher
 
 def show():
     {SHOW}
 
 if __name__ == "__main__":
-    forked_runs.prepare()
-    run = forked_runs._FORKS.Process(target=show)
+    run_launcher.prepare()
+    run = run_launcher._FORKS.Process(target=show)
     run.start()
     run.join()
 """
@@ -44,7 +44,13 @@ def limit(*command: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "module", ["login_pipeline.cli", "login_pipeline.definitions", "login_pipeline.run_queue", "login_pipeline.local"]
+    "module",
+    [
+        "login_pipeline.cli",
+        "login_pipeline.definitions",
+        "login_pipeline.instance.run_coordinator",
+        "login_pipeline.local",
+    ],
 )
 def test_process_that_holds_bodies_or_keys_dumps_no_core(module: str) -> None:
     """A command, the code server, the daemon and the web server, the supervisor of the embedded services."""

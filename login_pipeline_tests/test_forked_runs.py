@@ -15,7 +15,7 @@ import psycopg2
 import pytest
 from dagster._core.launcher import DefaultRunLauncher
 
-from login_pipeline.forked_runs import ForkedRunLauncher
+from login_pipeline.instance.run_launcher import ForkedRunLauncher
 from login_pipeline_tests.conftest import Database, Pipeline
 from login_pipeline_tests.launched_runs import dagster_instance, ends, launch, processes, soon, status
 
@@ -58,7 +58,9 @@ def test_each_run_has_a_process_of_its_own(pipeline: Pipeline, instance: dg.Dags
 def test_run_that_is_about_to_end_when_the_daemon_does_ends_by_itself(
     pipeline: Pipeline, instance: dg.DagsterInstance, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.forked_runs.LAST_SECONDS", 60)  # a busy machine may need more than a few
+    monkeypatch.setattr(
+        "login_pipeline.instance.run_launcher.LAST_SECONDS", 60
+    )  # a busy machine may need more than a few
     pipeline.run()
     (message_id,) = pipeline.queue.send(body())
     with ExitStack() as locks:

@@ -9,8 +9,8 @@ from login_pipeline.defs.checks import masked_logins_checks, user_logins_table_c
 from login_pipeline.defs.run_history import purge_run_history
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.ingest import pruning
+from login_pipeline.instance.run_coordinator import LIMITED
 from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.run_queue import LIMITED
 from login_pipeline.settings import read_load_settings, read_settings
 
 _SETTINGS = read_load_settings()

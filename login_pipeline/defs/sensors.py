@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ValidationError
 from login_pipeline.defs.assets import login_queue
 from login_pipeline.defs.jobs import login_job
 from login_pipeline.errors import LoginPipelineError
-from login_pipeline.run_queue import places
+from login_pipeline.instance.run_coordinator import places
 from login_pipeline.settings import read_load_settings, read_settings
 from login_pipeline.sqs.login_queues import LoginQueueResource
 from login_pipeline.sqs.queue import QueueDepth

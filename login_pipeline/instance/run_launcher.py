@@ -80,7 +80,7 @@ class ForkedRunLauncher(DefaultRunLauncher):
 
 def prepare() -> None:
     """Starts the process that runs are forked from, which takes some seconds to import all; once."""
-    _FORKS.set_forkserver_preload(["__main__", __name__, DEFINITIONS, "login_pipeline.dagster_storage"])
+    _FORKS.set_forkserver_preload(["__main__", __name__, DEFINITIONS, "login_pipeline.instance.storage"])
     forkserver.ensure_running()
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator, RunQueueConfig
 
-from login_pipeline import forked_runs
 from login_pipeline.errors import ConfigurationError
+from login_pipeline.instance import run_launcher as forked_runs
 from login_pipeline.settings import read_settings
 
 LIMITED = {"limit": "LOGIN_MAX_CONCURRENT_RUNS"}
