@@ -13,11 +13,11 @@ import click
 import dagster as dg
 import psycopg2
 
+from login_pipeline.cli.runs import run
 from login_pipeline.defs import sensors
 from login_pipeline.defs.run_history import purge
 from login_pipeline.local.sample_messages import sample_messages
 from login_pipeline.local.services import local_services, temporary_folder
-from login_pipeline.runs import run
 from login_pipeline.sqs.login_queues import LoginQueueResource
 from login_pipeline.sqs.queue import QueueDepth
 

@@ -8,9 +8,9 @@ from typing import Any
 import psycopg2
 import pytest
 
-from login_pipeline import cli
 from login_pipeline.backup.export import back_up
 from login_pipeline.backup.store import FolderStore
+from login_pipeline.cli import main as cli
 from login_pipeline.errors import BackupError, ConfigurationError
 from login_pipeline_tests.backup_fixtures import MONDAY, TUESDAY, Kept, kept
 from login_pipeline_tests.conftest import Database, Servers, new_database

@@ -13,6 +13,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from login_pipeline.cli.runs import CheckResult
 from login_pipeline.definitions import defs
 from login_pipeline.defs.checks import masked_logins_checks, user_logins_table_checks
 from login_pipeline.defs.jobs import user_logins_checks_schedule
@@ -21,7 +22,6 @@ from login_pipeline.masking.keys import MaskingKey
 from login_pipeline.masking.masker import NOT_KEYED, MaskingResource
 from login_pipeline.masking.methods import Masks, hmac_sha256_masks
 from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.runs import CheckResult
 from login_pipeline_tests.conftest import Pipeline
 
 Body = Callable[..., str]

@@ -16,9 +16,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from login_pipeline import cli
+from login_pipeline.cli import main as cli
+from login_pipeline.cli.drain import Totals, drain
 from login_pipeline.definitions import defs
-from login_pipeline.drain import Totals, drain
 from login_pipeline.masking.masker import NOT_KEYED
 from login_pipeline.sqs.queue import QueueDepth
 from login_pipeline_tests.conftest import Pipeline
@@ -163,7 +163,7 @@ def test_drain_waits_for_messages_that_another_consumer_holds(pipeline: Pipeline
 def test_messages_that_were_waited_for_are_received_and_not_taken_for_silence(
     pipeline: Pipeline, command: Command, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.drain.COUNTS_LAG", 3)  # less than a run takes
+    monkeypatch.setattr("login_pipeline.cli.drain.COUNTS_LAG", 3)  # less than a run takes
     pipeline.queue.send(body())
     pipeline.queue.client.receive_message(QueueUrl=pipeline.queue.url, VisibilityTimeout=25)
     code, out, _ = command("drain", "--json")
@@ -303,7 +303,7 @@ def test_check_of_a_table_that_is_not_there_is_exit_code_2(pipeline: Pipeline, c
 
 def test_doctor_finds_all_well(pipeline: Pipeline, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline.database.set_server_log(log_min_messages="log", log_statement="none", log_min_duration_statement="-1")
-    monkeypatch.setattr("login_pipeline.doctor.dump_taker", lambda: None)
+    monkeypatch.setattr("login_pipeline.cli.doctor.dump_taker", lambda: None)
     code, out, _ = command("doctor")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == ["well"] * 7
@@ -354,7 +354,7 @@ def test_interrupted_drain_hands_its_messages_back(pipeline: Pipeline, body: Bod
 def test_nothing_follows_the_sentence_of_an_interrupt(log_format: str) -> None:
     code = """
 import sys
-from login_pipeline import cli, doctor
+from login_pipeline.cli import doctor, main
 
 class CutOff:
     def __init__(self): raise KeyboardInterrupt
@@ -364,7 +364,7 @@ def examine(): half_made = CutOff.__new__(CutOff); half_made.__init__()
 
 doctor.examine = examine
 sys.argv = ["login-pipeline", "--log-format", sys.argv[1], "doctor"]
-cli.main()
+main.main()
 """
     ended = subprocess.run([sys.executable, "-c", code, log_format], text=True, capture_output=True, check=False)
     lines = ended.stderr.split("\n")  # click's empty one is the first
@@ -394,7 +394,7 @@ def test_drain_says_at_its_start_that_masks_need_a_key(pipeline: Pipeline, comma
 def test_dev_says_at_its_start_that_masks_need_a_key(
     pipeline: Pipeline, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.local.dev.dev", lambda _port: 0)
+    monkeypatch.setattr("login_pipeline.cli.dev.dev", lambda _port: 0)
     assert command("dev")[2] == ""
     pipeline.set(LOGIN_MASKING_METHOD="sha256")
     assert command("dev") == (0, "", f"{NOT_KEYED}\n")

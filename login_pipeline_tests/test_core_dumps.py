@@ -46,7 +46,7 @@ def limit(*command: str) -> str:
 @pytest.mark.parametrize(
     "module",
     [
-        "login_pipeline.cli",
+        "login_pipeline.cli.main",
         "login_pipeline.definitions",
         "login_pipeline.instance.run_coordinator",
         "login_pipeline.local",

@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from login_pipeline.cli.doctor import examine
+from login_pipeline.cli.runs import dagster_instance
 from login_pipeline.database_url import url_problem
-from login_pipeline.doctor import examine
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.local.ports import HOST, free_port
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.postgres.errors import not_connected
 from login_pipeline.postgres.role import Access
-from login_pipeline.runs import dagster_instance
 from login_pipeline_tests.conftest import Pipeline
 
 ROOT = Path(__file__).resolve().parents[1]

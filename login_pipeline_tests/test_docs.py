@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
-from login_pipeline.cli import cli
+from login_pipeline.cli.main import cli
 from login_pipeline.settings import Settings, variable
 
 ROOT = Path(__file__).resolve().parents[1]

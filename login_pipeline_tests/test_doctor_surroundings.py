@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from login_pipeline.doctor import Finding, examine
+from login_pipeline.cli.doctor import Finding, examine
 from login_pipeline.masking.keys import new_key
 from login_pipeline.masking.masker import NOT_KEYED
 from login_pipeline.postgres.database import LoginDatabaseResource
@@ -85,7 +85,7 @@ def test_what_the_server_s_log_would_have_at_rest_is_said(
 
 
 def test_program_that_keeps_core_dumps_is_said(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("login_pipeline.doctor.dump_taker", lambda: "/bin/keep-core")
+    monkeypatch.setattr("login_pipeline.cli.doctor.dump_taker", lambda: "/bin/keep-core")
     assert finding("core dumps").warns
     assert "/bin/keep-core" in finding("core dumps").says
 

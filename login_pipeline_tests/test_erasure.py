@@ -18,11 +18,11 @@ import psycopg2
 import pyarrow.parquet as pq
 import pytest
 
-from login_pipeline import cli
 from login_pipeline.backup.export import back_up
 from login_pipeline.backup.manifest import now
 from login_pipeline.backup.store import FolderStore
-from login_pipeline.doctor import examine
+from login_pipeline.cli import main as cli
+from login_pipeline.cli.doctor import examine
 from login_pipeline.errors import BackupError, ConfigurationError, DatabaseError
 from login_pipeline.ingest.pruning import prune_inbox
 from login_pipeline.masking.keys import MaskingKey, new_key, read_key_ring
@@ -445,11 +445,11 @@ def test_backup_that_fails_is_told_and_made_up_for_by_the_same_command(known: Kn
 
 KILLED = """
 import os, signal, sys
-from login_pipeline import cli
 from login_pipeline.backup import export
+from login_pipeline.cli.main import main
 export.back_up = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 sys.argv = ["login-pipeline", "forget", "-", "--reason", "ticket 4711", "--by", "jo"]
-cli.main()
+main()
 """
 
 

@@ -8,15 +8,15 @@ import dagster as dg
 import pytest
 from botocore.exceptions import ClientError
 
+from login_pipeline.cli.doctor import examine
+from login_pipeline.cli.drain import drain
+from login_pipeline.cli.send import send_lines
 from login_pipeline.definitions import defs
-from login_pipeline.doctor import examine
-from login_pipeline.drain import drain
 from login_pipeline.errors import ConfigurationError, LoginPipelineError, QueueError
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import local_services, temporary_folder
 from login_pipeline.local.sqs import LocalSqs
 from login_pipeline.masking.masker import MaskingResource
-from login_pipeline.send import send_lines
 from login_pipeline.sqs.errors import explain_sqs_errors
 from login_pipeline.sqs.login_queues import LoginQueueResource
 from login_pipeline.sqs.queue import QueueDepth
@@ -95,7 +95,7 @@ def test_drain_gives_up_on_messages_that_another_consumer_keeps(
     pipeline.queue.send(body())
     pipeline.queue.client.receive_message(QueueUrl=pipeline.queue.url, VisibilityTimeout=600)
     hours = iter(range(0, 36_000_000, 3600))
-    monkeypatch.setattr("login_pipeline.drain.time", SimpleNamespace(monotonic=lambda: next(hours), sleep=print))
+    monkeypatch.setattr("login_pipeline.cli.drain.time", SimpleNamespace(monotonic=lambda: next(hours), sleep=print))
     totals = drain(pipeline.instance, lambda _totals, _depth: None)
     assert totals.failures == [
         "The queue still counts 1 messages in flight and 0 delayed; another consumer holds them; drain again when it "
@@ -166,7 +166,7 @@ def test_drain_says_when_sqs_counts_messages_and_delivers_none(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As at the limit of messages in flight, to which no server at hand keeps."""
-    monkeypatch.setattr("login_pipeline.drain.COUNTS_LAG", 0)
+    monkeypatch.setattr("login_pipeline.cli.drain.COUNTS_LAG", 0)
     monkeypatch.setattr("login_pipeline.sqs.login_queues.LoginQueueResource.depth", lambda _: QueueDepth(5, 120_000, 0))
     assert drain(pipeline.instance, lambda *_: None).failures == [
         "SQS counts 5 messages to receive and has delivered none for 0 s; 120000 are in flight, and at 120,000 it "

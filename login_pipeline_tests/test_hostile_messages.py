@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from login_pipeline.drain import Totals
+from login_pipeline.cli.drain import Totals
+from login_pipeline.cli.output import show_drain, show_redrive, show_rows
 from login_pipeline.ingest.redrive import redrive
 from login_pipeline.logins.columns import NAMES
 from login_pipeline.sqs.message import Answer, Message
-from login_pipeline.terminal import show_drain, show_redrive, show_rows
 from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.test_logs import Lines, json_lines
 from login_pipeline_tests.test_pipeline import stored

@@ -9,9 +9,9 @@ from typing import Any
 import boto3
 import pytest
 
-from login_pipeline.drain import drain
+from login_pipeline.cli.drain import drain
+from login_pipeline.cli.send import send_lines
 from login_pipeline.ingest.redrive import redrive
-from login_pipeline.send import send_lines
 from login_pipeline_tests.conftest import Pipeline
 
 IAM = Path(__file__).resolve().parents[1] / "deploy" / "iam"

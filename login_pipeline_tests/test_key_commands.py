@@ -10,7 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from login_pipeline.cli import main
+from login_pipeline.cli.main import main
 from login_pipeline.masking.keys import read_key_ring
 from login_pipeline.masking.methods import hmac_sha256_masks
 from login_pipeline_tests.conftest import MASKING_KEY, Pipeline

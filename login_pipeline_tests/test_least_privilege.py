@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 from psycopg2 import errors
 
-from login_pipeline.cli import main
+from login_pipeline.cli.main import main
 from login_pipeline.defs.jobs import inbox_pruning_schedule
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.ingest.pruning import Pruned, prune_inbox

@@ -208,7 +208,7 @@ def test_error_that_quotes_a_message_is_told_by_its_class_and_place(
 def test_dagster_s_own_lines_are_json_with_run_step_and_counts(
     pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch, json_lines: Lines
 ) -> None:
-    monkeypatch.setattr("login_pipeline.runs._QUIET", {})
+    monkeypatch.setattr("login_pipeline.cli.runs._QUIET", {})
     send_sentinels(pipeline, body)
     pipeline.run()
     lines = json_lines()
@@ -223,7 +223,7 @@ def test_dagster_s_own_lines_are_json_with_run_step_and_counts(
 def test_failed_step_is_told_by_our_sentence(
     pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch, json_lines: Lines
 ) -> None:
-    monkeypatch.setattr("login_pipeline.runs._QUIET", {})
+    monkeypatch.setattr("login_pipeline.cli.runs._QUIET", {})
     pipeline.run()
     pipeline.database.fill_disk()
     pipeline.queue.send(body(user_id="sentinel-4"))

@@ -7,10 +7,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from login_pipeline.cli.runs import run
 from login_pipeline.logins.event import create_date
 from login_pipeline.masking.keys import read_key_ring
 from login_pipeline.masking.methods import hmac_sha256_masks
-from login_pipeline.runs import run
 from login_pipeline_tests.conftest import MASKING_KEY, Pipeline
 
 Body = Callable[..., str]

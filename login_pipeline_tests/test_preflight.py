@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import psycopg2
 import pytest
 
-from login_pipeline.doctor import examine
+from login_pipeline.cli.doctor import examine
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.roles import Roles, roles_of

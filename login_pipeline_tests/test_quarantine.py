@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import pytest
 
-from login_pipeline.doctor import examine
+from login_pipeline.cli.doctor import examine
 from login_pipeline.ingest import quarantine
 from login_pipeline.postgres.copy import MAX_CREDIBLE_REFUSALS
 from login_pipeline.postgres.database import LoginDatabaseResource

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from login_pipeline.cli import main
+from login_pipeline.cli.main import main
 from login_pipeline.ingest.redrive import redrive
 from login_pipeline_tests.conftest import Pipeline
 

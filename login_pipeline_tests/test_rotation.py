@@ -16,8 +16,8 @@ import pytest
 
 from login_pipeline.backup.export import back_up
 from login_pipeline.backup.store import backup_store
-from login_pipeline.cli import main
-from login_pipeline.doctor import examine
+from login_pipeline.cli.doctor import examine
+from login_pipeline.cli.main import main
 from login_pipeline.errors import DatabaseError
 from login_pipeline.ingest.pruning import prune_inbox
 from login_pipeline.masking.keys import KeyRing, new_key

@@ -7,9 +7,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from login_pipeline.cli.runs import run
 from login_pipeline.definitions import defs
 from login_pipeline.defs.run_history import JOBS, purge
-from login_pipeline.runs import run
 from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.simulated_days import copy_observation, copy_run, stored
 

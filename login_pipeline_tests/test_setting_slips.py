@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from login_pipeline.doctor import examine
+from login_pipeline.cli.doctor import examine
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.local.ports import HOST, free_port
 from login_pipeline.local.services import local_services

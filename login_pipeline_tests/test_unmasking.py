@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from login_pipeline.cli import main
+from login_pipeline.cli.main import main
 from login_pipeline.masking.key_source import masking_keys
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.privacy.erasure import erase

@@ -8,8 +8,8 @@ import os
 import sys
 
 from benchmarks.contenders.meter import Meter
+from login_pipeline.cli.runs import dagster_instance, run
 from login_pipeline.errors import RunError
-from login_pipeline.runs import dagster_instance, run
 
 
 def main() -> None:

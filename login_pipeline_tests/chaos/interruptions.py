@@ -4,7 +4,8 @@ import random
 import sys
 import time
 
-from login_pipeline import cli, cli_options
+from login_pipeline.cli import main as cli
+from login_pipeline.cli import options as cli_options
 from login_pipeline.ingest.redrive import Redriven, redrive
 from login_pipeline_tests.chaos.between import sqs_proxy
 from login_pipeline_tests.chaos.changes import hide_for_a_moment

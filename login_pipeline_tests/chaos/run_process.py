@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from login_pipeline import drain, runs
+from login_pipeline.cli import drain, runs
 from login_pipeline_tests.chaos.seams import Moment, listen
 
 _PROCESSES = multiprocessing.get_context("forkserver")

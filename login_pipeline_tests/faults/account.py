@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from login_pipeline.runs import Run
+from login_pipeline.cli.runs import Run
 from login_pipeline_tests.conftest import Pipeline, Queue
 
 RUNS_TO_DRAIN = 5

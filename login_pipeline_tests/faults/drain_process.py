@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from login_pipeline import cli
+from login_pipeline.cli import main as cli
 from login_pipeline_tests.chaos import run_process  # noqa: F401 - what the processes are forked from has it, too
 
 GRACE = 25

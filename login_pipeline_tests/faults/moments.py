@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 import dagster as dg
 import psycopg2
 
-from login_pipeline.runs import Run, run
+from login_pipeline.cli.runs import Run, run
 from login_pipeline_tests.conftest import Database, Pipeline
 from login_pipeline_tests.faults.sqs_faults import Hold
 from login_pipeline_tests.faults.sqs_proxy import SqsProxy

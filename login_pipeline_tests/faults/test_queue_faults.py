@@ -7,10 +7,10 @@ from contextlib import ExitStack
 
 import pytest
 
+from login_pipeline.cli.send import send_lines
 from login_pipeline.defs import sensors
 from login_pipeline.errors import QueueError
 from login_pipeline.ingest.redrive import redrive
-from login_pipeline.send import send_lines
 from login_pipeline.sqs.batches import PAUSES
 from login_pipeline.sqs.login_queues import LoginQueueResource
 from login_pipeline_tests.conftest import Queue

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from login_pipeline.doctor import Finding, examine
+from login_pipeline.cli.doctor import Finding, examine
 from login_pipeline.local.ports import HOST
 from login_pipeline.settings import SqsClient
 from login_pipeline.sqs.errors import endpoint_in_clear

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from login_pipeline.cli_options import as_json, end
+from login_pipeline.cli.options import as_json, end
 
 
 @click.group()
@@ -37,11 +37,11 @@ def generate(add: bool, output: Path | None) -> None:
 @as_json
 def status(rows: bool, as_json: bool) -> None:
     """Say which masking keys are configured, and how old they are; never the keys."""
+    from login_pipeline.cli.output import show_records
     from login_pipeline.masking.key_source import masking_keys
     from login_pipeline.masking.key_status import key_status
     from login_pipeline.postgres.database import LoginDatabaseResource
     from login_pipeline.privacy.key_rotation import rows_by_key
-    from login_pipeline.terminal import show_records
 
     by_key = rows_by_key(LoginDatabaseResource()) if rows else None
     records = [each._asdict() for each in key_status(masking_keys(), by_key, datetime.now(UTC).date())]
@@ -55,11 +55,11 @@ def status(rows: bool, as_json: bool) -> None:
 @as_json
 def rotate(as_json: bool) -> None:
     """Mask again, under the first key, what aes-siv has masked under the others."""
+    from login_pipeline.cli.output import show_figures
     from login_pipeline.masking.key_source import masking_keys
     from login_pipeline.postgres.database import LoginDatabaseResource
     from login_pipeline.privacy.key_rotation import remaining
     from login_pipeline.privacy.key_rotation import rotate as mask_again
-    from login_pipeline.terminal import show_figures
 
     ring = masking_keys()
     rotated = mask_again(LoginDatabaseResource(maintenance=True), ring)

@@ -10,12 +10,12 @@ from typing import Any
 
 import dagster as dg
 
+from login_pipeline.cli.runs import Run, run
 from login_pipeline.errors import LoginPipelineError, QueueError
 from login_pipeline.ingest.preflight import check_surroundings
 from login_pipeline.logs.setup import process_log
 from login_pipeline.masking.masker import MaskingResource
 from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.runs import Run, run
 from login_pipeline.settings import MAX_IN_FLIGHT, read_settings
 from login_pipeline.signals import Interrupts
 from login_pipeline.sqs.login_queues import LoginQueueResource

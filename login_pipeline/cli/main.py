@@ -12,8 +12,9 @@ from typing import IO, NoReturn
 
 import click
 
-from login_pipeline import cli_keys, cli_privacy
-from login_pipeline.cli_options import DONE, FAILED, INTERRUPTED, MISCONFIGURED, as_json, end
+from login_pipeline.cli import keys as cli_keys
+from login_pipeline.cli import privacy as cli_privacy
+from login_pipeline.cli.options import DONE, FAILED, INTERRUPTED, MISCONFIGURED, as_json, end
 from login_pipeline.errors import ConfigurationError, LoginPipelineError
 from login_pipeline.logs import setup as logs
 from login_pipeline.settings import LogFormat, variable
@@ -56,7 +57,7 @@ def demo() -> None:
     from login_pipeline.local.services import local_services
 
     with ThreadPoolExecutor(1) as meanwhile:  # the servers start while Dagster and pandas are imported
-        module = meanwhile.submit(import_module, "login_pipeline.local.demo")
+        module = meanwhile.submit(import_module, "login_pipeline.cli.demo")
         with local_services() as settings:
             sys.exit(module.result().demo(settings))
 
@@ -71,7 +72,7 @@ def demo() -> None:
 )
 def dev(port: int) -> None:
     """Run the embedded services under the Dagster UI, with the sensor on, until Ctrl-C."""
-    from login_pipeline.local.dev import dev as serve
+    from login_pipeline.cli.dev import dev as serve
 
     _warn_of_masks_without_a_key()
     sys.exit(serve(port))
@@ -82,8 +83,8 @@ def dev(port: int) -> None:
 @click.option("--sample", type=click.IntRange(min=1), help="Send so many sample messages instead of a file.")
 def send(file: IO[bytes] | None, sample: int | None) -> None:
     """Put the lines of FILE, or of stdin for -, on the queue, each as a message, exactly as it is."""
+    from login_pipeline.cli.send import send_lines
     from login_pipeline.local.sample_messages import sample_messages
-    from login_pipeline.send import send_lines
 
     if (file is None) == (sample is None):
         raise click.UsageError("name a FILE (- for stdin) or --sample N")
@@ -99,9 +100,9 @@ def send(file: IO[bytes] | None, sample: int | None) -> None:
 @as_json
 def drain(as_json: bool) -> None:
     """Run login_job until the queue is empty and no other run is at work."""
-    from login_pipeline.drain import drain as run_until_empty
-    from login_pipeline.runs import dagster_instance
-    from login_pipeline.terminal import drain_progress, show_drain
+    from login_pipeline.cli.drain import drain as run_until_empty
+    from login_pipeline.cli.output import drain_progress, show_drain
+    from login_pipeline.cli.runs import dagster_instance
 
     _warn_of_masks_without_a_key()
     try:
@@ -120,9 +121,9 @@ def drain(as_json: bool) -> None:
 @as_json
 def check(as_json: bool) -> None:
     """Run the asset checks on the table."""
+    from login_pipeline.cli.output import show_checks
+    from login_pipeline.cli.runs import dagster_instance, run
     from login_pipeline.postgres.database import LoginDatabaseResource
-    from login_pipeline.runs import dagster_instance, run
-    from login_pipeline.terminal import show_checks
 
     LoginDatabaseResource().require_table()
     with dagster_instance() as instance:
@@ -142,9 +143,9 @@ def check(as_json: bool) -> None:
 @as_json
 def redrive(reason: str | None, dry_run: bool, as_json: bool) -> None:
     """Send quarantined messages back to the queue, after what was wrong is mended."""
+    from login_pipeline.cli.output import show_redrive
     from login_pipeline.ingest.redrive import problems
     from login_pipeline.ingest.redrive import redrive as send_back
-    from login_pipeline.terminal import show_redrive
 
     done = send_back(reason, dry_run=dry_run)
     if as_json:
@@ -165,9 +166,9 @@ def backup(every_date: bool, accept_losses: bool, take_over: bool, as_json: bool
     """Back up the table and its inbox to LOGIN_BACKUP_URL."""
     from login_pipeline.backup.identity import read_manifest, require_own_backup
     from login_pipeline.backup.store import backup_store
+    from login_pipeline.cli.output import show_figures
+    from login_pipeline.cli.runs import dagster_instance, run
     from login_pipeline.postgres.database import LoginDatabaseResource
-    from login_pipeline.runs import dagster_instance, run
-    from login_pipeline.terminal import show_figures
 
     database, manifest = LoginDatabaseResource(), read_manifest(backup_store())
     database.require_table()
@@ -196,9 +197,9 @@ def restore(dry_run: bool, replace: bool, forget_lost: bool, take_over: bool, as
     """Rebuild the table and its inbox from the backup in LOGIN_BACKUP_URL, and check them."""
     from login_pipeline.backup.restore import restore as restore_from
     from login_pipeline.backup.store import backup_store
+    from login_pipeline.cli.output import show_checks, show_restore
+    from login_pipeline.cli.runs import dagster_instance, run
     from login_pipeline.postgres.database import LoginDatabaseResource
-    from login_pipeline.runs import dagster_instance, run
-    from login_pipeline.terminal import show_checks, show_restore
 
     database = LoginDatabaseResource(maintenance=True)
     options = {"dry_run": dry_run, "replace": replace, "forget_lost": forget_lost, "take_over": take_over}
@@ -235,10 +236,10 @@ def prepare() -> None:
 @as_json
 def prune(as_json: bool) -> None:
     """Forget the keys of messages that cannot come back any more, as inbox_pruning_job does."""
+    from login_pipeline.cli.output import show_figures
     from login_pipeline.ingest.pruning import prune_inbox
     from login_pipeline.postgres.database import LoginDatabaseResource
     from login_pipeline.settings import read_settings
-    from login_pipeline.terminal import show_figures
 
     pruned = prune_inbox(LoginDatabaseResource(maintenance=True), days=read_settings().inbox_days)._asdict()
     if as_json:
@@ -250,8 +251,8 @@ def prune(as_json: bool) -> None:
 @cli.command()
 def doctor() -> None:
     """Say what is configured, what is reachable, and how to mend what is not."""
-    from login_pipeline.doctor import examine
-    from login_pipeline.terminal import show_findings
+    from login_pipeline.cli.doctor import examine
+    from login_pipeline.cli.output import show_findings
 
     findings = examine()
     show_findings(findings)

@@ -13,12 +13,12 @@ from rich.text import Text
 from login_pipeline.backup.manifest import date_name
 from login_pipeline.backup.reconcile import DateRestored
 from login_pipeline.backup.restore import Restored
-from login_pipeline.doctor import Finding
-from login_pipeline.drain import Progress as DrainProgress
-from login_pipeline.drain import Totals
+from login_pipeline.cli.doctor import Finding
+from login_pipeline.cli.drain import Progress as DrainProgress
+from login_pipeline.cli.drain import Totals
+from login_pipeline.cli.runs import CheckResult
 from login_pipeline.ingest.redrive import Redriven
 from login_pipeline.logins.columns import NAMES
-from login_pipeline.runs import CheckResult
 from login_pipeline.settings import LogFormat, read_settings
 from login_pipeline.sqs.queue import QueueDepth
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from login_pipeline.cli_options import as_json, end
+from login_pipeline.cli.options import as_json, end
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.logs import setup as logs
 from login_pipeline.settings import read_settings
@@ -34,10 +34,10 @@ def unmask(masks: Sequence[str], user_id: str | None, reason: str | None, by: st
 
     It is recorded in user_logins_unmaskings before anything is printed.
     """
+    from login_pipeline.cli.output import show_records
     from login_pipeline.masking.key_source import masking_keys
     from login_pipeline.privacy.request import check_reason, operator
     from login_pipeline.privacy.unmasking import masks_of_user, unmask_all
-    from login_pipeline.terminal import show_records
 
     if bool(masks) == (user_id is not None):
         raise click.UsageError("name MASKS (- for stdin) or --user-id ID")
@@ -161,7 +161,7 @@ def _show_count(user_id: str, as_json: bool) -> None:
 
 
 def _show(figures: dict[str, Any], as_json: bool) -> None:
-    from login_pipeline.terminal import show_figures
+    from login_pipeline.cli.output import show_figures
 
     if as_json:
         click.echo(json.dumps({**figures, "note": QUEUES_UNTOUCHED}))
@@ -171,8 +171,8 @@ def _show(figures: dict[str, Any], as_json: bool) -> None:
 
 
 def _show_proofs(user_id: str, as_json: bool) -> None:
+    from login_pipeline.cli.output import show_figures
     from login_pipeline.privacy.erasure import proofs
-    from login_pipeline.terminal import show_figures
 
     found = [each.figures() for each in proofs(_database(), user_id)]
     if as_json:

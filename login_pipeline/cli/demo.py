@@ -7,15 +7,15 @@ from typing import Any
 
 import click
 
-from login_pipeline.drain import drain
+from login_pipeline.cli.drain import drain
+from login_pipeline.cli.output import drain_progress, show_checks, show_drain, show_rows
+from login_pipeline.cli.runs import dagster_instance, run
+from login_pipeline.cli.send import send_lines
 from login_pipeline.local.sample_messages import sample_messages
 from login_pipeline.logins.columns import NAMES
 from login_pipeline.logs import setup as logs
 from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.runs import dagster_instance, run
-from login_pipeline.send import send_lines
 from login_pipeline.sqs.login_queues import LoginQueueResource
-from login_pipeline.terminal import drain_progress, show_checks, show_drain, show_rows
 
 MESSAGES = 100
 ROWS_SHOWN = 6
