@@ -23,7 +23,7 @@ from benchmarks.measurement import Measurement
 from benchmarks.measuring import OURS, Clocks, Scenario, wrong
 from benchmarks.process_cpu import family_cpu_seconds
 from benchmarks.surroundings import Place, Surroundings
-from login_pipeline.local import guard
+from login_pipeline.local import supervisor as guard
 
 COMMAND = [sys.executable, "-m", "dagster._daemon", "run", "-m", "login_pipeline.definitions", "--log-level", "error"]
 SECONDS = 1200.0

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from login_pipeline.local import guard
+from login_pipeline.local import supervisor as guard
 from login_pipeline.local.ports import is_listening, wait_until
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import local_services, temporary_folder

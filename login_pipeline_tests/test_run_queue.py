@@ -15,7 +15,7 @@ import pytest
 from login_pipeline.definitions import defs
 from login_pipeline.defs.sensors import queue_depth_sensor
 from login_pipeline.instance.run_coordinator import LIMITED
-from login_pipeline.local import guard
+from login_pipeline.local import supervisor as guard
 from login_pipeline.local.ports import wait_until
 from login_pipeline.sqs.login_queues import LoginQueueResource
 from login_pipeline_tests.conftest import Pipeline

@@ -20,7 +20,7 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError
 
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.local import guard
+from login_pipeline.local import supervisor as guard
 from login_pipeline.local.ports import HOST, is_listening, wait_until
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import DEAD_LETTER_QUEUE, QUEUE, pipeline_environment

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import click
 
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.local import guard
+from login_pipeline.local import supervisor as guard
 from login_pipeline.local.ports import HOST, is_listening, wait_until
 from login_pipeline.local.services import environment_file, local_folder, local_services, pipeline_environment
 from login_pipeline.settings import LogFormat, read_settings

@@ -18,7 +18,7 @@ import psycopg2
 from psycopg2 import errors, sql
 
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.local import guard
+from login_pipeline.local import supervisor as guard
 from login_pipeline.local.ports import HOST, free_port, wait_until
 
 USER = "login_pipeline"

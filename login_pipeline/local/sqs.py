@@ -12,7 +12,7 @@ from pathlib import Path
 import boto3
 
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.local import guard
+from login_pipeline.local import supervisor as guard
 from login_pipeline.local.ports import HOST, free_port, is_listening, wait_until
 
 REGION = "us-east-1"
