@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 import boto3
 
 from benchmarks.messages import MALFORMED, Sent
-from benchmarks.queue_server import QueueServer
 from login_pipeline.local.sqs import REGION, sdk_environment
+from login_pipeline_tests.sqs_server.process import QueueServer
 
 MALFORMED_MESSAGES = 10
 """Of every backlog, so that every run quarantines too."""

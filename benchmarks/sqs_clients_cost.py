@@ -24,11 +24,11 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 
 from benchmarks.environment import environment_of
-from benchmarks.queue_server import QueueServer
 from login_pipeline.gc_pause import no_cycle_collection
 from login_pipeline.local.sqs import REGION, sdk_environment
 from login_pipeline.sqs.transport.curl import LibcurlSqs
 from login_pipeline.sqs.transport.curl_session import Connection
+from login_pipeline_tests.sqs_server.process import QueueServer
 
 MESSAGES = 20_000
 ROUNDS = 3

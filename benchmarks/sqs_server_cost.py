@@ -9,7 +9,7 @@ import time
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from benchmarks.queue_server import QueueServer
+from login_pipeline_tests.sqs_server.process import QueueServer
 
 DEPTHS = 1_000, 100_000, 500_000
 CALLS = 5_000

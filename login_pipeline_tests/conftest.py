@@ -18,14 +18,14 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 
-from benchmarks.queue_server import QueueServer
 from login_pipeline.cli.runs import Run, run
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import temporary_folder
 from login_pipeline.local.sqs import LocalSqs
 from login_pipeline.settings import SqsClient
 from login_pipeline.signals import raise_at_signals
-from login_pipeline_tests.poison import valid
+from login_pipeline_tests.bodies import valid
+from login_pipeline_tests.sqs_server.process import QueueServer
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

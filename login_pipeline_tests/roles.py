@@ -4,12 +4,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from login_pipeline_tests import ROOT
 from login_pipeline_tests.conftest import Database
 
-ROLES_SQL = Path(__file__).resolve().parents[1] / "deploy" / "postgres" / "roles.sql"
+ROLES_SQL = ROOT / "deploy" / "postgres" / "roles.sql"
 GROUPS = ("login_pipeline_owner", "login_pipeline_loader", "login_pipeline_reader", "login_pipeline_auditor")
 PASSWORD = "of-this-test"  # noqa: S105 - of roles that live as long as a test
 

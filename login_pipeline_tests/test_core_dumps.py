@@ -9,7 +9,6 @@ import pytest
 
 from login_pipeline import core_dumps
 
-ROOT = Path(__file__).resolve().parents[1]
 SHOW = "import resource; print(resource.getrlimit(resource.RLIMIT_CORE)[0])"
 FORKED = f"""
 from multiprocessing import get_context

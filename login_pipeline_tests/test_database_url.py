@@ -18,9 +18,9 @@ from login_pipeline.local.ports import HOST, free_port
 from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.postgres.errors import not_connected
 from login_pipeline.postgres.role import Access
+from login_pipeline_tests import ROOT
 from login_pipeline_tests.conftest import Pipeline
 
-ROOT = Path(__file__).resolve().parents[1]
 SECRET = "hunter2"  # noqa: S105 - the test's own
 HOST_FORGOTTEN = [
     f"postgresql://loader:{SECRET}/logins",

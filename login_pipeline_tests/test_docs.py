@@ -8,8 +8,8 @@ import pytest
 
 from login_pipeline.cli.main import cli
 from login_pipeline.settings import Settings, variable
+from login_pipeline_tests import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 

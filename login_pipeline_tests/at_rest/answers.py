@@ -3,7 +3,7 @@
 import json
 
 from login_pipeline_tests.at_rest.places import Contents
-from login_pipeline_tests.test_dev import Dev
+from login_pipeline_tests.cli.test_dev import Dev
 
 _METADATA = """metadataEntries { __typename label description
   ... on TextMetadataEntry { text } ... on MarkdownMetadataEntry { mdStr } ... on JsonMetadataEntry { jsonString }

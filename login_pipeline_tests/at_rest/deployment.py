@@ -10,12 +10,12 @@ from pathlib import Path
 import boto3
 import psycopg2
 
+from login_pipeline_tests import ROOT
 from login_pipeline_tests.at_rest import faults, places
 from login_pipeline_tests.at_rest.answers import SENSOR, SENSOR_SELECTOR, answers
+from login_pipeline_tests.cli.test_dev import ENDED, LAUNCH, Dev
 from login_pipeline_tests.conftest import Database, Queue
-from login_pipeline_tests.test_dev import ENDED, LAUNCH, Dev
 
-ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 120.0
 POLL_SECONDS = 0.5
 _STOP_SENSOR = "mutation($id: String!) { stopSensor(id: $id) { __typename } }"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from login_pipeline_tests.at_rest.search import Search
-from login_pipeline_tests.poison import valid
+from login_pipeline_tests.bodies import valid
 
 IPV4 = "198.18."
 

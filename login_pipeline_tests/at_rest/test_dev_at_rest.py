@@ -18,7 +18,7 @@ from login_pipeline.local.services import temporary_folder
 from login_pipeline_tests.at_rest.deployment import Deployment
 from login_pipeline_tests.at_rest.faults import PLANTS
 from login_pipeline_tests.at_rest.sentinels import Sentinel, Sentinels
-from login_pipeline_tests.test_dev import COMMAND
+from login_pipeline_tests.cli.test_dev import COMMAND
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -3,11 +3,11 @@
 import random
 import uuid
 
+from login_pipeline_tests.bodies import POISON
 from login_pipeline_tests.chaos.fault import FEW, Fault
 from login_pipeline_tests.chaos.messages import Draft, logins
 from login_pipeline_tests.chaos.tables import make_tables, refuse_rows
 from login_pipeline_tests.chaos.world import World
-from login_pipeline_tests.poison import POISON
 
 NEVER_TAKEN = "never-taken-"
 """What the user_ids begin with that a trigger refuses for as long as the world is there."""

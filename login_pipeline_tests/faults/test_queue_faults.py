@@ -14,6 +14,7 @@ from login_pipeline.ingest.redrive import redrive
 from login_pipeline.sqs.batches import PAUSES
 from login_pipeline.sqs.login_queues import LoginQueueResource
 from login_pipeline_tests.conftest import Queue
+from login_pipeline_tests.defs.test_sensors import skip_reason, tick
 from login_pipeline_tests.faults.account import Account, one_sentence
 from login_pipeline_tests.faults.moments import WAITING_LOADS, background_run, loading, received, wait_for
 from login_pipeline_tests.faults.sqs_faults import (
@@ -40,7 +41,6 @@ from login_pipeline_tests.faults.sqs_faults import (
 from login_pipeline_tests.faults.sqs_proxy import Fault, SqsProxy
 from login_pipeline_tests.faults.tcp_proxy import Fault as DatabaseFault
 from login_pipeline_tests.faults.tcp_proxy import TcpProxy
-from login_pipeline_tests.test_sensors import skip_reason, tick
 
 pytestmark = pytest.mark.usefixtures("each_sqs_client")
 

@@ -30,7 +30,7 @@ from login_pipeline_tests.faults.sqs_faults import (
     error,
 )
 from login_pipeline_tests.faults.sqs_proxy import Answer, ConnectionCutError, Fault, Forward, Heard, SqsProxy
-from login_pipeline_tests.test_logs import command, parsed
+from login_pipeline_tests.logs.test_logs import command, parsed
 
 ROLE = """
 [profile base]

@@ -19,7 +19,7 @@ from login_pipeline_tests.faults.account import Account
 from login_pipeline_tests.faults.moments import WAITING_LOADS, locked, wait_for
 from login_pipeline_tests.faults.sqs_faults import Hold
 from login_pipeline_tests.faults.sqs_proxy import SqsProxy
-from login_pipeline_tests.launched_runs import dagster_instance, launch, processes, soon, status
+from login_pipeline_tests.instance.launched_runs import dagster_instance, launch, processes, soon, status
 
 TERMINATE = """
 mutation($runId: String!, $policy: TerminateRunPolicy!) {

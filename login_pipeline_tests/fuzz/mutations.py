@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from random import Random
 
-from login_pipeline_tests.poison import FIELDS, POISON, valid
+from login_pipeline_tests.bodies import FIELDS, POISON, valid
 
 LONGEST_SEED = 4_096
 """Bytes. Longer bodies only slow the search; tests of their own have those."""

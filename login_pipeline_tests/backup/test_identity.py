@@ -1,0 +1,193 @@
+"""A backup knows which database it is of: no other takes its place, or gets its rows, unless a person insists."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg2
+import pytest
+
+from login_pipeline.backup.export import back_up
+from login_pipeline.backup.store import FolderStore
+from login_pipeline.cli import main as cli
+from login_pipeline.errors import BackupError, ConfigurationError
+from login_pipeline_tests.backup.fixtures import MONDAY, TUESDAY, Kept, kept
+from login_pipeline_tests.conftest import Database, Servers, new_database
+
+__all__ = ["kept"]
+Command = Callable[..., tuple[int, str, str]]
+OTHERS = ("of the other database", "ios", "m", "m", None, 7, TUESDAY)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Runs the command; its exit code, stdout and stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["login-pipeline", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0), *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def other(servers: Servers) -> Iterator[Database]:
+    """A second database, without tables."""
+    with new_database(servers) as database:
+        yield database
+
+
+def name_of(database: Database) -> str:
+    return database.url.rpartition("/")[2]
+
+
+def test_two_databases_with_one_place_never_replace_each_other_s_backup(
+    kept: Kept, other: Database, command: Command
+) -> None:
+    first = kept.pipeline.database
+    assert command("backup")[0] == 0
+    before = kept.manifest
+    kept.move_to(other)
+    kept.resource.prepare()
+    kept.load([OTHERS])
+    code, out, err = command("backup")
+    assert (code, out) == (2, "")
+    assert name_of(first) in err.split("; ")[0]
+    assert f"LOGIN_DATABASE_URL names 127.0.0.1:{before.database.name.split(':')[1].split('/')[0]}" in err
+    assert name_of(other) in err.split("; ")[1]
+    assert "run `login-pipeline backup --take-over`: it replaces that backup" in err
+    assert kept.manifest == before
+    (sentence,) = kept.pipeline.run("user_logins_backup_job").failures
+    assert sentence == err.strip()
+    assert kept.manifest == before
+
+
+def test_place_that_is_taken_over_has_nothing_of_the_database_before(
+    kept: Kept, other: Database, command: Command
+) -> None:
+    first = kept.pipeline.database
+    kept.back_up()
+    kept.move_to(other)
+    kept.resource.prepare()
+    kept.load([OTHERS])
+    assert command("backup", "--take-over")[0] == 0
+    assert [(each.create_date, each.rows.count) for each in kept.manifest.dates] == [(TUESDAY, 1)]
+    assert len(list(kept.folder.iterdir())) == 5
+    assert command("backup")[0] == 0
+    kept.move_to(first)
+    assert command("backup")[0] == 2
+
+
+def test_restore_puts_no_rows_into_another_database_without_take_over(
+    kept: Kept, other: Database, command: Command
+) -> None:
+    kept.back_up()
+    rows = kept.rows()
+    kept.move_to(other)
+    kept.resource.prepare()
+    kept.load([OTHERS], "other")
+    for arguments in (("restore",), ("restore", "--dry-run")):
+        code, out, err = command(*arguments)
+        assert (code, out) == (2, "")
+        assert f"{name_of(other)} (" in err
+        assert "which is not empty; name an empty database, or run `login-pipeline restore --take-over`" in err
+    assert kept.rows() == [OTHERS]
+    assert command("restore", "--take-over")[0] == 0
+    assert kept.rows() == sorted([*rows, OTHERS], key=repr)
+    assert command("backup")[0] == 2
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_new_database_gets_the_rows_and_then_takes_the_place_over(
+    kept: Kept, other: Database, command: Command, *, prepared: bool
+) -> None:
+    first = kept.pipeline.database
+    kept.back_up()
+    rows, keys = kept.rows(), kept.keys()
+    kept.move_to(other)
+    if prepared:
+        kept.resource.prepare()
+    assert command("restore", "--dry-run")[0] == 0
+    for added in (8, 0):  # it is run again, as after it was killed
+        code, out, err = command("restore", "--json")
+        assert (code, json.loads(out)["rows_added"]) == (1, added)
+        assert err.count("\n") == 1
+        assert name_of(first) in err
+        assert "run `login-pipeline forget` for them again; then `login-pipeline backup --take-over`" in err
+        assert (kept.rows(), kept.keys()) == (rows, keys)
+    assert command("backup")[0] == 2  # the other one may still be at work
+    code, out, _ = command("backup", "--take-over", "--json")
+    assert (code, json.loads(out)["files_written"]) == (0, 0)
+    assert command("restore")[0] == 0
+    kept.move_to(first)
+    assert command("backup")[0] == 2
+
+
+def test_take_over_after_a_restore_still_sees_a_loss(kept: Kept, other: Database) -> None:
+    kept.back_up()
+    kept.move_to(other)
+    kept.restore()
+    kept.query("DELETE FROM user_logins WHERE create_date = %s", MONDAY)
+    with pytest.raises(BackupError, match="2026-01-05: 4 rows fewer than in the backup"):
+        kept.back_up(take_over=True)
+
+
+def test_copy_of_a_database_is_another_one(kept: Kept, servers: Servers) -> None:
+    kept.back_up()
+    before = kept.manifest
+    with new_database(servers, template=name_of(kept.pipeline.database)) as copy:
+        kept.move_to(copy)
+        with pytest.raises(ConfigurationError, match="holds the backup of another database"):
+            kept.back_up()
+        assert kept.manifest == before
+
+
+def test_lost_tables_of_the_same_database_are_restored_without_insisting(kept: Kept) -> None:
+    kept.back_up()
+    kept.query("DROP TABLE user_logins, user_logins_inbox")
+    assert kept.restore().complete
+
+
+def test_database_that_lost_its_identity_with_everything_else_is_a_new_one(kept: Kept) -> None:
+    kept.back_up()
+    rows = kept.rows()
+    kept.query("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    restored = kept.restore()
+    assert (restored.of_another, kept.rows()) == (True, rows)
+
+
+def test_two_first_backups_at_once_do_not_both_succeed(
+    kept: Kept, other: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, put = kept.pipeline.database, FolderStore.put
+
+    def back_the_other_up_and_put(self: FolderStore, name: str, content: Any) -> None:
+        monkeypatch.setattr(FolderStore, "put", put)
+        kept.move_to(other)
+        kept.resource.prepare()
+        back_up(kept.resource, kept.store)
+        kept.move_to(first)
+        put(self, name, content)
+
+    monkeypatch.setattr(FolderStore, "put", back_the_other_up_and_put)
+    with pytest.raises(BackupError, match="got another manifest during this backup"):
+        kept.back_up()
+    assert kept.manifest.database.name.endswith(name_of(other))
+
+
+def test_identity_that_is_gone_is_one_sentence(kept: Kept) -> None:
+    kept.query("DELETE FROM user_logins_backup")
+    with pytest.raises(ConfigurationError, match="drop the table and run `login-pipeline prepare`"):
+        kept.back_up()
+
+
+def test_lock_that_anybody_can_take_stops_neither_backup_nor_restore(kept: Kept) -> None:
+    """Every role may take any advisory lock."""
+    reader = psycopg2.connect(kept.pipeline.database.url)
+    reader.cursor().execute("SELECT pg_advisory_lock(hashtext('user_logins_backup'))")
+    assert kept.back_up().rows == 8
+    assert kept.restore().touched == []
+    reader.close()

@@ -1,0 +1,142 @@
+"""The two stores keep the same promises; S3 is ministack's."""
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from login_pipeline.backup.export import back_up
+from login_pipeline.backup.restore import restore
+from login_pipeline.backup.store import BackupStore, FolderStore, S3Store, backup_store
+from login_pipeline.errors import BackupError, ConfigurationError
+from login_pipeline.local.services import temporary_folder
+from login_pipeline.local.sqs import LocalSqs
+from login_pipeline_tests.backup.fixtures import Kept, kept
+
+__all__ = ["kept"]
+BUCKET = "backups"
+
+
+@pytest.fixture(scope="module")
+def s3_endpoint() -> Iterator[str]:
+    with temporary_folder() as folder:
+        server = LocalSqs(folder / "s3", services="s3")
+        try:
+            yield server.endpoint
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The plain client, on an empty bucket."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_endpoint)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    client = boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1")
+    client.create_bucket(Bucket=BUCKET)
+    for each in client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
+        client.delete_object(Bucket=BUCKET, Key=each["Key"])
+    return client
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BackupStore:
+    monkeypatch.setenv(
+        "LOGIN_BACKUP_URL", str(tmp_path / "backup") if request.param == "folder" else f"s3://{BUCKET}/some/prefix/"
+    )
+    return backup_store()
+
+
+def test_what_is_put_is_read_listed_replaced_and_deleted(store: BackupStore) -> None:
+    assert store.open("a") is None
+    store.put("a", BytesIO(b"first"))
+    store.put("b", BytesIO(b"\x00" * 9_000_000))  # on S3 more than one part
+    store.put("a", BytesIO(b"second"))
+    opened = store.open("a")
+    assert opened is not None
+    with opened:
+        assert (opened.read(), opened.seek(3), opened.read()) == (b"second", 3, b"ond")
+    assert store.names() == {"a", "b"}
+    store.delete(["b", "never there"])
+    assert store.names() == {"a"}
+
+
+def test_backup_on_s3_is_restored(kept: Kept, s3: Any) -> None:
+    s3.put_object(Bucket=BUCKET, Key="elsewhere", Body=b"")
+    store = S3Store(BUCKET, "logins")
+    back_up(kept.resource, store)
+    kept.load([("new", "ios", "m", "m", None, 1, None)], "later")
+    back_up(kept.resource, store)
+    rows, keys = kept.rows(), kept.keys()
+    kept.query("DROP TABLE user_logins, user_logins_inbox")
+    assert restore(kept.resource, store).complete
+    assert (kept.rows(), kept.keys()) == (rows, keys)
+    assert len(s3.list_objects_v2(Bucket=BUCKET, Prefix="logins/")["Contents"]) == 9
+    assert s3.list_objects_v2(Bucket=BUCKET, Prefix="elsewhere")["KeyCount"] == 1
+
+
+def test_damaged_object_is_named(kept: Kept, s3: Any) -> None:
+    store = S3Store(BUCKET, "")
+    back_up(kept.resource, store)
+    (name, *_) = sorted(name for name in store.names() if name.endswith(".parquet"))
+    s3.put_object(Bucket=BUCKET, Key=name, Body=b"PAR1")
+    with pytest.raises(BackupError, match=f"{name} in LOGIN_BACKUP_URL is damaged"):
+        restore(kept.resource, store)
+
+
+def test_missing_bucket_is_one_sentence(s3: Any) -> None:
+    with pytest.raises(ConfigurationError, match="s3://not-there/ names a bucket that does not exist"):
+        S3Store("not-there", "").put("a", BytesIO(b""))
+
+
+def test_s3_that_does_not_answer_is_one_sentence(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(ConfigurationError, match="S3 cannot be called for LOGIN_BACKUP_URL=s3://backups"):
+        S3Store(BUCKET, "").open("a")
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "InvalidAccessKeyId"])
+def test_refused_credentials_are_one_sentence(s3: Any, code: str) -> None:
+    """ministack refuses nobody, so the answer is AWS's own, given by the SDK's stubber."""
+    from botocore.stub import Stubber
+
+    store = S3Store(BUCKET, "")
+    with Stubber(store._client) as answers:
+        answers.add_client_error("get_object", code, http_status_code=403)
+        with pytest.raises(ConfigurationError, match=rf"S3 refuses s3:GetObject on .* \({code}\); allow"):
+            store.open("a")
+
+
+@pytest.mark.parametrize("place", ["file", "no/parent", "/proc/no"])
+def test_folder_that_cannot_be_one_is_one_sentence(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match=r"LOGIN_BACKUP_URL=.* cannot be used: "):
+        FolderStore(tmp_path / place).put("a", BytesIO(b""))
+
+
+def test_full_disk_is_one_sentence_and_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FolderStore(tmp_path)
+    store.put("a", BytesIO(b"first"))
+
+    def fsync(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fsync)
+    with pytest.raises(BackupError, match="failed: No space left on device; the last manifest holds"):
+        store.put("a", BytesIO(b"second"))
+    assert (tmp_path / "a").read_bytes() == b"first"
+
+
+@pytest.mark.parametrize("url", ["relative/folder", "s3://", "s3://Bucket", "s3://key:secret@bucket/x", "gs://bucket"])
+def test_url_of_another_kind_is_refused_and_not_quoted(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGIN_BACKUP_URL", url)
+    with pytest.raises(ConfigurationError) as refused:
+        backup_store()
+    assert refused.value.sentence.startswith("LOGIN_BACKUP_URL: is neither s3://bucket/prefix nor an absolute path")
+    assert "secret" not in refused.value.sentence

@@ -1,0 +1,86 @@
+"""What a run asks of SQS and of PostgreSQL, counted by the servers: a regression is seen without a clock."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import psycopg2
+import pytest
+from psycopg2 import extensions
+
+from login_pipeline.ingest.load import FIRST_ROWS, GROWTH, MOST_ROWS
+from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.settings import SqsClient
+from login_pipeline_tests.conftest import Pipeline
+from login_pipeline_tests.sqs_server.process import QueueServer
+
+MESSAGES = 10_000
+
+
+@pytest.fixture
+def backlog(pipeline: Pipeline) -> Iterator[QueueServer]:
+    """A server that delivers ten messages a call for as long as it has them, and counts."""
+    with QueueServer(fill=MESSAGES) as server:
+        pipeline.set(
+            AWS_ENDPOINT_URL_SQS=server.endpoint,
+            LOGIN_QUEUE_URL=server.queue_url,
+            LOGIN_DEAD_LETTER_QUEUE_URL=server.dead_letter_queue_url,
+        )
+        yield server
+
+
+class Connection(extensions.connection):
+    """Counts how many of it are made, and their transactions."""
+
+    made = 0
+    commits = 0
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        Connection.made += 1
+
+    def commit(self) -> None:
+        Connection.commits += 1
+        super().commit()
+
+
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> type[Connection]:
+    """All that are made from now on."""
+    connect = partial(psycopg2.connect, connection_factory=Connection)
+    monkeypatch.setattr(psycopg2, "connect", connect)
+    monkeypatch.setattr(Connection, "made", 0)
+    monkeypatch.setattr(Connection, "commits", 0)
+    return Connection
+
+
+def chunks(messages: int) -> int:
+    """In how many transactions so many messages are loaded where nothing is slow."""
+    size, number = FIRST_ROWS, 0
+    while messages > 0:
+        messages, size, number = messages - size, min(size * GROWTH, MOST_ROWS), number + 1
+    return number
+
+
+@pytest.mark.parametrize("client", SqsClient)
+def test_run_makes_one_call_for_ten_messages(pipeline: Pipeline, backlog: QueueServer, client: SqsClient) -> None:
+    pipeline.set(LOGIN_SQS_CLIENT=client)
+    assert pipeline.run().metadata["user_logins_table"]["deleted"] == MESSAGES
+    counts = backlog.counts()
+    assert counts.logins["received"] == MESSAGES
+    assert counts.logins["receives_with_messages"] <= MESSAGES / 10
+    assert counts.calls["DeleteMessageBatch"] <= MESSAGES / 10
+    assert counts.calls.keys() == {"GetQueueAttributes", "ReceiveMessage", "DeleteMessageBatch"}
+
+
+def test_run_has_one_connection_and_a_transaction_for_each_chunk(
+    pipeline: Pipeline, backlog: QueueServer, connections: type[Connection]
+) -> None:
+    LoginDatabaseResource().prepare()
+    connections.made = connections.commits = 0
+    assert pipeline.run().metadata["user_logins_table"]["loaded"] == MESSAGES
+    assert connections.made == 1
+    with_messages, connections.commits = connections.commits, 0
+    assert pipeline.run().metadata["user_logins_table"]["loaded"] == 0
+    assert with_messages - connections.commits == chunks(MESSAGES)
+    assert backlog.counts().logins["visible"] == 0

@@ -1,0 +1,70 @@
+"""What Dagster's own tools make of the project."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from login_pipeline.definitions import defs
+from login_pipeline_tests import ROOT
+from login_pipeline_tests.conftest import Pipeline
+
+BIN = Path(sys.executable).parent
+
+
+def run(*command: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "VIRTUAL_ENV": str(BIN.parent)}
+    return subprocess.run(
+        [str(BIN / command[0]), *command[1:]], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_definitions_load_without_any_setting() -> None:
+    checked = run("dg", "check", "defs")
+    assert checked.returncode == 0, checked.stderr
+    assert "All definitions loaded successfully." in checked.stdout + checked.stderr
+
+
+def test_wrong_setting_is_told_in_the_same_sentence_when_definitions_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGIN_SENSOR_ENABLED", "perhaps")
+    checked = run("dg", "check", "defs")
+    assert checked.returncode != 0
+    assert "LOGIN_SENSOR_ENABLED: " in checked.stdout + checked.stderr
+
+
+def test_dg_launches_the_job(pipeline: Pipeline) -> None:
+    pipeline.queue.send('{"not": "a login"}')
+    launched = run("dg", "launch", "--job", "login_job")
+    assert launched.returncode == 0, launched.stderr
+    assert pipeline.queue.count() == 0
+    assert pipeline.dead_letter_queue.count() == 1
+
+
+def test_workspace_file_names_the_definitions() -> None:
+    listed = run("dagster", "job", "list", "-w", "workspace.yaml")
+    assert listed.returncode == 0, listed.stderr
+    assert "Job: login_job" in listed.stdout
+
+
+SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+
+
+@pytest.mark.parametrize("spec", [SPECS[name] for name in sorted(SPECS)], ids=sorted(SPECS))
+def test_asset_tells_a_reader_what_it_is(spec: dg.AssetSpec) -> None:
+    assert spec.description
+    assert spec.owners == ["team:data-platform"]
+    assert spec.group_name == "logins"
+    assert spec.kinds
+    if spec.key.to_user_string() != "login_queue":
+        columns = spec.metadata["dagster/column_schema"].columns
+        assert columns
+        assert all(column.description for column in columns)
+
+
+def test_sensor_is_off_unless_it_is_turned_on() -> None:
+    from login_pipeline.defs.sensors import queue_depth_sensor
+
+    assert queue_depth_sensor.default_status is dg.DefaultSensorStatus.STOPPED

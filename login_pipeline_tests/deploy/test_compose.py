@@ -1,0 +1,78 @@
+"""What docker-compose.yml gives each container: every setting that it needs, and no secret that it does not."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from login_pipeline.settings import Settings, variable
+from login_pipeline_tests import ROOT
+
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
+NOT_FOR_CONTAINERS = {"local_dir"}
+"""Settings of the embedded services, which run beside a checkout."""
+
+
+def environment(service: str) -> dict[str, str]:
+    return dict(SERVICES[service]["environment"])
+
+
+def passwords(service: str) -> set[str]:
+    return set(re.findall(r"POSTGRES_\w*PASSWORD", str(environment(service))))
+
+
+@pytest.mark.parametrize("service", ["dagster-daemon", "maintenance"])
+@pytest.mark.parametrize("name", sorted(Settings.model_fields.keys() - NOT_FOR_CONTAINERS))
+def test_setting_of_the_env_file_reaches_the_containers_that_use_it(name: str, service: str) -> None:
+    if name == "maintenance_database_url" and service == "dagster-daemon":
+        assert variable(name) not in environment(service)
+    elif name == "database_url" and service == "maintenance":
+        assert environment(service)[variable(name)] == environment(service)["LOGIN_MAINTENANCE_DATABASE_URL"]
+    else:
+        assert re.search(rf"\$\{{{variable(name)}\b", environment(service)[variable(name)])
+
+
+def test_every_variable_that_the_compose_file_reads_is_in_the_example() -> None:
+    read = set(re.findall(r"(?<!\$)\$\{(\w+)", (ROOT / "docker-compose.yml").read_text(encoding="utf-8")))
+    assert {name for name in read if not re.search(rf"^(# )?{name}=", EXAMPLE, re.MULTILINE)} == set()
+
+
+def test_an_image_is_built_by_one_service_only() -> None:
+    built = [service["image"] for service in SERVICES.values() if "build" in service]
+    assert len(built) == len(set(built))
+    assert {service["image"] for service in SERVICES.values() if service["image"].endswith(":local")} == set(built)
+
+
+def test_each_process_has_its_own_password_only() -> None:
+    assert passwords("dagster-daemon") == {"POSTGRES_RUN_PASSWORD"}
+    assert passwords("dagster-webserver") == {"POSTGRES_UI_PASSWORD"}
+    assert passwords("prepare") == passwords("maintenance") == {"POSTGRES_MAINTENANCE_PASSWORD"}
+    assert passwords("localstack") == set()
+
+
+def test_the_web_server_has_no_masking_key_no_credentials_and_no_way_to_the_table() -> None:
+    assert set(environment("dagster-webserver")) == {
+        "LOGIN_DAGSTER_DATABASE_URL",
+        "PGPASSWORD",
+        "LOGIN_SENSOR_ENABLED",
+        "LOGIN_VISIBILITY_TIMEOUT",
+        "LOGIN_LOG_FORMAT",
+    }
+    assert "secrets" not in SERVICES["dagster-webserver"]
+
+
+def test_a_checkout_that_only_its_owner_can_read_is_enough() -> None:
+    mounted = [volume for service in SERVICES.values() for volume in service.get("volumes", ())]
+    # LocalStack's entry point is root, and may read any file; what others read is copied and made readable.
+    assert [volume for volume in mounted if volume.startswith("./")] == [
+        "./deploy/localstack/create-queues.sh:/etc/localstack/init/ready.d/create-queues.sh:ro"
+    ]
+
+
+@pytest.mark.parametrize("service", [name for name in SERVICES if "ports" in SERVICES[name]])
+def test_a_port_is_on_loopback_and_can_be_changed(service: str) -> None:
+    (port,) = SERVICES[service]["ports"]
+    assert re.fullmatch(r"127\.0\.0\.1:\$\{\w+_PORT:-\d+\}:\d+", port)

@@ -1,0 +1,106 @@
+"""The model: of each message what it is and whether it has its row; of each date whether its keys are forgotten."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Any, NamedTuple
+
+from login_pipeline.postgres.copy import FORGOTTEN, Loaded
+from login_pipeline_tests.exactly_once.simulated_sqs import DAY
+
+
+class Sent(NamedTuple):
+    """A message as it was first sent, at `sent` seconds since the epoch.
+
+    `row` is its row once nothing is wrong any more, or None for what is no login; `reason` is why it may be a dead
+    letter until then, or for ever.
+    """
+
+    body: str
+    sent: int
+    row: tuple[Any, ...] | None
+    reason: str | None
+
+    @property
+    def day(self) -> date:
+        return day_of(self.sent)
+
+    def attributes(self, message_id: str) -> dict[str, Any]:
+        """What a copy of it carries so that it is known again."""
+        return {
+            "original_message_id": {"DataType": "String", "StringValue": message_id},
+            "original_sent_timestamp": {"DataType": "Number", "StringValue": str(self.sent * 1000)},
+        }
+
+
+class Ledger:
+    """What was done so far.
+
+    `keys` are those that the inbox has, with the time of their load; `settled` are the sendings that are on the
+    dead-letter queue for good, with the time of it; `recording` are those whose record is not committed yet; `broken`
+    are promises that a process broke.
+    """
+
+    def __init__(self) -> None:
+        self.sent: dict[str, Sent] = {}
+        self.refusing = True
+        self.rows: set[str] = set()
+        self.keys: dict[str, int] = {}
+        self.forgotten: set[date] = set()
+        self.settled: dict[str, int] = {}
+        self.recording: set[str] = set()
+        self.broken: list[str] = []
+
+    def loaded(self, messages: Sequence[str], loaded: Loaded, *, now: int) -> None:
+        """A load of these messages was committed: nobody is refused but for a reason, whoever stands beside him."""
+        taken = set(messages) - loaded.refused.keys() - set(loaded.not_tried)
+        self.rows |= taken
+        self.keys |= {message: now for message in taken if message not in self.keys}
+        for message, reason in loaded.refused.items():
+            if message not in self.keys and reason not in self._reasons_now(message):
+                self.broken.append(f"a row is refused for {reason}")
+            if message in self.keys:
+                self.broken.append("a row is refused that is there already")
+
+    def dates_to_forget(self, days: int, *, now: int) -> set[date]:
+        """Dates so long ago whose keys were all loaded so long ago."""
+        last_load: dict[date, int] = {}
+        for message, loaded_at in self.keys.items():
+            day = self.sent[message].day
+            last_load[day] = max(loaded_at, last_load.get(day, 0))
+        return {
+            day
+            for day, loaded_at in last_load.items()
+            if (day_of(now) - day).days > days and now - loaded_at > days * DAY
+        }
+
+    def forget(self, dates: set[date], keys: set[str], days: int, *, now: int) -> None:
+        """The inbox has these keys left, and these dates are closed; what was settled long ago is forgotten, too."""
+        self.forgotten = dates
+        self.keys = {message: loaded_at for message, loaded_at in self.keys.items() if message in keys}
+        self.settled = {sending: at for sending, at in self.settled.items() if now - at <= days * DAY}
+
+    def may_be_dead_letter(self, message: str, reason: str) -> bool:
+        """Whether a letter about it may have this reason."""
+        sent = self.sent[message]
+        return reason == sent.reason or (reason == FORGOTTEN and self.is_forgotten(message))
+
+    def is_forgotten(self, message: str) -> bool:
+        """Whether nobody can tell any more if it has its row; only these may have a letter beside it for ever."""
+        sent = self.sent[message]
+        return sent.row is not None and sent.day in self.forgotten
+
+    def _reasons_now(self, message: str) -> set[str]:
+        sent = self.sent.get(message)
+        if sent is None or sent.reason is None or not self.refusing:
+            return {FORGOTTEN} if sent and self.is_forgotten(message) else set()
+        return {sent.reason, FORGOTTEN} if self.is_forgotten(message) else {sent.reason}
+
+
+def original_id(message_id: str, attributes: Mapping[str, Any]) -> str:
+    """The id with which it was first sent."""
+    own = attributes.get("original_message_id")
+    return str(own["StringValue"]) if own else message_id
+
+
+def day_of(seconds: int) -> date:
+    return datetime.fromtimestamp(seconds, tz=UTC).date()

@@ -1,0 +1,197 @@
+"""A run of the assets, a redrive and a pruning that stop before each call to SQS, each load and each record.
+
+What happens between two stops is the product's own code.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import patch
+
+import dagster as dg
+from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunction
+from psycopg2 import extensions
+from pydantic import PrivateAttr
+
+from login_pipeline.defs import assets
+from login_pipeline.ingest import redrive
+from login_pipeline.logins.transform import raw_messages
+from login_pipeline.masking.masker import MaskingResource
+from login_pipeline.postgres.copy import Loaded, Row
+from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.dead_letters import DeadLetterRecord, Letter
+from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline_tests.exactly_once.simulated_sqs import SimulatedSqs
+from login_pipeline_tests.exactly_once.stepped_process import STUCK_SECONDS, KilledError, SteppedProcess
+from login_pipeline_tests.exactly_once.watch import RedriveWatch, RunWatch, Watch
+
+_CONTEXT: Any = SimpleNamespace(
+    log=logging.Logger("unheard", logging.CRITICAL),
+    run=None,
+    op_execution_context=SimpleNamespace(op=SimpleNamespace(name="stepped")),
+)
+"""What the assets use of Dagster's contexts; a real one opens an instance, which takes 60 ms."""
+_deletes_late: ContextVar[bool] = ContextVar("deletes_late")
+
+
+def stepped_run(sqs: SimulatedSqs, watch: RunWatch, *, quarantine_first: bool, deletes_late: bool) -> SteppedProcess:
+    """What Dagster does with login_job, in memory: the assets in either of their orders, each failure its own.
+
+    Args:
+        sqs: Both queues.
+        watch: Sees each call.
+        quarantine_first: Which of the two last assets begins.
+        deletes_late: Delete what is committed after the next load, instead of before it.
+    """
+
+    def work(process: SteppedProcess) -> None:
+        _deletes_late.set(deletes_late)
+        queue, database = _queue(sqs, process, watch), _StoppingDatabase(process, watch)
+        with queue.yield_for_execution(_CONTEXT), process.may_fail():
+            raw = raw_messages(queue.receive().messages)
+            logins = _function(assets.masked_logins)(raw, MaskingResource()).value
+            remaining = [assets.quarantined_logins, assets.user_logins_table]
+            for asset in remaining if quarantine_first else remaining[::-1]:
+                with process.may_fail():
+                    _function(asset)(_CONTEXT, raw, logins, database, queue)
+
+    return SteppedProcess(work)
+
+
+def stepped_redrive(sqs: SimulatedSqs, watch: RedriveWatch) -> SteppedProcess:
+    """The command's redrive, which makes its queue itself."""
+
+    def work(process: SteppedProcess) -> None:
+        with process.may_fail():
+            queues.append(_queue(sqs, process, watch))
+            redrive.redrive(watch.reason, dry_run=watch.dry_run)
+
+    queues: list[LoginQueueResource] = []
+    with patch.object(redrive, "LoginQueueResource", queues.pop):
+        return SteppedProcess(work)  # by its first stop it has its queue
+
+
+class DeletesInTurn:
+    """In place of the thread that deletes beside the next load: one thread of a process does one step at a time.
+
+    With two of them the system would choose which goes on, and a caller could look in the middle of a load.
+    """
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self._late = _deletes_late.get()
+
+    def submit(self, delete: Callable[..., Any], *arguments: object) -> "Future[Any]":
+        future = _Deletes(partial(delete, *arguments))
+        if not self._late:
+            future.do()
+        return future
+
+    def shutdown(self) -> None:
+        """There is no thread."""
+
+
+class _Deletes(Future[Any]):
+    def __init__(self, delete: Callable[[], Any]) -> None:
+        super().__init__()
+        self._delete = delete
+
+    def do(self) -> None:
+        try:
+            self.set_result(self._delete())
+        except BaseException as error:
+            self.set_exception(error)
+
+    def result(self, timeout: float | None = None) -> Any:
+        if not self.done():
+            self.do()
+        return super().result(timeout)
+
+
+class DyingDatabase(LoginDatabaseResource):
+    """The database of a process that is killed before one of its transactions; None is never."""
+
+    _transactions: int | None = PrivateAttr()
+
+    def __init__(self, transactions: int | None) -> None:
+        super().__init__()
+        self._transactions = transactions
+
+    @contextmanager
+    def transaction(self, *, snapshot: bool = False) -> Iterator[extensions.cursor]:
+        if self._transactions is not None:
+            if self._transactions == 0:
+                raise KilledError
+            self._transactions -= 1
+        with super().transaction(snapshot=snapshot) as cursor:
+            yield cursor
+
+
+def _function(asset: dg.AssetsDefinition) -> Callable[..., Any]:
+    """The asset's own function. Called as an asset it would copy the resources, and take 50 ms."""
+    function: Callable[..., Any] = cast("DecoratedOpFunction", asset.op.compute_fn).decorated_fn
+    return function
+
+
+def _queue(sqs: SimulatedSqs, process: SteppedProcess, watch: Watch) -> LoginQueueResource:
+    queue = LoginQueueResource(calls=1)
+    queue.__dict__["_client"] = _StoppingClient(sqs, process, watch)  # where the resource keeps what it made
+    queue.__dict__["_libcurl"] = None  # all calls are the client's
+    return queue
+
+
+class _StoppingClient:
+    """SQS's client: each call is watched, and those that change something are steps."""
+
+    def __init__(self, sqs: SimulatedSqs, process: SteppedProcess, watch: Watch) -> None:
+        self._sqs = sqs
+        self._process = process
+        self._watch = watch
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        def call(**arguments: Any) -> Any:
+            if (
+                operation != "get_queue_attributes"
+            ):  # changes nothing, and Python 3.11 has a lock around max_receive_count
+                self._process.stop(operation)
+            self._watch.before(operation, arguments)
+            answer = getattr(self._sqs, operation)(**arguments)
+            self._watch.after(operation, arguments, answer)
+            return answer
+
+        return call
+
+
+class _StoppingDatabase(LoginDatabaseResource):
+    """The database, of which each load and each record of dead letters is a step."""
+
+    _process: SteppedProcess = PrivateAttr()
+    _watch: RunWatch = PrivateAttr()
+
+    def __init__(self, process: SteppedProcess, watch: RunWatch) -> None:
+        super().__init__()
+        self._process, self._watch = process, watch
+
+    def load(self, rows: Iterable[Row], *, seconds: float, believed: Collection[str] | None = None) -> Loaded:
+        rows = list(rows)
+        self._process.stop("load")
+        # How fast the real server is decides nothing.
+        loaded = super().load(rows, seconds=max(seconds, STUCK_SECONDS), believed=believed)
+        self._watch.loaded([str(row[-1]) for row in rows], loaded)
+        return loaded
+
+    @contextmanager
+    def record_dead_letters(self, letters: Mapping[str, Letter]) -> Iterator[DeadLetterRecord]:
+        with self._watch.recording(letters.keys()), super().record_dead_letters(letters) as record:
+            commit = record.commit
+
+            def stop_and_commit(not_sent: Collection[str]) -> None:
+                self._process.stop("record")
+                commit(not_sent)
+
+            with patch.object(record, "commit", stop_and_commit):
+                yield record

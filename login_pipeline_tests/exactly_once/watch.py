@@ -1,0 +1,137 @@
+"""What one process does with the messages that it received, held against what the product promises of it."""
+
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
+
+from login_pipeline.errors import DatabaseError
+from login_pipeline.ingest import quarantine
+from login_pipeline.ingest.redrive import MOVED_BY_SQS
+from login_pipeline.postgres import copy as postgres_load
+from login_pipeline.postgres.copy import FORGOTTEN, Loaded
+from login_pipeline_tests.exactly_once.ledger import Ledger, original_id
+from login_pipeline_tests.exactly_once.simulated_sqs import DEAD_LETTER_QUEUE, QUEUE, SimulatedSqs
+
+Arguments = dict[str, Any]
+
+
+class Watch(Protocol):
+    """Sees each call to SQS; `after` only where the answer came."""
+
+    def before(self, operation: str, arguments: Arguments) -> None: ...
+    def after(self, operation: str, arguments: Arguments, answer: Arguments) -> None: ...
+
+
+class _Delivery(NamedTuple):
+    """One delivery: which message of which sending; `settled` says that only its delete was left to do by then."""
+
+    message: str
+    sending: str
+    receive_count: int
+    settled: bool
+
+
+class RunWatch:
+    """One run. A sending is settled once it is on the dead-letter queue and the run went on to delete it."""
+
+    def __init__(self, sqs: SimulatedSqs, ledger: Ledger) -> None:
+        self._sqs = sqs
+        self._ledger = ledger
+        self._by_handle: dict[str, _Delivery] = {}
+        self._newest: dict[str, _Delivery] = {}
+        self._dead: dict[str, int] = {}
+        self._rows = 0
+        self._refused: set[str] = set()
+
+    def loaded(self, messages: Sequence[str], loaded: Loaded) -> None:
+        """A load was committed."""
+        self._ledger.loaded(messages, loaded, now=self._sqs.now)
+        self._rows += loaded.rows
+        self._refused |= {message for message, reason in loaded.refused.items() if reason != FORGOTTEN}
+
+    @contextmanager
+    def recording(self, sendings: Set[str]) -> Iterator[None]:
+        """Fails at once where the database would wait for another run's record, and then give up."""
+        if self._ledger.recording & sendings:
+            raise DatabaseError("another run records the same messages")
+        self._ledger.recording |= sendings
+        try:
+            yield
+        finally:
+            self._ledger.recording -= sendings
+
+    def before(self, operation: str, arguments: Arguments) -> None:
+        if operation == "send_message_batch":
+            assert arguments["QueueUrl"] == DEAD_LETTER_QUEUE
+            for entry in arguments["Entries"]:
+                self._check_dead_letter(original_id("", entry["MessageAttributes"]))
+        if operation == "delete_message_batch":
+            for entry in arguments["Entries"]:
+                sending = self._by_handle[entry["ReceiptHandle"]].sending
+                if sending in self._dead:
+                    self._ledger.settled[sending] = self._dead[sending]
+
+    def after(self, operation: str, arguments: Arguments, answer: Arguments) -> None:
+        if operation == "receive_message":
+            for received in answer.get("Messages", []):
+                message, sending = _original(received), received["MessageId"]
+                count = int(received["Attributes"]["ApproximateReceiveCount"])
+                delivery = _Delivery(message, sending, count, sending in self._ledger.settled)
+                self._by_handle[received["ReceiptHandle"]] = self._newest[message] = delivery
+        if operation == "send_message_batch":
+            messages = {entry["Id"]: original_id("", entry["MessageAttributes"]) for entry in arguments["Entries"]}
+            for entry in answer["Successful"]:
+                dead = self._newest.get(messages[entry["Id"]])
+                if dead:
+                    self._dead[dead.sending] = self._sqs.now
+
+    def _check_dead_letter(self, message: str) -> None:
+        if self._is_distrusted(message):
+            self._ledger.broken.append("a dead letter for a row, while the table is taken to be wrong")
+        delivery = self._newest.get(message)
+        if delivery and delivery.settled and delivery.sending in self._ledger.settled:
+            self._ledger.broken.append("a second dead letter for a sending that was on its way out")
+
+    def _is_distrusted(self, message: str) -> bool:
+        if self._rows or message not in self._refused or len(self._refused) <= postgres_load.MAX_CREDIBLE_REFUSALS:
+            return False
+        deliveries = min(quarantine.DELIVERIES, self._sqs.max_receive_count or quarantine.DELIVERIES)
+        return self._newest[message].receive_count < deliveries
+
+
+class RedriveWatch:
+    """One redrive, of the letters with this reason or of all."""
+
+    def __init__(self, ledger: Ledger, reason: str | None, *, dry_run: bool) -> None:
+        self.reason = reason
+        self.dry_run = dry_run
+        self._ledger = ledger
+        self._reasons: dict[str, set[str]] = {}
+        self._by_handle: dict[str, str] = {}
+
+    def before(self, operation: str, arguments: Arguments) -> None:
+        if operation not in ("send_message_batch", "delete_message_batch"):
+            return
+        for entry in arguments["Entries"]:
+            if operation == "send_message_batch":
+                assert arguments["QueueUrl"] == QUEUE
+                message = original_id("", entry["MessageAttributes"])
+            else:
+                message = self._by_handle[entry["ReceiptHandle"]]
+            if self.dry_run:
+                self._ledger.broken.append("a dry run changes something")
+            if self.reason is not None and self.reason not in self._reasons.get(message, ()):
+                self._ledger.broken.append("a redrive takes letters with another reason")
+
+    def after(self, operation: str, arguments: Arguments, answer: Arguments) -> None:
+        if operation == "receive_message":
+            assert arguments["QueueUrl"] == DEAD_LETTER_QUEUE
+            for received in answer.get("Messages", []):
+                own = received.get("MessageAttributes", {})
+                reason = own["reason"]["StringValue"] if "reason" in own else MOVED_BY_SQS
+                self._reasons.setdefault(_original(received), set()).add(reason)
+                self._by_handle[received["ReceiptHandle"]] = _original(received)
+
+
+def _original(received: dict[str, Any]) -> str:
+    return original_id(received["MessageId"], received.get("MessageAttributes", {}))
