@@ -65,7 +65,7 @@ def test_real_messages_are_loaded_once_each(pipeline: Pipeline, monkeypatch: pyt
     # A run that dies between commit and delete: SQS delivers the loaded messages again, and no row is new.
     login_pipeline("send", FILE)
     with monkeypatch.context() as dying:
-        dying.setattr("login_pipeline.sqs.login_queues.LoginQueueResource.delete", crash)
+        dying.setattr("login_pipeline.sqs.queue.SqsQueue.delete", crash)
         assert pipeline.run().failures
     committed = table(pipeline) - 198
     assert committed >= FIRST_ROWS  # its first transaction, and the next, beside which they were to be deleted

@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from benchmarks.environment import environment_of
 from benchmarks.messages import bodies, sent
 from benchmarks.queues import Left, sdk_region
-from login_pipeline.aws_errors import error_code
+from login_pipeline.aws import error_code
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.local.sqs import REGION, sdk_environment
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from benchmarks.databases import Databases
 from benchmarks.environment import environment_of
 from benchmarks.queues import Backlog, Queues
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.settings import read_settings
 
 MASKING_KEY = secrets.token_hex(32)
 _NOT_FOR_US = ("DAGSTER_", "LOGIN_MAINTENANCE_", "LOGIN_MASKING_KEY", "LOGIN_LOG_FORMAT", "LOGIN_BACKUP_URL")
@@ -43,7 +44,7 @@ class Surroundings(NamedTuple):
                 **(settings or {}),
             }
             with environment_of(environment):
-                LoginDatabaseResource().prepare()
+                LoginDatabase(read_settings()).prepare()
             yield Place(backlog, database_url, environment)
 
 

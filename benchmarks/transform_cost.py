@@ -29,8 +29,9 @@ from login_pipeline.logins.transform import mask_logins, raw_messages, rejected_
 from login_pipeline.logs.setup import process_log
 from login_pipeline.masking.keys import new_key
 from login_pipeline.masking.methods import Masks, hmac_sha256_masks
-from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.settings import read_settings
+from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.message import Message
 
 MESSAGES = 50_000
@@ -83,14 +84,15 @@ def transform(messages: Sequence[Message], masks: Masks, watch: Stopwatch) -> tu
 
 def load(raw: pd.DataFrame, masked: pd.DataFrame, watch: Stopwatch) -> float:
     """Loads into a PostgreSQL that is new; the CPU seconds of the server."""
-    queue = SimpleNamespace(seconds_to_load=lambda: 600.0, delete=_delete)
+    login_queue = SimpleNamespace(delete=_delete, max_receive_count=None)
+    queues = SimpleNamespace(seconds_to_load=lambda: 600.0, login_queue=login_queue)
     before = _children()
     with temporary_folder() as folder:
         server = LocalPostgres(folder)
         os.environ["LOGIN_DATABASE_URL"] = server.url("postgres")
-        database = LoginDatabaseResource()
+        database = LoginDatabase(read_settings())
         database.prepare()
-        arguments = masked, raw, database, cast("LoginQueueResource", queue), process_log(), LoadFigures()
+        arguments = masked, raw, database, cast("LoginQueues", queues), process_log(), LoadFigures()
         watch.time("load_logins", lambda: load_logins(*arguments))
         server.stop()
     return _children() - before

@@ -5,14 +5,12 @@ import dagster as dg
 from login_pipeline.defs import assets, checks, jobs, sensors
 from login_pipeline.defs import backup as backup_asset
 from login_pipeline.defs.io_manager import RunMemory
-from login_pipeline.logs import setup as logs
+from login_pipeline.defs.resources import LoginDatabaseResource, LoginQueueResource, MaskingResource
 from login_pipeline.logs.redaction import redact_errors
-from login_pipeline.masking.masker import MaskingResource
-from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.logs.setup import set_up_logging
 
 redact_errors()
-logs.set_up()
+set_up_logging()
 
 defs = dg.Definitions(
     assets=[
@@ -40,9 +38,9 @@ defs = dg.Definitions(
     sensors=[sensors.queue_depth_sensor],
     executor=dg.in_process_executor,
     resources={
-        "queue": LoginQueueResource(),
-        "database": LoginDatabaseResource(),
-        "maintenance_database": LoginDatabaseResource(maintenance=True),
+        "sqs": LoginQueueResource(),
+        "postgres": LoginDatabaseResource(),
+        "maintenance_postgres": LoginDatabaseResource(maintenance=True),
         "masking": MaskingResource(),
         "io_manager": RunMemory(),
     },

@@ -1,33 +1,23 @@
 """The errors that a person sees: each is one sentence that says what is wrong and what to do.
 
-They are Dagster Failures, because Dagster shows a Failure's description as it is, in the UI and with
-DAGSTER_REDACT_USER_CODE_ERRORS=1. So a message names settings, message ids, codes and counts; never a
-message body, a value from one, or a credential.
+A sentence names settings, message ids, codes and counts; never a message body, a value from one, or a credential.
 """
 
 from collections.abc import Mapping
-from typing import Any, Self
-
-import dagster as dg
+from typing import Any
 
 
-class LoginPipelineError(dg.Failure):
-    """Something went wrong, and the sentence says what to do about it.
+class LoginPipelineError(Exception):
+    """Something went wrong, and `sentence` says what to do about it.
 
-    `figures` say what was done before; `passing` that the same may succeed in a moment.
+    `figures`: what was done before. `retryable`: the same may succeed in a moment.
     """
 
-    def __init__(self, sentence: str, figures: Mapping[str, Any] | None = None, *, passing: bool = False) -> None:
-        super().__init__(description=sentence, metadata=figures, allow_retries=False)
+    def __init__(self, sentence: str, figures: Mapping[str, Any] | None = None, *, retryable: bool = False) -> None:
+        super().__init__(sentence)
         self.sentence = sentence
-        self.passing = passing
-
-    def with_figures(self, figures: Mapping[str, Any]) -> Self:
-        """The same error, and what was done before it."""
-        return type(self)(self.sentence, figures, passing=self.passing)
-
-    def __str__(self) -> str:
-        return self.sentence
+        self.figures = figures or {}
+        self.retryable = retryable
 
 
 class ConfigurationError(LoginPipelineError):

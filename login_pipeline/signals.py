@@ -23,11 +23,11 @@ def raise_at_signals() -> None:
 
 
 @contextmanager
-def deferred_interrupts(hurry: Callable[[], None] = lambda: None) -> Iterator[None]:
+def deferred_interrupts(stop: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Holds signals to end until the block is left; only the main thread ever gets one.
 
     Args:
-        hurry: Called at the first signal, so that the block comes to its end sooner.
+        stop: Called at the first signal, so that the block comes to its end sooner.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -36,8 +36,8 @@ def deferred_interrupts(hurry: Callable[[], None] = lambda: None) -> Iterator[No
 
     def hold(number: int, frame: FrameType | None) -> None:
         came.append((number, frame))
-        if len(came) == 1:  # a second signal can come while the first one's hurry() holds a lock
-            hurry()
+        if len(came) == 1:  # a second signal can come while the first one's stop() holds a lock
+            stop()
 
     previous = {each: signal.signal(each, hold) for each in _ENDING}
     try:

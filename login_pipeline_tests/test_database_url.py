@@ -15,9 +15,10 @@ from login_pipeline.cli.runs import dagster_instance
 from login_pipeline.database_url import url_problem
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.local.ports import HOST, free_port
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.errors import not_connected
 from login_pipeline.postgres.role import Access
+from login_pipeline.settings import read_settings
 from login_pipeline_tests import ROOT
 from login_pipeline_tests.conftest import Pipeline
 
@@ -90,7 +91,7 @@ def test_socket_and_list_of_hosts_connect(pipeline: Pipeline, text: str) -> None
         if folders:
             url = f"postgresql://{credentials}@{folders.replace('/', '%2F')}:{parts.port}{parts.path}"
     pipeline.set(LOGIN_DATABASE_URL=url)
-    LoginDatabaseResource().prepare()
+    LoginDatabase(read_settings()).prepare()
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_what_libpq_says_is_a_sentence_that_quotes_nothing_of_the_url(pipeline: 
     pipeline.set(PGPORT=SECRET if part == "PGPORT" else None)
     pipeline.set(LOGIN_DATABASE_URL=wrong[part])
     with pytest.raises(ConfigurationError) as error:
-        LoginDatabaseResource().prepare()
+        LoginDatabase(read_settings()).prepare()
     assert error.value.sentence.startswith(f"The database in LOGIN_DATABASE_URL cannot be used: {says}")
     assert SECRET not in error.value.sentence
 
@@ -155,7 +156,7 @@ def test_server_that_speaks_latin_1_is_one_sentence(pipeline: Pipeline) -> None:
     with server_that_refuses("authentification par mot de passe échouée".encode("latin-1")) as port:
         pipeline.set(LOGIN_DATABASE_URL=f"postgresql://loader:p@{HOST}:{port}/logins")
         with pytest.raises(ConfigurationError, match="a reason that is not among those that can be repeated"):
-            LoginDatabaseResource().prepare()
+            LoginDatabase(read_settings()).prepare()
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,11 @@ from login_pipeline.errors import ConfigurationError, LoginPipelineError, QueueE
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import local_services, temporary_folder
 from login_pipeline.local.sqs import LocalSqs
-from login_pipeline.masking.masker import MaskingResource
+from login_pipeline.masking.masker import Masker
+from login_pipeline.settings import read_settings
 from login_pipeline.sqs.errors import explain_sqs_errors
-from login_pipeline.sqs.login_queues import LoginQueueResource
-from login_pipeline.sqs.queue import QueueDepth
+from login_pipeline.sqs.login_queues import LoginQueues
+from login_pipeline.sqs.queue import QueueDepth, SqsQueue
 from login_pipeline_tests.conftest import Pipeline
 
 URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/logins"
@@ -70,20 +71,20 @@ def test_weak_key_is_told_with_its_setting_and_never_quoted(
 ) -> None:
     monkeypatch.setenv("LOGIN_MASKING_KEY", key)
     with pytest.raises(ConfigurationError) as error:
-        MaskingResource().masks()
+        Masker(read_settings()).masks()
     assert error.value.sentence == f"LOGIN_MASKING_KEY {problem}; set it to the output of: login-pipeline keys generate"
 
 
 def test_queue_that_takes_nothing_ends_the_sending(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a queue that is deleted, or a permission that is taken away, between the look at it and the sending."""
-    monkeypatch.setattr(LoginQueueResource, "depth", lambda _self: QueueDepth(0, 0, 0))
+    monkeypatch.setattr(SqsQueue, "depth", lambda _self: QueueDepth(0, 0, 0))
     pipeline.set(LOGIN_QUEUE_URL=pipeline.queue.url + "-deleted")
     with pytest.raises(QueueError, match=r"SQS takes no message \(.+\); 0 were sent, none from line 1 on; check the "):
-        send_lines([b"one", b"two"])
+        send_lines(LoginQueues(read_settings()).login_queue, [b"one", b"two"])
 
 
 def test_line_that_sqs_refuses_is_named_with_its_code(pipeline: Pipeline) -> None:
-    sent = send_lines([b"good", b"x" * 2_000_000])
+    sent = send_lines(LoginQueues(read_settings()).login_queue, [b"good", b"x" * 2_000_000])
     assert sent.messages == 1
     assert list(sent.refused) == [2]
     assert sent.refused[2].startswith("SQS refused it (")
@@ -96,7 +97,7 @@ def test_drain_gives_up_on_messages_that_another_consumer_keeps(
     pipeline.queue.client.receive_message(QueueUrl=pipeline.queue.url, VisibilityTimeout=600)
     hours = iter(range(0, 36_000_000, 3600))
     monkeypatch.setattr("login_pipeline.cli.drain.time", SimpleNamespace(monotonic=lambda: next(hours), sleep=print))
-    totals = drain(pipeline.instance, lambda _totals, _depth: None)
+    totals = drain(read_settings(), pipeline.instance, lambda _totals, _depth: None)
     assert totals.failures == [
         "The queue still counts 1 messages in flight and 0 delayed; another consumer holds them; drain again when it "
         "has finished"
@@ -167,8 +168,8 @@ def test_drain_says_when_sqs_counts_messages_and_delivers_none(
 ) -> None:
     """As at the limit of messages in flight, to which no server at hand keeps."""
     monkeypatch.setattr("login_pipeline.cli.drain.COUNTS_LAG", 0)
-    monkeypatch.setattr("login_pipeline.sqs.login_queues.LoginQueueResource.depth", lambda _: QueueDepth(5, 120_000, 0))
-    assert drain(pipeline.instance, lambda *_: None).failures == [
+    monkeypatch.setattr("login_pipeline.sqs.queue.SqsQueue.depth", lambda _: QueueDepth(5, 120_000, 0))
+    assert drain(read_settings(), pipeline.instance, lambda *_: None).failures == [
         "SQS counts 5 messages to receive and has delivered none for 0 s; 120000 are in flight, and at 120,000 it "
         "delivers nothing more; stop other consumers, or wait until what they hold is visible again"
     ]

@@ -67,7 +67,7 @@ def test_line_end_between_two_settings_is_named_and_one_between_keys_is_none(mon
         read_settings()
     monkeypatch.delenv("LOGIN_QUEUE_URL")
     monkeypatch.setenv("LOGIN_MASKING_KEY", f"{MASKING_KEY}\r\n{MASKING_KEY[::-1]}\n")
-    assert len(list(masking_keys())) == 2
+    assert len(list(masking_keys(read_settings()))) == 2
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_file_of_keys_may_have_a_byte_order_mark_and_line_ends(
     file.write_bytes(f"{MASKING_KEY}{end}".encode(encoding))
     file.chmod(0o600)
     pipeline.set(LOGIN_MASKING_KEY=None, LOGIN_MASKING_KEY_SOURCE=f"{file}\n")
-    assert masking_keys().active.secret.hex() == MASKING_KEY
+    assert masking_keys(read_settings()).active.secret.hex() == MASKING_KEY
 
 
 def _utf_16(file: Path) -> None:
@@ -153,7 +153,7 @@ def test_file_of_keys_in_another_encoding_or_a_folder_is_a_sentence(
     make(tmp_path / "key")
     pipeline.set(LOGIN_MASKING_KEY=None, LOGIN_MASKING_KEY_SOURCE=str(tmp_path / "key"))
     with pytest.raises(ConfigurationError) as error:
-        masking_keys()
+        masking_keys(read_settings())
     assert error.value.sentence.startswith(f"LOGIN_MASKING_KEY_SOURCE={tmp_path}/key {says}")
 
 

@@ -5,9 +5,8 @@ the rejects quarantined, the rest loaded and deleted.
 """
 
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
-import dagster as dg
 import pandas as pd
 
 from benchmarks.contenders.meter import Meter
@@ -17,32 +16,34 @@ from login_pipeline.ingest.quarantine import QuarantineFigures, quarantine
 from login_pipeline.logins.quality import check_batch
 from login_pipeline.logins.transform import mask_logins, raw_messages, rejected_messages
 from login_pipeline.logs.setup import process_log
-from login_pipeline.masking.masker import MaskingResource
-from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.masking.masker import Masker
+from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.settings import read_settings
+from login_pipeline.sqs.login_queues import LoginQueues
 
 
 class Engine:
-    """The resources of a run, from its beginning to its end, and what the four assets do with them."""
+    """What a run works with, from its beginning to its end, and what the four assets do with them."""
 
     def __init__(self, stack: ExitStack) -> None:
-        context = dg.build_init_resource_context()
-        self.queue = stack.enter_context(LoginQueueResource().yield_for_execution(context))
-        self.database = stack.enter_context(LoginDatabaseResource().yield_for_execution(context))
-        self.masking = MaskingResource()
-        check_surroundings(self.queue, self.database, self.masking)
+        settings = read_settings()
+        self.queues = LoginQueues(settings)
+        stack.callback(self.queues.hand_back)
+        self.database = stack.enter_context(closing(LoginDatabase(settings, keep_connection=True)))
+        self.masker = Masker(settings)
+        check_surroundings(self.queues, self.database, self.masker)
 
     def batch(self) -> tuple[int, bool]:
         """Drains one batch; how many messages it had, and whether the queue is dry."""
-        received = self.queue.receive()
+        received = self.queues.receive()
         if not received.messages:
             return 0, received.ran_dry
         raw = raw_messages(received.messages)
-        logins, _ = mask_logins(raw, self.masking.masks())
+        logins, _ = mask_logins(raw, self.masker.masks())
         self._check(raw, logins)
         rejected = rejected_messages(raw, logins)
-        quarantine(rejected, self.queue, self.database, process_log(), QuarantineFigures())
-        load_logins(logins, raw, self.database, self.queue, process_log(), LoadFigures())
+        quarantine(rejected, self.queues, self.database, process_log(), QuarantineFigures())
+        load_logins(logins, raw, self.database, self.queues, process_log(), LoadFigures())
         return len(raw), received.ran_dry
 
     @staticmethod

@@ -19,7 +19,7 @@ from login_pipeline.backup.manifest import MANIFEST, BackupDate, BackupFile, Man
 from login_pipeline.backup.parquet import KEYS, ROW_GROUP, ROWS, put_rows
 from login_pipeline.backup.store import BackupStore
 from login_pipeline.errors import BackupError
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import require
 from login_pipeline.privacy.erasure import last_erasure
@@ -65,7 +65,7 @@ class BackedUp(NamedTuple):
 
 
 def back_up(
-    database: LoginDatabaseResource,
+    database: LoginDatabase,
     store: BackupStore,
     *,
     every_date: bool = False,
@@ -91,7 +91,7 @@ def back_up(
     with database.transaction() as cursor:
         require(cursor, database.access, "backup")
     if accept_losses:
-        _accept_losses(LoginDatabaseResource(maintenance=True))
+        _accept_losses(LoginDatabase(database.settings, maintenance=True))
     with database.transaction(snapshot=True) as cursor:
         take_turn(cursor)
         cursor.execute(statements("backup")["session"])
@@ -126,7 +126,7 @@ def dates_in_database(cursor: extensions.cursor) -> dict[Day, DateState]:
     return {row[0]: DateState(*row) for row in cursor.fetchall()}
 
 
-def _accept_losses(database: LoginDatabaseResource) -> None:
+def _accept_losses(database: LoginDatabase) -> None:
     """Writes into the ledger what rows are lost, and what rows no message is known of: from now on that is expected."""
     with database.transaction() as cursor:
         require(cursor, database.access, "ledger")

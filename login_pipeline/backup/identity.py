@@ -11,7 +11,7 @@ from psycopg2 import errors, extensions, sql
 from login_pipeline.backup.manifest import MANIFEST, BackupDatabase, Manifest
 from login_pipeline.backup.store import BackupStore
 from login_pipeline.errors import BackupError, ConfigurationError
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import TABLES, is_there
 
@@ -59,7 +59,7 @@ def read_manifest(store: BackupStore) -> Manifest | None:
         return Manifest.from_json(stored.read())
 
 
-def identity_of(database: LoginDatabaseResource, cursor: extensions.cursor) -> Identity:
+def identity_of(database: LoginDatabase, cursor: extensions.cursor) -> Identity:
     """Which database the cursor is connected to.
 
     Raises:
@@ -77,7 +77,7 @@ def identity_of(database: LoginDatabaseResource, cursor: extensions.cursor) -> I
 
 
 def require_own_backup(
-    database: LoginDatabaseResource, cursor: extensions.cursor, manifest: Manifest | None, *, take_over: bool
+    database: LoginDatabase, cursor: extensions.cursor, manifest: Manifest | None, *, take_over: bool
 ) -> Identity:
     """Which database this is, where the place in LOGIN_BACKUP_URL is free, or its own, or is to be taken over.
 
@@ -95,7 +95,7 @@ def require_own_backup(
 
 
 def require_own_restore(
-    database: LoginDatabaseResource, cursor: extensions.cursor, manifest: Manifest, *, take_over: bool
+    database: LoginDatabase, cursor: extensions.cursor, manifest: Manifest, *, take_over: bool
 ) -> None:
     """Returns where the backup may be restored here: into the database that made it, or a new one, or again.
 

@@ -20,10 +20,11 @@ from login_pipeline.backup.reconcile import Comparison, DateRestored, Entries, P
 from login_pipeline.backup.store import BackupStore
 from login_pipeline.errors import BackupError, ConfigurationError
 from login_pipeline.postgres.copy import copy_lines
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import create_tables, is_there, missing_tables, require
 from login_pipeline.privacy.erasure import ErasedUsers, all_erasures, erased_since
+from login_pipeline.settings import Settings
 
 
 class Restored(NamedTuple):
@@ -99,7 +100,7 @@ class Restored(NamedTuple):
 
 
 def restore(
-    database: LoginDatabaseResource,
+    database: LoginDatabase,
     store: BackupStore,
     *,
     dry_run: bool = False,
@@ -130,7 +131,7 @@ def restore(
             take_turn(turn)
         manifest = _verified(store)
         require_own_restore(database, turn, manifest, take_over=take_over)
-        _erasures(turn, store, manifest)
+        _erasures(database, turn, store, manifest)
         if not dry_run:
             database.prepare()
             _check_rights(database)
@@ -139,7 +140,7 @@ def restore(
             if not dry_run:
                 cursor.execute(statements("ledger")["lock_alone"])
             records = restore_audit(cursor, store, manifest.audit)
-            erased = _erasures(cursor, store, manifest)
+            erased = _erasures(database, cursor, store, manifest)
             of_another = not identity_of(database, cursor).made(manifest)
             if of_another:
                 cursor.execute(statements("backup")["restored_from"], {"database_id": manifest.database.id})
@@ -175,16 +176,17 @@ def _verified(store: BackupStore) -> Manifest:
 class _Erasures(NamedTuple):
     """The erasures in the backup, each with its moment, and the users whose erasure the backup has never seen."""
 
+    settings: Settings
     in_backup: frozenset[tuple[datetime, str]]
     unseen: frozenset[str]
 
     def since(self, cursor: extensions.cursor, moment: datetime | None) -> ErasedUsers | None:
         """The users whose rows may be in files that have seen the erasures until `moment`; raises as `erased_since`."""
         later = {subject for erased_at, subject in self.in_backup if moment is None or erased_at > moment}
-        return erased_since(cursor, moment, also=self.unseen | later)
+        return erased_since(cursor, self.settings, moment, also=self.unseen | later)
 
 
-def _erasures(cursor: extensions.cursor, store: BackupStore, manifest: Manifest) -> _Erasures:
+def _erasures(database: LoginDatabase, cursor: extensions.cursor, store: BackupStore, manifest: Manifest) -> _Erasures:
     """All that is known of them; told before anything is changed where it is not enough.
 
     Raises:
@@ -192,7 +194,7 @@ def _erasures(cursor: extensions.cursor, store: BackupStore, manifest: Manifest)
         ConfigurationError: the key of one of them is not among the masking keys.
     """
     here, in_backup = all_erasures(cursor), erasures_in_backup(store, manifest.audit)
-    erased = _Erasures(in_backup, frozenset(subject for _, subject in here - in_backup))
+    erased = _Erasures(database.settings, in_backup, frozenset(subject for _, subject in here - in_backup))
     shown = {erased_at for erased_at, _ in here | in_backup}
     for moment in {each.erased_until for each in manifest.dates}:
         if moment is not None and moment not in shown:
@@ -205,13 +207,13 @@ def _erasures(cursor: extensions.cursor, store: BackupStore, manifest: Manifest)
     return erased
 
 
-def _check_rights(database: LoginDatabaseResource) -> None:
+def _check_rights(database: LoginDatabase) -> None:
     with database.transaction() as cursor:
         require(cursor, database.access, "restore")
 
 
 @contextmanager
-def _transaction(database: LoginDatabaseResource, dry_run: bool) -> Iterator[extensions.cursor]:
+def _transaction(database: LoginDatabase, dry_run: bool) -> Iterator[extensions.cursor]:
     with database.transaction() as cursor:
         cursor.execute(statements("restore")["isolation"])
         cursor.execute(statements("backup")["session"])
@@ -235,7 +237,7 @@ def _differing(manifest: Manifest, states: dict[Day, DateState]) -> Iterator[tup
 
 
 def _restore_date(
-    database: LoginDatabaseResource,
+    database: LoginDatabase,
     store: BackupStore,
     day: Day,
     backup: BackupDate | None,

@@ -8,14 +8,15 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from login_pipeline.aws import aws_client
 from login_pipeline.backup.parquet import scratch
 from login_pipeline.errors import BackupError, ConfigurationError, LoginPipelineError
-from login_pipeline.settings import read_settings
+from login_pipeline.settings import Settings
 
 _INCOMING = ".incoming-"
 _MISSING = {"NoSuchKey", "404"}
@@ -43,17 +44,17 @@ class BackupStore(Protocol):
         """Deletes the files; one that is not there is well, too."""
 
 
-def backup_store() -> BackupStore:
+def backup_store(settings: Settings) -> BackupStore:
     """The store that LOGIN_BACKUP_URL names.
 
     Raises:
         ConfigurationError: it is not set.
     """
-    url = read_settings().require("backup_url")
+    url = settings.require("backup_url")
     if not url.startswith("s3://"):
         return FolderStore(Path(url))
     parts = urlsplit(url)
-    return S3Store(parts.netloc, parts.path.strip("/"))
+    return S3Store(parts.netloc, parts.path.strip("/"), settings.queue_region)
 
 
 class FolderStore:
@@ -137,13 +138,11 @@ class FolderStore:
 class S3Store:
     """A prefix of a bucket. Large files go up in parts, and stand there only when the last has come."""
 
-    def __init__(self, bucket: str, prefix: str) -> None:
-        from dagster_aws.s3 import S3Resource  # here, because a folder does not need it and it is slow to import
-
+    def __init__(self, bucket: str, prefix: str, region: str | None) -> None:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         with self._explained("CreateClient"):
-            self._client: Any = S3Resource(region_name=read_settings().queue_region).get_client()
+            self._client = aws_client("s3", region)
 
     def examine(self) -> str:
         """Asks for one name: whether it can be written is not known before something is."""

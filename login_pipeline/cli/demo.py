@@ -13,38 +13,41 @@ from login_pipeline.cli.runs import dagster_instance, run
 from login_pipeline.cli.send import send_lines
 from login_pipeline.local.sample_messages import sample_messages
 from login_pipeline.logins.columns import NAMES
-from login_pipeline.logs import setup as logs
-from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.logs.setup import report_error
+from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.settings import read_settings
+from login_pipeline.sqs.login_queues import LoginQueues
 
 MESSAGES = 100
 ROWS_SHOWN = 6
 
 
-def demo(settings: dict[str, str]) -> int:
-    """Runs the demo on the services in `settings`; 0 when all went well, 1 when a run or a check failed."""
-    os.environ.update(settings)
+def demo(services: dict[str, str]) -> int:
+    """Runs the demo on the services in these settings; 0 when all went well, 1 when a run or a check failed."""
+    os.environ.update(services)
     _title("A PostgreSQL and an SQS-speaking server run, on 127.0.0.1")
-    sent = send_lines(body.encode() for body in sample_messages(MESSAGES))
+    settings = read_settings()
+    queues, database = LoginQueues(settings), LoginDatabase(settings)
+    sent = send_lines(queues.login_queue, (body.encode() for body in sample_messages(MESSAGES)))
     click.echo(f"{sent.messages} sample messages sent, some of them malformed on purpose")
 
     with dagster_instance() as instance:
         _title("login_job drained the queue")
         with drain_progress() as progress:
-            totals = drain(instance, progress)
+            totals = drain(settings, instance, progress)
         show_drain(totals)
 
         _title(f"Some of the newest rows of user_logins, masks cut short ({ROWS_SHOWN} of them)")
-        rows = LoginDatabaseResource().newest_rows(max(totals.loaded, 1))
+        rows = database.newest_rows(max(totals.loaded, 1))
         show_rows(rows[:ROWS_SHOWN])
         click.echo(_what_the_masks_keep(rows))
 
         _title("The asset checks on the whole table")
         checked = run("user_logins_checks_job", instance)
         show_checks(checked.checks)
-    click.echo(_where_everything_is(LoginDatabaseResource().count_rows()))
+    click.echo(_where_everything_is(queues, database.count_rows()))
     for sentence in (*totals.failures, *checked.failures):
-        logs.tell(sentence, "command_failed", exit_code=1)
+        report_error(sentence, "command_failed", exit_code=1)
     _what_next()
     return 0 if checked.passed and not totals.failures else 1
 
@@ -56,9 +59,8 @@ def _what_the_masks_keep(rows: Sequence[Sequence[Any]]) -> str:
     return f"{len(rows)} logins came from {len(devices)} devices, the busiest of them {most} times: equal values match."
 
 
-def _where_everything_is(rows: int) -> str:
-    queue = LoginQueueResource()
-    left, quarantined = queue.depth().visible, queue.dead_letter_queue.depth().visible
+def _where_everything_is(queues: LoginQueues, rows: int) -> str:
+    left, quarantined = queues.login_queue.depth().visible, queues.dead_letter_queue.depth().visible
     return f"\nIn user_logins: {rows} rows. On the dead-letter queue: {quarantined}. Left on the queue: {left}."
 
 

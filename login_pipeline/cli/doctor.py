@@ -9,13 +9,13 @@ from login_pipeline.backup.store import backup_store
 from login_pipeline.core_dumps import dump_taker
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.masking.key_source import masking_keys
-from login_pipeline.masking.masker import NOT_KEYED, MaskingResource
+from login_pipeline.masking.masker import NOT_KEYED, Masker
 from login_pipeline.masking.methods import MaskingMethod
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.tables import is_there, replication_problem
 from login_pipeline.settings import Settings, read_settings
 from login_pipeline.sqs.errors import endpoint_in_clear
-from login_pipeline.sqs.login_queues import LoginQueueResource, few_deliveries
+from login_pipeline.sqs.login_queues import LoginQueues, few_deliveries
 from login_pipeline.sqs.queue import QueueDepth
 
 
@@ -34,20 +34,21 @@ class _WeakError(LoginPipelineError):
 
 def examine() -> list[Finding]:
     """One finding for each thing that a run needs; never raises."""
-    settings = _examined("settings", lambda: _limits(read_settings()))
-    if not settings.well:
-        return [settings]
-    queue = LoginQueueResource()
-    login_queue = _examined("login queue", lambda: _login_queue(queue))
+    limits = _examined("settings", lambda: _limits(read_settings()))
+    if not limits.well:
+        return [limits]
+    settings = read_settings()
+    queues, database = LoginQueues(settings), LoginDatabase(settings)
+    login_queue = _examined("login queue", lambda: _login_queue(queues))
     return [
-        settings,
+        limits,
         login_queue,
-        _examined("dead-letter queue", lambda: _dead_letter_queue(queue, compared=login_queue.well)),
-        _examined("database", _database),
-        _examined("server log", _server_log),
-        *_maintenance(read_settings()),
-        _examined("masking", _masking),
-        *_backup(read_settings()),
+        _examined("dead-letter queue", lambda: _dead_letter_queue(queues, compared=login_queue.well)),
+        _examined("database", lambda: _database(database)),
+        _examined("server log", lambda: _server_log(database)),
+        *_maintenance(settings),
+        _examined("masking", lambda: _masking(settings)),
+        *_backup(settings, database),
         _examined("core dumps", _core_dumps),
     ]
 
@@ -56,7 +57,7 @@ def _maintenance(settings: Settings) -> list[Finding]:
     """A host that only runs the pipeline has no such role, and should not."""
     if settings.maintenance_database_url is None:
         return []
-    return [_examined("maintenance role", lambda: _protected(LoginDatabaseResource(maintenance=True)))]
+    return [_examined("maintenance role", lambda: _protected(LoginDatabase(settings, maintenance=True)))]
 
 
 def _examined(subject: str, examination: Callable[[], str]) -> Finding:
@@ -79,25 +80,24 @@ def _count(depth: QueueDepth) -> str:
     return f"{depth.visible:,} messages to receive, {depth.in_flight:,} in flight, {depth.delayed:,} delayed"
 
 
-def _login_queue(queue: LoginQueueResource) -> str:
-    says = f"{queue.login_queue.url}: {_count(queue.depth())}"
-    if in_clear := endpoint_in_clear(queue.endpoint):
+def _login_queue(queues: LoginQueues) -> str:
+    says = f"{queues.login_queue.url}: {_count(queues.login_queue.depth())}"
+    if in_clear := endpoint_in_clear(queues.endpoint):
         raise LoginPipelineError(f"{says}. {in_clear}")
-    deliveries = queue.login_queue.max_receive_count
+    deliveries = queues.login_queue.max_receive_count
     if warning := few_deliveries(deliveries):
         raise LoginPipelineError(f"{says}. {warning}")
     return says if deliveries is None else f"{says}; its redrive policy takes effect after {deliveries} deliveries"
 
 
-def _dead_letter_queue(queue: LoginQueueResource, *, compared: bool) -> str:
-    says = f"{queue.dead_letter_queue.url}: {_count(queue.dead_letter_queue.depth())}"
+def _dead_letter_queue(queues: LoginQueues, *, compared: bool) -> str:
+    says = f"{queues.dead_letter_queue.url}: {_count(queues.dead_letter_queue.depth())}"
     if compared:  # with the login queue, where that one answers
-        queue.check()
+        queues.check()
     return says
 
 
-def _database() -> str:
-    database = LoginDatabaseResource()
+def _database(database: LoginDatabase) -> str:
     where = _protected(database)
     if missing := database.check():
         return (
@@ -109,7 +109,7 @@ def _database() -> str:
     return f"{where}: a row and a dead letter were tried, and taken back"
 
 
-def _protected(database: LoginDatabaseResource) -> str:
+def _protected(database: LoginDatabase) -> str:
     """Where the database is, and how the way there is protected."""
     protection = database.protection()
     says = f"{database.where()} ({protection.says})"
@@ -118,23 +118,22 @@ def _protected(database: LoginDatabaseResource) -> str:
     return says
 
 
-def _masking() -> str:
-    masking = MaskingResource()
-    masking.masks()
-    if masking.method is MaskingMethod.SHA256:
+def _masking(settings: Settings) -> str:
+    masker = Masker(settings)
+    masker.masks()
+    if masker.method is MaskingMethod.SHA256:
         raise _WeakError(NOT_KEYED)
-    ring = masking_keys()
+    ring = masking_keys(settings)
     made_on = ring.active.made_on
     age = (
         f"{(datetime.now(UTC).date() - made_on).days} days old" if made_on else "of an age that is not written with it"
     )
     older = f", and {len(ring.older)} older" if ring.older else ""
-    return f"{masking.method}, with key {ring.active.id}, {age}{older}"
+    return f"{masker.method}, with key {ring.active.id}, {age}{older}"
 
 
-def _server_log() -> str:
+def _server_log(database: LoginDatabase) -> str:
     """What PostgreSQL writes to its log in a session of ours; only its administrator can change that."""
-    database = LoginDatabaseResource()
     quotes_rows, logs_statements = database.ask("checks", "what_the_server_logs")
     problems = []
     if quotes_rows:
@@ -152,17 +151,16 @@ def _server_log() -> str:
     return "no row and no statement is written there, extensions and triggers apart"
 
 
-def _backup(settings: Settings) -> list[Finding]:
-    return [_examined("backup", _backup_place)] if settings.backup_url else []
+def _backup(settings: Settings, database: LoginDatabase) -> list[Finding]:
+    return [_examined("backup", lambda: _backup_place(settings, database))] if settings.backup_url else []
 
 
-def _backup_place() -> str:
-    store = backup_store()
+def _backup_place(settings: Settings, database: LoginDatabase) -> str:
+    store = backup_store(settings)
     place = store.examine()
     manifest = read_manifest(store)
     if manifest is None:
         return f"{place}; no backup yet"
-    database = LoginDatabaseResource()
     with database.transaction() as cursor:
         if is_there(cursor, "backup"):  # else nothing was ever loaded here
             require_own_backup(database, cursor, manifest, take_over=False)

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -14,12 +13,12 @@ from login_pipeline.cli.runs import Run, run
 from login_pipeline.errors import LoginPipelineError, QueueError
 from login_pipeline.ingest.preflight import check_surroundings
 from login_pipeline.logs.setup import process_log
-from login_pipeline.masking.masker import MaskingResource
-from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.settings import MAX_IN_FLIGHT, read_settings
+from login_pipeline.masking.masker import Masker
+from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.settings import MAX_IN_FLIGHT, Settings
 from login_pipeline.signals import Interrupts
-from login_pipeline.sqs.login_queues import LoginQueueResource
-from login_pipeline.sqs.queue import QueueDepth
+from login_pipeline.sqs.login_queues import LoginQueues
+from login_pipeline.sqs.queue import QueueDepth, SqsQueue
 
 POLL_SECONDS = 1.0
 """Between two looks at what another run or another consumer holds."""
@@ -63,13 +62,14 @@ class Totals:
 Progress = Callable[[Totals, QueueDepth], None]
 
 
-def drain(instance: dg.DagsterInstance, progress: Progress) -> Totals:
+def drain(settings: Settings, instance: dg.DagsterInstance, progress: Progress) -> Totals:
     """Runs login_job until long polls come back empty and SQS counts no message, or until a run fails.
 
     SQS's counts lag by up to a minute, so they may miss what another consumer received a moment ago. Other runs of this
     Dagster instance are waited for. A message that a consumer outside of it holds is not, unless SQS counts it.
 
     Args:
+        settings: Where the queues and the database are.
         instance: The Dagster instance that records the runs.
         progress: Called after each run, and while messages are in flight elsewhere.
 
@@ -77,66 +77,99 @@ def drain(instance: dg.DagsterInstance, progress: Progress) -> Totals:
         ConfigurationError: the surroundings are wrong; nothing was received.
         KeyboardInterrupt: SIGINT or SIGTERM came; what was in hand is back on the queue.
     """
-    queue = LoginQueueResource()
-    check_surroundings(queue, LoginDatabaseResource(), MaskingResource())
+    queues = LoginQueues(settings)
+    check_surroundings(queues, LoginDatabase(settings), Masker(settings))
     started = time.monotonic()
-    totals = Totals()
-    progress(totals, queue.depth())
+    drained = _Drain(instance, queues.login_queue, settings.visibility_timeout, progress)
     with Interrupts() as interrupts:
-        _run_until_empty(totals, instance, queue, progress, interrupts)
+        drained.run_until_empty(interrupts)
+    totals = drained.totals
     totals.seconds = round(time.monotonic() - started, 3)
     process_log().info("drained", **totals.figures(), reasons=dict(totals.reasons), failures=len(totals.failures))
     return totals
 
 
-def _run_until_empty(
-    totals: Totals, instance: dg.DagsterInstance, queue: LoginQueueResource, progress: Progress, interrupts: Interrupts
-) -> None:
-    received_last = time.monotonic()
-    while not totals.failures:
-        received = totals.received
-        others = _at_work(instance)
-        last = run("login_job", instance)
-        others |= _at_work(instance)
-        totals.add(last)
-        interrupts.raise_if_any()
-        ran_dry = last.metadata.get("raw_sqs_messages", {}).get("queue_ran_dry", False)
-        if totals.received > received:
-            received_last = time.monotonic()
-        try:
-            depth = queue.depth()
-            progress(totals, depth)
-            waiting_since = time.monotonic()
-            if not depth.visible:  # then SQS was not silent: there was nothing to receive
-                received_last = waiting_since
-            dry = ran_dry and not totals.failures and _have_loaded(others, instance)
-            if dry and _is_empty(queue, partial(progress, totals)):
-                break
-            received_last += time.monotonic() - waiting_since  # what others held could not be received meanwhile
-            if time.monotonic() > received_last + COUNTS_LAG:
-                raise _nothing_comes(queue.depth())
-        except LoginPipelineError as error:
-            totals.failures.append(error.sentence)
+class _Drain:
+    """One drain of `queue`, whose messages are invisible for `visibility_timeout` seconds once they are received."""
 
+    def __init__(
+        self, instance: dg.DagsterInstance, queue: SqsQueue, visibility_timeout: int, progress: Progress
+    ) -> None:
+        self.totals = Totals()
+        self._instance = instance
+        self._queue = queue
+        self._visibility_timeout = visibility_timeout
+        self._progress = progress
+        progress(self.totals, queue.depth())
 
-def _at_work(instance: dg.DagsterInstance) -> set[str]:
-    """The ids of the runs of login_job that may hold messages; called between this drain's own.
+    def run_until_empty(self, interrupts: Interrupts) -> None:
+        """Runs login_job until a run fails, or the queue is empty and no other run is at work."""
+        received_last = time.monotonic()
+        while not self.totals.failures:
+            received = self.totals.received
+            others = self._at_work()
+            last = run("login_job", self._instance)
+            others |= self._at_work()
+            self.totals.add(last)
+            interrupts.raise_if_any()
+            ran_dry = last.metadata.get("raw_sqs_messages", {}).get("queue_ran_dry", False)
+            if self.totals.received > received:
+                received_last = time.monotonic()
+            try:
+                depth = self._queue.depth()
+                self._progress(self.totals, depth)
+                waiting_since = time.monotonic()
+                if not depth.visible:  # then SQS was not silent: there was nothing to receive
+                    received_last = waiting_since
+                dry = ran_dry and not self.totals.failures and self._have_loaded(others)
+                if dry and self._is_empty():
+                    break
+                received_last += time.monotonic() - waiting_since  # what others held could not be received meanwhile
+                if time.monotonic() > received_last + COUNTS_LAG:
+                    raise _nothing_comes(self._queue.depth())
+            except LoginPipelineError as error:
+                self.totals.failures.append(error.sentence)
 
-    A run that has been at work for longer than messages stay invisible was lost, and what it held is visible again.
-    """
-    changed_after = datetime.now(UTC) - timedelta(seconds=read_settings().visibility_timeout)
-    at_work = dg.RunsFilter(job_name="login_job", statuses=AT_WORK, updated_after=changed_after)
-    return {each.run_id for each in instance.get_runs(at_work)}
+    def _at_work(self) -> set[str]:
+        """The ids of the runs of login_job that may hold messages; called between this drain's own.
 
+        A run that has been at work for longer than messages stay invisible was lost, and what it held is visible again.
+        """
+        changed_after = datetime.now(UTC) - timedelta(seconds=self._visibility_timeout)
+        at_work = dg.RunsFilter(job_name="login_job", statuses=AT_WORK, updated_after=changed_after)
+        return {each.run_id for each in self._instance.get_runs(at_work)}
 
-def _have_loaded(run_ids: set[str], instance: dg.DagsterInstance) -> bool:
-    """Waits until these runs are over; False where one of them failed, so that what it held may be visible again.
+    def _have_loaded(self, run_ids: set[str]) -> bool:
+        """Waits until these runs are over; False where one of them failed, so that what it held may be visible again.
 
-    Waiting is no run, so two drains at once do not wait for each other.
-    """
-    while run_ids & _at_work(instance):
-        time.sleep(POLL_SECONDS)
-    return not run_ids or all(each.is_success for each in instance.get_runs(dg.RunsFilter(run_ids=list(run_ids))))
+        Waiting is no run, so two drains at once do not wait for each other.
+        """
+        while run_ids & self._at_work():
+            time.sleep(POLL_SECONDS)
+        finished = self._instance.get_runs(dg.RunsFilter(run_ids=list(run_ids))) if run_ids else []
+        return all(each.is_success for each in finished)
+
+    def _is_empty(self) -> bool:
+        """Waits while messages are in flight or delayed; False as soon as one can be received.
+
+        Messages that another consumer holds come back by its visibility timeout at the latest. SQS's counts lag by
+        up to a minute, so a while is waited for our own deletes to show, too.
+
+        Raises:
+            QueueError: they did not come back.
+        """
+        until = time.monotonic() + self._visibility_timeout + COUNTS_LAG
+        while (depth := self._queue.depth()) != QueueDepth(0, 0, 0):
+            if depth.visible:
+                return False
+            if time.monotonic() > until:
+                raise QueueError(
+                    f"The queue still counts {depth.in_flight} messages in flight and {depth.delayed} delayed; another "
+                    "consumer holds them; drain again when it has finished"
+                )
+            self._progress(self.totals, depth)
+            time.sleep(POLL_SECONDS)
+        return True
 
 
 def _nothing_comes(depth: QueueDepth) -> QueueError:
@@ -146,26 +179,3 @@ def _nothing_comes(depth: QueueDepth) -> QueueError:
         f"are in flight, and at {MAX_IN_FLIGHT:,} it delivers nothing more; stop other consumers, or wait until what "
         "they hold is visible again"
     )
-
-
-def _is_empty(queue: LoginQueueResource, waiting: Callable[[QueueDepth], None]) -> bool:
-    """Waits while messages are in flight or delayed; False as soon as one can be received.
-
-    Messages that another consumer holds come back by its visibility timeout at the latest. SQS's counts lag by
-    up to a minute, so a while is waited for our own deletes to show, too.
-
-    Raises:
-        QueueError: they did not come back.
-    """
-    until = time.monotonic() + read_settings().visibility_timeout + COUNTS_LAG
-    while (depth := queue.depth()) != QueueDepth(0, 0, 0):
-        if depth.visible:
-            return False
-        if time.monotonic() > until:
-            raise QueueError(
-                f"The queue still counts {depth.in_flight} messages in flight and {depth.delayed} delayed; another "
-                "consumer holds them; drain again when it has finished"
-            )
-        waiting(depth)
-        time.sleep(POLL_SECONDS)
-    return True

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from login_pipeline.cli.options import as_json, end
+from login_pipeline.settings import read_settings
 
 
 @click.group()
@@ -24,7 +25,7 @@ def generate(add: bool, output: Path | None) -> None:
     from login_pipeline.masking.keys import KeyRing, new_key
 
     today = datetime.now(UTC).date()
-    ring = masking_keys().rotated(today) if add else KeyRing(new_key(today))
+    ring = masking_keys(read_settings()).rotated(today) if add else KeyRing(new_key(today))
     if output is None:
         click.echo(ring.written(), nl=False)
     else:
@@ -40,11 +41,12 @@ def status(rows: bool, as_json: bool) -> None:
     from login_pipeline.cli.output import show_records
     from login_pipeline.masking.key_source import masking_keys
     from login_pipeline.masking.key_status import key_status
-    from login_pipeline.postgres.database import LoginDatabaseResource
+    from login_pipeline.postgres.database import LoginDatabase
     from login_pipeline.privacy.key_rotation import rows_by_key
 
-    by_key = rows_by_key(LoginDatabaseResource()) if rows else None
-    records = [each._asdict() for each in key_status(masking_keys(), by_key, datetime.now(UTC).date())]
+    settings = read_settings()
+    by_key = rows_by_key(LoginDatabase(settings)) if rows else None
+    records = [each._asdict() for each in key_status(masking_keys(settings), by_key, datetime.now(UTC).date())]
     if as_json:
         click.echo(json.dumps({"keys": records}))
     else:
@@ -57,12 +59,13 @@ def rotate(as_json: bool) -> None:
     """Mask again, under the first key, what aes-siv has masked under the others."""
     from login_pipeline.cli.output import show_figures
     from login_pipeline.masking.key_source import masking_keys
-    from login_pipeline.postgres.database import LoginDatabaseResource
+    from login_pipeline.postgres.database import LoginDatabase
     from login_pipeline.privacy.key_rotation import remaining
     from login_pipeline.privacy.key_rotation import rotate as mask_again
 
-    ring = masking_keys()
-    rotated = mask_again(LoginDatabaseResource(maintenance=True), ring)
+    settings = read_settings()
+    ring = masking_keys(settings)
+    rotated = mask_again(LoginDatabase(settings, maintenance=True), ring)
     if as_json:
         click.echo(json.dumps(rotated._asdict()))
     else:

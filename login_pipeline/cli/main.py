@@ -16,8 +16,8 @@ from login_pipeline.cli import keys as cli_keys
 from login_pipeline.cli import privacy as cli_privacy
 from login_pipeline.cli.options import DONE, FAILED, INTERRUPTED, MISCONFIGURED, as_json, end
 from login_pipeline.errors import ConfigurationError, LoginPipelineError
-from login_pipeline.logs import setup as logs
-from login_pipeline.settings import LogFormat, variable
+from login_pipeline.logs.setup import report_error, report_warning, set_up_logging
+from login_pipeline.settings import LogFormat, Settings, read_settings, variable
 from login_pipeline.signals import raise_at_signals
 
 # Each command imports what it needs when it runs: Dagster and pandas take seconds, and --help needs neither.
@@ -27,7 +27,7 @@ def _choose_log_format(_context: click.Context, _option: click.Parameter, chosen
     """In the environment, where the processes that a command starts find it, too."""
     if chosen:
         os.environ[variable("log_format")] = chosen
-    logs.set_up()
+    set_up_logging()
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -74,7 +74,7 @@ def dev(port: int) -> None:
     """Run the embedded services under the Dagster UI, with the sensor on, until Ctrl-C."""
     from login_pipeline.cli.dev import dev as serve
 
-    _warn_of_masks_without_a_key()
+    _warn_of_masks_without_a_key(read_settings())
     sys.exit(serve(port))
 
 
@@ -85,14 +85,15 @@ def send(file: IO[bytes] | None, sample: int | None) -> None:
     """Put the lines of FILE, or of stdin for -, on the queue, each as a message, exactly as it is."""
     from login_pipeline.cli.send import send_lines
     from login_pipeline.local.sample_messages import sample_messages
+    from login_pipeline.sqs.login_queues import LoginQueues
 
     if (file is None) == (sample is None):
         raise click.UsageError("name a FILE (- for stdin) or --sample N")
     lines = file if file else (body.encode() for body in sample_messages(sample or 0))
-    sent = send_lines(lines)
+    sent = send_lines(LoginQueues(read_settings()).login_queue, lines)
     click.echo(f"{sent.messages} messages sent")
     for number, reason in sent.refused.items():
-        logs.tell(f"line {number} was not sent: {reason}", "line_not_sent", line=number, reason=reason)
+        report_error(f"line {number} was not sent: {reason}", "line_not_sent", line=number, reason=reason)
     sys.exit(FAILED if sent.refused else DONE)
 
 
@@ -104,10 +105,11 @@ def drain(as_json: bool) -> None:
     from login_pipeline.cli.output import drain_progress, show_drain
     from login_pipeline.cli.runs import dagster_instance
 
-    _warn_of_masks_without_a_key()
+    settings = read_settings()
+    _warn_of_masks_without_a_key(settings)
     try:
         with dagster_instance() as instance, drain_progress() as progress:
-            totals = run_until_empty(instance, progress)
+            totals = run_until_empty(settings, instance, progress)
     except KeyboardInterrupt:
         _end("Interrupted; what was in hand is back on the queue.", INTERRUPTED)
     if as_json:
@@ -123,9 +125,9 @@ def check(as_json: bool) -> None:
     """Run the asset checks on the table."""
     from login_pipeline.cli.output import show_checks
     from login_pipeline.cli.runs import dagster_instance, run
-    from login_pipeline.postgres.database import LoginDatabaseResource
+    from login_pipeline.postgres.database import LoginDatabase
 
-    LoginDatabaseResource().require_table()
+    LoginDatabase(read_settings()).require_table()
     with dagster_instance() as instance:
         result = run("user_logins_checks_job", instance)
     if as_json:
@@ -133,7 +135,7 @@ def check(as_json: bool) -> None:
     else:
         show_checks(result.checks)
     for sentence in result.failures:
-        logs.tell(sentence, "command_failed", exit_code=FAILED)
+        report_error(sentence, "command_failed", exit_code=FAILED)
     sys.exit(DONE if result.passed else FAILED)
 
 
@@ -147,12 +149,13 @@ def redrive(reason: str | None, dry_run: bool, as_json: bool) -> None:
     from login_pipeline.ingest.redrive import problems
     from login_pipeline.ingest.redrive import redrive as send_back
 
-    done = send_back(reason, dry_run=dry_run)
+    settings = read_settings()
+    done = send_back(settings, reason, dry_run=dry_run)
     if as_json:
         click.echo(json.dumps(done.figures()))
     else:
         show_redrive(done)
-    end(problems(done, reason))
+    end(problems(done, reason, settings))
 
 
 @cli.command()
@@ -168,9 +171,10 @@ def backup(every_date: bool, accept_losses: bool, take_over: bool, as_json: bool
     from login_pipeline.backup.store import backup_store
     from login_pipeline.cli.output import show_figures
     from login_pipeline.cli.runs import dagster_instance, run
-    from login_pipeline.postgres.database import LoginDatabaseResource
+    from login_pipeline.postgres.database import LoginDatabase
 
-    database, manifest = LoginDatabaseResource(), read_manifest(backup_store())
+    settings = read_settings()
+    database, manifest = LoginDatabase(settings), read_manifest(backup_store(settings))
     database.require_table()
     with database.transaction() as cursor:  # what is configured wrong is told before the run
         require_own_backup(database, cursor, manifest, take_over=take_over)
@@ -183,7 +187,7 @@ def backup(every_date: bool, accept_losses: bool, take_over: bool, as_json: bool
     else:
         show_figures(figures)
     for sentence in result.failures:
-        logs.tell(sentence, "command_failed", exit_code=FAILED)
+        report_error(sentence, "command_failed", exit_code=FAILED)
     sys.exit(DONE if result.passed else FAILED)
 
 
@@ -199,11 +203,12 @@ def restore(dry_run: bool, replace: bool, forget_lost: bool, take_over: bool, as
     from login_pipeline.backup.store import backup_store
     from login_pipeline.cli.output import show_checks, show_restore
     from login_pipeline.cli.runs import dagster_instance, run
-    from login_pipeline.postgres.database import LoginDatabaseResource
+    from login_pipeline.postgres.database import LoginDatabase
 
-    database = LoginDatabaseResource(maintenance=True)
+    settings = read_settings()
+    database = LoginDatabase(settings, maintenance=True)
     options = {"dry_run": dry_run, "replace": replace, "forget_lost": forget_lost, "take_over": take_over}
-    restored = restore_from(database, backup_store(), **options)
+    restored = restore_from(database, backup_store(settings), **options)
     with dagster_instance() as instance:
         checked = None if dry_run else run("user_logins_checks_job", instance)
     checks, failures = (checked.checks, checked.failures) if checked else ([], [])
@@ -213,22 +218,22 @@ def restore(dry_run: bool, replace: bool, forget_lost: bool, take_over: bool, as
         show_restore(restored)
         show_checks(checks)
     for sentence in [*restored.advice(), *failures]:
-        logs.tell(sentence, "command_failed", exit_code=FAILED)
+        report_error(sentence, "command_failed", exit_code=FAILED)
     sys.exit(FAILED if checked and not (checked.passed and restored.complete) else DONE)
 
 
 @cli.command()
 def prepare() -> None:
     """Create the tables, and give the roles of deploy/postgres/roles.sql their rights; again after an upgrade."""
-    from login_pipeline.postgres.database import LoginDatabaseResource
+    from login_pipeline.postgres.database import LoginDatabase
     from login_pipeline.postgres.tables import replication_problem
 
-    database = LoginDatabaseResource(maintenance=True)
+    database = LoginDatabase(read_settings(), maintenance=True)
     database.prepare(as_owner=True)
     with database.transaction() as cursor:
         problem = replication_problem(cursor)
     if problem:
-        logs.warn(problem, "no_replica_identity")
+        report_warning(problem, "no_replica_identity")
     click.echo(f"The tables are ready in {database.where()}")
 
 
@@ -238,10 +243,10 @@ def prune(as_json: bool) -> None:
     """Forget the keys of messages that cannot come back any more, as inbox_pruning_job does."""
     from login_pipeline.cli.output import show_figures
     from login_pipeline.ingest.pruning import prune_inbox
-    from login_pipeline.postgres.database import LoginDatabaseResource
-    from login_pipeline.settings import read_settings
+    from login_pipeline.postgres.database import LoginDatabase
 
-    pruned = prune_inbox(LoginDatabaseResource(maintenance=True), days=read_settings().inbox_days)._asdict()
+    settings = read_settings()
+    pruned = prune_inbox(LoginDatabase(settings, maintenance=True), days=settings.inbox_days)._asdict()
     if as_json:
         click.echo(json.dumps(pruned))
     else:
@@ -274,7 +279,7 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         _end("Interrupted.", INTERRUPTED)
     except Exception as error:  # what it says may quote a message
-        if logs.set_up():
+        if set_up_logging():
             raise  # sys.excepthook tells it as JSON
         from login_pipeline.logs.redaction import code_locations
 
@@ -288,12 +293,12 @@ def _escape_what_cannot_be_encoded() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _warn_of_masks_without_a_key() -> None:
-    from login_pipeline.masking.masker import NOT_KEYED, MaskingResource
+def _warn_of_masks_without_a_key(settings: Settings) -> None:
+    from login_pipeline.masking.masker import NOT_KEYED
     from login_pipeline.masking.methods import MaskingMethod
 
-    if MaskingResource().method is MaskingMethod.SHA256:
-        logs.warn(NOT_KEYED, "masks_need_a_key")
+    if settings.masking_method is MaskingMethod.SHA256:
+        report_warning(NOT_KEYED, "masks_need_a_key")
 
 
 def _end(sentence: str, exit_code: int, show: Callable[[], None] | None = None) -> NoReturn:
@@ -301,7 +306,7 @@ def _end(sentence: str, exit_code: int, show: Callable[[], None] | None = None) 
     if exit_code == INTERRUPTED:
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_IGN)  # another one would change the exit code
-    logs.tell(sentence, event, show=show, exit_code=exit_code)
+    report_error(sentence, event, show=show, exit_code=exit_code)
     if exit_code == INTERRUPTED:
         # An object that the signal cut off in its constructor cannot be finalized, and Python says so, from 3.13 on.
         sys.unraisablehook = lambda _lost: None

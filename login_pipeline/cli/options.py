@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import click
 
-from login_pipeline.logs import setup as logs
+from login_pipeline.logs.setup import report_error
 
 DONE, FAILED, MISCONFIGURED, INTERRUPTED = 0, 1, 2, 130
 
@@ -17,5 +17,5 @@ def end(problems: Iterable[str]) -> NoReturn:
     """Tells the problems, a sentence each, on stderr; the exit code says whether there were any."""
     sentences = list(problems)
     for sentence in sentences:
-        logs.tell(sentence, "command_failed", exit_code=FAILED)
+        report_error(sentence, "command_failed", exit_code=FAILED)
     sys.exit(FAILED if sentences else DONE)

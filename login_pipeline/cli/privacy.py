@@ -9,11 +9,11 @@ import click
 
 from login_pipeline.cli.options import as_json, end
 from login_pipeline.errors import LoginPipelineError
-from login_pipeline.logs import setup as logs
+from login_pipeline.logs.setup import process_log, report_error
 from login_pipeline.settings import read_settings
 
 if TYPE_CHECKING:
-    from login_pipeline.postgres.database import LoginDatabaseResource
+    from login_pipeline.postgres.database import LoginDatabase
 
 QUEUES_UNTOUCHED = (
     "Messages of this user that wait on the queue or the dead-letter queue are still there; a login that comes later "
@@ -48,7 +48,8 @@ def unmask(masks: Sequence[str], user_id: str | None, reason: str | None, by: st
         reason = click.prompt("Why does somebody need to know", err=True)
     user_id = _line_of_stdin() if user_id == "-" else user_id
     check_reason(reason, *([user_id] if user_id else masks))
-    ring, database = masking_keys(), _database()
+    database = _database()
+    ring = masking_keys(database.settings)
     if user_id is not None:
         masks = masks_of_user(database, user_id)
         if not masks:
@@ -112,10 +113,10 @@ def _line_of_stdin() -> str:
     return lines[0]
 
 
-def _database() -> "LoginDatabaseResource":
-    from login_pipeline.postgres.database import LoginDatabaseResource
+def _database() -> "LoginDatabase":
+    from login_pipeline.postgres.database import LoginDatabase
 
-    return LoginDatabaseResource(maintenance=True)
+    return LoginDatabase(read_settings(), maintenance=True)
 
 
 def _erase(user_id: str, reason: str, by: str | None, as_json: bool, *, allow_none: bool) -> None:
@@ -123,27 +124,28 @@ def _erase(user_id: str, reason: str, by: str | None, as_json: bool, *, allow_no
     from login_pipeline.privacy.erasure import erase
     from login_pipeline.privacy.request import operator
 
-    done = erase(_database(), user_id, reason, operator(by), allow_none=allow_none).figures()
-    logs.process_log().info("erased", rows=done["rows"], dates=done["dates"], subject=done["subject"])
+    database = _database()
+    done = erase(database, user_id, reason, operator(by), allow_none=allow_none).figures()
+    process_log().info("erased", rows=done["rows"], dates=done["dates"], subject=done["subject"])
     problem = None
-    backed_up = read_settings().backup_url is not None
+    backed_up = database.settings.backup_url is not None
     try:
         if backed_up:
-            _back_up()
+            _back_up(database)
     except LoginPipelineError as error:
         problem = _still_in_the_backup(error.sentence)
     except BaseException:  # a signal, or what nobody foresaw
-        logs.tell(_still_in_the_backup("it was cut off"), "not_backed_up")
+        report_error(_still_in_the_backup("it was cut off"), "not_backed_up")
         raise
     _show({**done, "backed_up": backed_up and problem is None}, as_json)
     end([problem] if problem else [])
 
 
-def _back_up() -> None:
+def _back_up(database: "LoginDatabase") -> None:
     from login_pipeline.backup.export import back_up
     from login_pipeline.backup.store import backup_store
 
-    back_up(_database(), backup_store())
+    back_up(database, backup_store(database.settings))
 
 
 def _still_in_the_backup(why: str) -> str:

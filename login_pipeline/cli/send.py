@@ -10,7 +10,7 @@ from json import JSONDecoder
 from login_pipeline.errors import ConfigurationError, QueueError
 from login_pipeline.logs.setup import process_log
 from login_pipeline.sqs.batches import ENTRY_FAULTS
-from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.sqs.queue import SqsQueue
 
 WINDOW = 1000
 """Lines that are read before they are sent, so that a file of any size takes little memory."""
@@ -32,20 +32,19 @@ class Sent:
     refused: dict[int, str] = field(default_factory=dict)
 
 
-def send_lines(lines: Iterable[bytes]) -> Sent:
+def send_lines(queue: SqsQueue, lines: Iterable[bytes]) -> Sent:
     """Sends each line that is not blank; its line end is not part of the message.
 
     Raises:
         ConfigurationError: the queue cannot be used as configured, or the lines are none; nothing was sent.
         QueueError: SQS refuses whatever is sent.
     """
-    queue = LoginQueueResource()
     queue.depth()
     sent = Sent()
     numbered = enumerate(_as_lines(lines), start=1)
     while window := list(islice(numbered, WINDOW)):
         bodies = dict(_bodies(window, sent))
-        refused = queue.login_queue.send([{"MessageBody": body} for body in bodies.values()])
+        refused = queue.send([{"MessageBody": body} for body in bodies.values()])
         if len(refused) == len(bodies) > 0 and not ENTRY_FAULTS & set(refused.values()):
             raise QueueError(
                 f"SQS takes no message ({refused[0]}); {sent.messages} were sent, none from line {window[0][0]} on; "

@@ -10,16 +10,17 @@ import dagster as dg
 import pandas as pd
 
 from login_pipeline.defs.column_schema import table_schema
-from login_pipeline.errors import LoginPipelineError, QueueError, RunError
+from login_pipeline.defs.failures import as_failure
+from login_pipeline.defs.resources import LoginDatabaseResource, LoginQueueResource, MaskingResource
+from login_pipeline.defs.run_log import run_log
+from login_pipeline.errors import QueueError, RunError
 from login_pipeline.ingest.load import LoadFigures, load_logins
 from login_pipeline.ingest.preflight import check_surroundings, ways_in_clear
 from login_pipeline.ingest.quarantine import QuarantineFigures, quarantine
 from login_pipeline.logins.transform import mask_logins, raw_messages, rejected_messages
-from login_pipeline.logs.setup import run_log
-from login_pipeline.masking.masker import NOT_KEYED, MaskingResource
+from login_pipeline.masking.masker import NOT_KEYED
 from login_pipeline.masking.methods import MaskingMethod
-from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.sqs.login_queues import LoginQueueResource, few_deliveries
+from login_pipeline.sqs.login_queues import few_deliveries
 
 GROUP = "logins"
 OWNERS = ["team:data-platform"]
@@ -54,10 +55,11 @@ login_queue = dg.AssetSpec(
         )
     },
 )
+@as_failure()
 def raw_sqs_messages(
     context: dg.AssetExecutionContext,
-    queue: LoginQueueResource,
-    database: LoginDatabaseResource,
+    sqs: LoginQueueResource,
+    postgres: LoginDatabaseResource,
     masking: MaskingResource,
 ) -> dg.MaterializeResult[pd.DataFrame]:
     """One batch of messages, received from the queue and still on it: hidden there until they are deleted.
@@ -66,15 +68,16 @@ def raw_sqs_messages(
     database, the table's columns and the masking key are checked.
     """
     _refuse_a_part_of_the_job(context)
-    check_surroundings(queue, database, masking)
-    if warning := few_deliveries(queue.login_queue.max_receive_count):
+    queues, database, masker = sqs.queues, postgres.database, masking.masker
+    check_surroundings(queues, database, masker)
+    if warning := few_deliveries(queues.login_queue.max_receive_count):
         context.log.warning(warning)
-    for in_clear in ways_in_clear(queue, database):
+    for in_clear in ways_in_clear(queues, database):
         context.log.warning(in_clear)
-    if masking.method is MaskingMethod.SHA256:
+    if masker.method is MaskingMethod.SHA256:
         context.log.warning(NOT_KEYED)
     started = time.monotonic()
-    batch = queue.receive()
+    batch = queues.receive()
     raw = raw_messages(batch.messages)
     run_log(context).info("received", received=len(raw), queue_ran_dry=batch.ran_dry)
     return dg.MaterializeResult(
@@ -95,6 +98,7 @@ def raw_sqs_messages(
     kinds={"pandas"},
     metadata={"dagster/column_schema": table_schema(MESSAGE_ID, RECEIPT_HANDLE)},
 )
+@as_failure()
 def masked_logins(raw_sqs_messages: pd.DataFrame, masking: MaskingResource) -> dg.MaterializeResult[pd.DataFrame]:
     """The valid logins of the batch with ip and device_id masked and app_version as an integer.
 
@@ -102,13 +106,13 @@ def masked_logins(raw_sqs_messages: pd.DataFrame, masking: MaskingResource) -> d
     no mask: neither `forget` nor `keys rotate` reaches what Dagster stores.
     """
     started = time.monotonic()
-    logins, with_unknown_keys = mask_logins(raw_sqs_messages, masking.masks())
+    logins, with_unknown_keys = mask_logins(raw_sqs_messages, masking.masker.masks())
     return dg.MaterializeResult(
         value=logins,
         metadata={
             "dagster/row_count": len(logins),
             "messages_with_unknown_keys": with_unknown_keys,
-            "masking_method": str(masking.method),
+            "masking_method": str(masking.masker.method),
             "distinct_ips": logins["masked_ip"].nunique(),
             "distinct_devices": logins["masked_device_id"].nunique(),
             "distinct_app_versions": logins["app_version"].nunique(),
@@ -132,8 +136,8 @@ def quarantined_logins(
     context: dg.AssetExecutionContext,
     raw_sqs_messages: pd.DataFrame,
     masked_logins: pd.DataFrame,
-    database: LoginDatabaseResource,
-    queue: LoginQueueResource,
+    postgres: LoginDatabaseResource,
+    sqs: LoginQueueResource,
 ) -> dg.MaterializeResult[pd.DataFrame]:
     """The messages of the batch that are not logins, moved to the dead-letter queue with their reason.
 
@@ -143,10 +147,8 @@ def quarantined_logins(
     started = time.monotonic()
     rejected = rejected_messages(raw_sqs_messages, masked_logins)
     figures = QuarantineFigures()
-    try:
-        quarantine(rejected, queue, database, run_log(context), figures)
-    except LoginPipelineError as error:
-        raise error.with_figures(figures.metadata()) from None
+    with as_failure(figures.metadata):
+        quarantine(rejected, sqs.queues, postgres.database, run_log(context), figures)
     return dg.MaterializeResult(
         value=rejected[["message_id", "reason"]], metadata={**figures.metadata(), "seconds": _seconds_since(started)}
     )
@@ -162,8 +164,8 @@ def user_logins_table(
     context: dg.AssetExecutionContext,
     raw_sqs_messages: pd.DataFrame,
     masked_logins: pd.DataFrame,
-    database: LoginDatabaseResource,
-    queue: LoginQueueResource,
+    postgres: LoginDatabaseResource,
+    sqs: LoginQueueResource,
 ) -> dg.MaterializeResult[None]:
     """Table user_logins in PostgreSQL: one row for each login, however often SQS delivers its message.
 
@@ -173,20 +175,17 @@ def user_logins_table(
     """
     started = time.monotonic()
     figures = LoadFigures()
-    try:
-        load_logins(masked_logins, raw_sqs_messages, database, queue, run_log(context), figures)
-    except LoginPipelineError as error:
-        raise error.with_figures(figures.metadata()) from None
-    if figures.not_deleted:
-        codes = dict(figures.not_deleted)
-        context.log.warning(f"Loaded, but not deleted from the queue, by code: {codes}; the inbox knows them")
-    if figures.not_deleted and not figures.deleted:
-        raise QueueError(
-            f"SQS deleted none of {len(masked_logins)} loaded messages ({', '.join(figures.not_deleted)}); where "
-            "they are delivered again they get no second row; check LOGIN_QUEUE_URL, the permission sqs:DeleteMessage "
-            "and the network",
-            figures.metadata(),
-        )
+    with as_failure(figures.metadata):
+        load_logins(masked_logins, raw_sqs_messages, postgres.database, sqs.queues, run_log(context), figures)
+        if figures.not_deleted:
+            codes = dict(figures.not_deleted)
+            context.log.warning(f"Loaded, but not deleted from the queue, by code: {codes}; the inbox knows them")
+        if figures.not_deleted and not figures.deleted:
+            raise QueueError(
+                f"SQS deleted none of {len(masked_logins)} loaded messages ({', '.join(figures.not_deleted)}); where "
+                "they are delivered again they get no second row; check LOGIN_QUEUE_URL, the permission "
+                "sqs:DeleteMessage and the network"
+            )
     return dg.MaterializeResult(metadata={**figures.metadata(), "seconds": _seconds_since(started)})
 
 

@@ -10,7 +10,8 @@ from login_pipeline.backup.export import back_up
 from login_pipeline.backup.store import backup_store
 from login_pipeline.defs.assets import GROUP, OWNERS
 from login_pipeline.defs.column_schema import table_schema
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.defs.failures import as_failure
+from login_pipeline.defs.resources import LoginDatabaseResource
 from login_pipeline.settings import read_load_settings, read_settings
 
 BACKUP_JOB = "user_logins_backup_job"
@@ -35,7 +36,7 @@ class BackupConfig(dg.Config):
     output_required=False,
 )
 def user_logins_backup(
-    context: dg.AssetExecutionContext, config: BackupConfig, database: LoginDatabaseResource
+    context: dg.AssetExecutionContext, config: BackupConfig, postgres: LoginDatabaseResource
 ) -> Iterator[dg.MaterializeResult[None]]:
     """The rows of user_logins and of its inbox as Parquet files in LOGIN_BACKUP_URL, a pair for each date.
 
@@ -43,11 +44,13 @@ def user_logins_backup(
     not change. The manifest, which has the ledger, is put in place last: one that is cut off leaves the last as
     it was. `login-pipeline restore` reads it.
     """
-    if read_settings().backup_url is None and context.job_name != BACKUP_JOB:
-        context.log.warning("LOGIN_BACKUP_URL is not set, so nothing is backed up")
-        return
     started = time.monotonic()
-    done = back_up(database, backup_store(), **config.model_dump())
+    with as_failure():
+        settings = read_settings()
+        if settings.backup_url is None and context.job_name != BACKUP_JOB:
+            context.log.warning("LOGIN_BACKUP_URL is not set, so nothing is backed up")
+            return
+        done = back_up(postgres.database, backup_store(settings), **config.model_dump())
     yield dg.MaterializeResult(
         metadata={
             "dagster/row_count": done.rows,

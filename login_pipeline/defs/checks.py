@@ -11,11 +11,13 @@ import dagster as dg
 import pandas as pd
 
 from login_pipeline.defs.assets import masked_logins, raw_sqs_messages, user_logins_table
+from login_pipeline.defs.failures import as_failure
+from login_pipeline.defs.resources import LoginDatabaseResource, MaskingResource
 from login_pipeline.logins.columns import column_problems
 from login_pipeline.logins.quality import check_batch
-from login_pipeline.masking.masker import NOT_KEYED, MaskingResource
+from login_pipeline.masking.masker import NOT_KEYED
 from login_pipeline.masking.methods import MaskingMethod
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.privacy.k_anonymity import group_sizes
 from login_pipeline.settings import read_settings
 
@@ -58,9 +60,9 @@ def masked_logins_checks(
     for check, passed, counts in check_batch(raw_sqs_messages, masked_logins):
         yield _result(check, passed, **counts)
 
-    keyed = masking.method is not MaskingMethod.SHA256
+    keyed = masking.masker.method is not MaskingMethod.SHA256
     advice = {} if keyed else {"advice": NOT_KEYED}
-    yield _warning("masks_need_a_key", keyed, masking_method=str(masking.method), **advice)
+    yield _warning("masks_need_a_key", keyed, masking_method=str(masking.masker.method), **advice)
 
 
 @dg.multi_asset_check(
@@ -81,44 +83,46 @@ def masked_logins_checks(
     can_subset=True,  # or the UI could not execute them without the assets before them
 )
 def user_logins_table_checks(
-    context: dg.AssetCheckExecutionContext, database: LoginDatabaseResource
+    context: dg.AssetCheckExecutionContext, postgres: LoginDatabaseResource
 ) -> Iterator[dg.AssetCheckResult]:
     """Asks the database about the whole table; nothing but its columns where those are wrong."""
-    database.require_table()
-    problems = column_problems(database.columns())
-    for spec in user_logins_table_checks.check_specs:
-        if spec.key not in context.selected_asset_check_keys:
-            continue
-        if spec.name == "columns_are_those_of_the_ddl":
-            yield _result(spec.name, not problems, problems=problems)
-            continue
-        passed, counts = (False, {"problems": [NOT_ASKED]}) if problems else _QUESTIONS[spec.name](database)
-        yield (_result if spec.blocking else _warning)(spec.name, passed, **counts)
+    with as_failure():
+        database = postgres.database
+        database.require_table()
+        problems = column_problems(database.columns())
+        for spec in user_logins_table_checks.check_specs:
+            if spec.key not in context.selected_asset_check_keys:
+                continue
+            if spec.name == "columns_are_those_of_the_ddl":
+                yield _result(spec.name, not problems, problems=problems)
+                continue
+            passed, counts = (False, {"problems": [NOT_ASKED]}) if problems else _QUESTIONS[spec.name](database)
+            yield (_result if spec.blocking else _warning)(spec.name, passed, **counts)
 
 
-def _agreement(database: LoginDatabaseResource) -> Answer:
+def _agreement(database: LoginDatabase) -> Answer:
     rows, without_key, without_row = database.ask("checks", "rows_that_disagree_with_the_inbox")
     counts = {"rows": rows, "rows_without_key": without_key, "keys_without_row": without_row}
     return without_key == 0 and without_row == 0, counts
 
 
-def _rows_in_clear(database: LoginDatabaseResource) -> Answer:
+def _rows_in_clear(database: LoginDatabase) -> Answer:
     (in_clear,) = database.ask("checks", "rows_with_an_ip_in_clear")
     return in_clear == 0, {"rows_with_an_ip_in_clear": in_clear}
 
 
-def _rows_in_the_future(database: LoginDatabaseResource) -> Answer:
+def _rows_in_the_future(database: LoginDatabase) -> Answer:
     (future,) = database.ask("checks", "rows_dated_in_the_future")
     return future == 0, {"rows_dated_in_the_future": future}
 
 
-def _groups(database: LoginDatabaseResource) -> Answer:
+def _groups(database: LoginDatabase) -> Answer:
     k = read_settings().min_group_size
     sizes = group_sizes(database, k)
     return sizes.groups_below_k == 0, {"k": k, **sizes._asdict()}
 
 
-_QUESTIONS: Mapping[str, Callable[[LoginDatabaseResource], Answer]] = {
+_QUESTIONS: Mapping[str, Callable[[LoginDatabase], Answer]] = {
     "rows_agree_with_the_inbox": _agreement,
     "rows_hold_no_ip_in_clear": _rows_in_clear,
     "create_dates_are_not_in_the_future": _rows_in_the_future,

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 from pydantic import PrivateAttr
 
+from login_pipeline.defs.failures import as_failure
 from login_pipeline.errors import RunError
 
 
@@ -34,11 +35,12 @@ class RunMemory(dg.ConfigurableIOManager):
         """Keeps `obj` for this run's later steps."""
         self._values[tuple(context.get_identifier())] = obj
 
+    @as_failure()
     def load_input(self, context: dg.InputContext) -> Any:
         """The value that an earlier step of this run made.
 
         Raises:
-            RunError: that step was not part of this run.
+            Failure: that step was not part of this run.
         """
         assert context.upstream_output is not None  # noqa: S101 - Dagster's promise for every asset input
         key = tuple(context.upstream_output.get_identifier())

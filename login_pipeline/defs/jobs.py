@@ -6,11 +6,12 @@ import dagster as dg
 
 from login_pipeline.defs.assets import masked_logins, quarantined_logins, raw_sqs_messages, user_logins_table
 from login_pipeline.defs.checks import masked_logins_checks, user_logins_table_checks
+from login_pipeline.defs.failures import as_failure
+from login_pipeline.defs.resources import LoginDatabaseResource
 from login_pipeline.defs.run_history import purge_run_history
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.ingest import pruning
 from login_pipeline.instance.run_coordinator import LIMITED
-from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline.settings import read_load_settings, read_settings
 
 _SETTINGS = read_load_settings()
@@ -34,9 +35,10 @@ user_logins_checks_job = dg.define_asset_job(
 
 
 @dg.op
-def prune_inbox(context: dg.OpExecutionContext, maintenance_database: LoginDatabaseResource) -> None:
+@as_failure()
+def prune_inbox(context: dg.OpExecutionContext, maintenance_postgres: LoginDatabaseResource) -> None:
     """Prunes the inbox, and says how much."""
-    pruned = pruning.prune_inbox(maintenance_database, days=read_settings().inbox_days)
+    pruned = pruning.prune_inbox(maintenance_postgres.database, days=read_settings().inbox_days)
     context.add_output_metadata(pruned._asdict())
 
 
@@ -57,21 +59,21 @@ _WITH_THE_SENSOR = dg.DefaultScheduleStatus.RUNNING if _SETTINGS.sensor_enabled 
 
 @dg.schedule(job=user_logins_checks_job, cron_schedule="17 * * * *", default_status=_WITH_THE_SENSOR)
 def user_logins_checks_schedule(
-    context: dg.ScheduleEvaluationContext, database: LoginDatabaseResource
+    context: dg.ScheduleEvaluationContext, postgres: LoginDatabaseResource
 ) -> dg.RunRequest | dg.SkipReason:
     """Checks the table every hour, from the first run of login_job on. A table that is gone after it is a failure."""
     if context.instance.get_latest_materialization_event(user_logins_table.key) is None:
         with suppress(LoginPipelineError):  # the run says it
-            if not database.columns():
+            if not postgres.database.columns():
                 return dg.SkipReason("There is no table user_logins yet; the first run of login_job creates it")
     return dg.RunRequest()
 
 
 @dg.schedule(job=inbox_pruning_job, cron_schedule="43 3 * * *", default_status=_WITH_THE_SENSOR)
-def inbox_pruning_schedule(maintenance_database: LoginDatabaseResource) -> dg.RunRequest | dg.SkipReason:
+def inbox_pruning_schedule(maintenance_postgres: LoginDatabaseResource) -> dg.RunRequest | dg.SkipReason:
     """Prunes the inbox every night, where the role may; elsewhere `login-pipeline prune` has to."""
     try:
-        pruning.require_rights(maintenance_database)
+        pruning.require_rights(maintenance_postgres.database)
     except LoginPipelineError as error:
         return dg.SkipReason(error.sentence)
     return dg.RunRequest()

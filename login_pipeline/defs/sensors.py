@@ -12,10 +12,12 @@ from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from login_pipeline.defs.assets import login_queue
 from login_pipeline.defs.jobs import login_job
+from login_pipeline.defs.resources import LoginQueueResource
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.instance.run_coordinator import places
 from login_pipeline.settings import read_load_settings, read_settings
-from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.sqs.login_queues import LoginQueues
+from login_pipeline.sqs.transport.client import ClientOptions
 from login_pipeline.sqs.queue import QueueDepth
 
 ACTIVE_STATUSES = [
@@ -30,8 +32,8 @@ TICK_SECONDS = 1
 
 Source: dagster/_daemon/sensor.py, MIN_INTERVAL_LOOP_TIME. A run lasts seconds; a place that is free is to be filled.
 """
+# To read the depth, and seconds for each answer: a tick has 60, and SQS may be silent.
 ATTEMPTS, ANSWER_SECONDS = 2, 15
-"""To read the depth, and for each answer: a tick has 60 seconds, and SQS may be silent."""
 FAILURES_TO_BACK_OFF = 3
 """Failed runs in a row after which the sensor pauses."""
 FIRST_PAUSE = timedelta(seconds=30)
@@ -80,11 +82,11 @@ class _Cursor(BaseModel):
     ),
     description="Starts a run of login_job for each batch on the queue, up to LOGIN_MAX_CONCURRENT_RUNS at once.",
 )
-def queue_depth_sensor(context: dg.SensorEvaluationContext, queue: LoginQueueResource) -> dg.SensorResult:
+def queue_depth_sensor(context: dg.SensorEvaluationContext, sqs: LoginQueueResource) -> dg.SensorResult:
     """Reads the queue's depth, reports it on asset login_queue, and requests runs. It receives nothing."""
     try:
         settings = read_settings()
-        depth = _kept(queue.model_dump_json(), frozenset(os.environ.items())).depth()
+        depth = _kept(sqs.client_options, frozenset(os.environ.items())).login_queue.depth()
     except LoginPipelineError as error:
         _kept.cache_clear()  # credentials in a file may have been replaced
         return dg.SensorResult(skip_reason=error.sentence)
@@ -109,13 +111,12 @@ def queue_depth_sensor(context: dg.SensorEvaluationContext, queue: LoginQueueRes
 
 
 @lru_cache(maxsize=1)
-def _kept(config: str, environment: frozenset[tuple[str, str]]) -> LoginQueueResource:
-    """The queue as a tick asks for its depth, kept from tick to tick: a client costs a hundred times what a call does.
+def _kept(options: ClientOptions, environment: frozenset[tuple[str, str]]) -> LoginQueues:
+    """The queues, kept from tick to tick: to make a client costs a hundred times what a call does.
 
-    Everything that it is made from is its configuration and the environment.
+    Everything that they are made from is the options and the environment.
     """
-    queue = LoginQueueResource.model_validate_json(config)
-    return queue.model_copy(update={"max_attempts": ATTEMPTS, "read_timeout": ANSWER_SECONDS})
+    return LoginQueues(read_settings(), options._replace(max_attempts=ATTEMPTS, read_timeout=ANSWER_SECONDS))
 
 
 def _newest_run(instance: dg.DagsterInstance) -> str | None:

@@ -16,9 +16,10 @@ from login_pipeline.logins.columns import NAMES
 from login_pipeline.logins.transform import refused_messages
 from login_pipeline.logs.setup import Log
 from login_pipeline.postgres.copy import Loaded
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.signals import deferred_interrupts
-from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.sqs.login_queues import LoginQueues
+from login_pipeline.sqs.queue import SqsQueue
 
 FIRST_ROWS, MOST_ROWS, GROWTH = 10, 5_000, 10
 """Rows in the first transaction and in the largest one, and how much larger the next one may be."""
@@ -54,8 +55,8 @@ class LoadFigures:
 def load_logins(
     masked: pd.DataFrame,
     raw: pd.DataFrame,
-    database: LoginDatabaseResource,
-    queue: LoginQueueResource,
+    database: LoginDatabase,
+    queues: LoginQueues,
     log: Log,
     figures: LoadFigures,
 ) -> None:
@@ -69,7 +70,7 @@ def load_logins(
         masked: masked_logins.
         raw: raw_sqs_messages, whose bodies the dead-letter queue gets.
         database: Where they are loaded.
-        queue: Where they are in hand.
+        queues: Where they are in hand.
         log: Where each transaction, and each message that is refused, is told.
         figures: What was done is added to these, also when an error ends it.
 
@@ -80,19 +81,19 @@ def load_logins(
     """
     first, size = 0, FIRST_ROWS
     refused: dict[str, str] = {}
-    believed = enough_deliveries(raw, queue.login_queue.max_receive_count)
-    with Deletes(queue, figures) as deletes:
+    believed = enough_deliveries(raw, queues.login_queue.max_receive_count)
+    with Deletes(queues.login_queue, figures) as deletes:
         while first < len(masked):
             started = time.monotonic()
-            loaded = load_chunk(masked[first : first + size], database, queue, log, figures, deletes, believed)
+            loaded = load_chunk(masked[first : first + size], database, queues, log, figures, deletes, believed)
             refused |= loaded.refused
             if loaded.not_tried:
                 break
             first += size
             if first < len(masked):
-                size = next_size(size, time.monotonic() - started, queue.seconds_to_load())
+                size = next_size(size, time.monotonic() - started, queues.seconds_to_load())
     wrong = credible(refused, believed, taken=figures.loaded > 0)
-    quarantine(refused_messages(raw, wrong), queue, database, log, figures.moved)
+    quarantine(refused_messages(raw, wrong), queues, database, log, figures.moved)
     require_taken(refused, wrong)
 
 
@@ -104,8 +105,8 @@ def next_size(size: int, seconds: float, seconds_left: float) -> int:
 
 def load_chunk(
     chunk: pd.DataFrame,
-    database: LoginDatabaseResource,
-    queue: LoginQueueResource,
+    database: LoginDatabase,
+    queues: LoginQueues,
     log: Log,
     figures: LoadFigures,
     deletes: "Deletes",
@@ -113,7 +114,7 @@ def load_chunk(
 ) -> Loaded:
     """Loads the chunk, then has the messages deleted that have their row."""
     rows = zip(*(chunk[name].tolist() for name in (*NAMES, "message_id")), strict=True)
-    loaded = database.load(rows, seconds=queue.seconds_to_load(), believed=None if figures.loaded else believed)
+    loaded = database.load(rows, seconds=queues.seconds_to_load(), believed=None if figures.loaded else believed)
     figures.loaded += loaded.rows
     figures.duplicates += loaded.duplicates
     log.info("loaded", loaded=loaded.rows, duplicates=loaded.duplicates, refused=len(loaded.refused))
@@ -128,25 +129,25 @@ class Deletes:
     They are waited for where it is left; where an interrupt ends it, only the calls that are under way.
     """
 
-    def __init__(self, queue: LoginQueueResource, figures: LoadFigures) -> None:
+    def __init__(self, queue: SqsQueue, figures: LoadFigures) -> None:
         self._queue = queue
         self._figures = figures
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="deletes")
-        self._hurry = Event()
+        self._stop = Event()
         self._under_way: tuple[int, Future[dict[str, int]]] | None = None
 
     def start(self, receipt_handles: Sequence[str]) -> None:
         """Deletes these messages, once those before are."""
         self._wait()
-        self._under_way = len(receipt_handles), self._thread.submit(self._queue.delete, receipt_handles, self._hurry)
+        self._under_way = len(receipt_handles), self._thread.submit(self._queue.delete, receipt_handles, self._stop)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and not issubclass(kind, Exception):
-            self._hurry.set()
-        with deferred_interrupts(self._hurry.set):
+            self._stop.set()
+        with deferred_interrupts(self._stop.set):
             self._wait()
             self._thread.shutdown()
 

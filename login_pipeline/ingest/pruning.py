@@ -3,7 +3,7 @@
 from datetime import date
 from typing import NamedTuple
 
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import require
 
@@ -16,7 +16,7 @@ class Pruned(NamedTuple):
     dead_letters: int
 
 
-def prune_inbox(database: LoginDatabaseResource, *, days: int) -> Pruned:
+def prune_inbox(database: LoginDatabase, *, days: int) -> Pruned:
     """Forgets the keys of dates that are over `days` days ago, and were loaded as long ago.
 
     First each date is closed: from then on no message of it is loaded, whichever way it comes back. Killed
@@ -38,7 +38,7 @@ def prune_inbox(database: LoginDatabaseResource, *, days: int) -> Pruned:
     return Pruned(len(dates), keys, dead_letters)
 
 
-def require_rights(database: LoginDatabaseResource) -> None:
+def require_rights(database: LoginDatabase) -> None:
     """Returns when the role may forget keys.
 
     Raises:
@@ -49,7 +49,7 @@ def require_rights(database: LoginDatabaseResource) -> None:
         require(cursor, database.access, "prune")
 
 
-def _prune_date(database: LoginDatabaseResource, day: date) -> int:
+def _prune_date(database: LoginDatabase, day: date) -> int:
     """How many keys the date had."""
     with database.transaction() as cursor:
         cursor.execute(statements("prune")["lock"])

@@ -17,12 +17,12 @@ import pandas as pd
 from login_pipeline.errors import DatabaseError, QueueError
 from login_pipeline.logs.setup import Log
 from login_pipeline.postgres.copy import FORGOTTEN, MAX_CREDIBLE_REFUSALS
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.dead_letters import Letter
 from login_pipeline.postgres.errors import OF_THE_ROW, OF_THE_TABLE
 from login_pipeline.signals import deferred_interrupts
-from login_pipeline.sqs.batches import NOT_CALLED
-from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.sqs.batches import NOT_ATTEMPTED
+from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.message import dead_letter
 
 # Maximum messages in one transaction, which is open while they are sent. At most so many are sent a second time after
@@ -54,8 +54,8 @@ class QuarantineFigures:
 
 def quarantine(
     rejected: pd.DataFrame,
-    queue: LoginQueueResource,
-    database: LoginDatabaseResource,
+    queues: LoginQueues,
+    database: LoginDatabase,
     log: Log,
     figures: QuarantineFigures,
 ) -> None:
@@ -65,7 +65,7 @@ def quarantine(
 
     Args:
         rejected: What raw_sqs_messages has, and the `reason`, a row a message.
-        queue: Where they are in hand.
+        queues: Where they are in hand.
         database: Where it is recorded that they are moved.
         log: Where each of them is reported.
         figures: What was done is added to these, also when an error ends it.
@@ -76,19 +76,19 @@ def quarantine(
         QueueError: SQS refused to take one, or to delete any.
     """
     for first in range(0, len(rejected), MAX_LETTERS):
-        queue.seconds_to_load()
+        queues.seconds_to_load()
         piece = rejected[first : first + MAX_LETTERS]
-        if _move(piece, queue, database, log, figures) == len(piece):
+        if _move(piece, queues, database, log, figures) == len(piece):
             # SQS takes none.
-            figures.not_sent += Counter({NOT_CALLED: len(rejected) - first - len(piece)})
+            figures.not_sent += Counter({NOT_ATTEMPTED: len(rejected) - first - len(piece)})
             break
     _require_all_moved(figures)
 
 
 def _move(
     piece: pd.DataFrame,
-    queue: LoginQueueResource,
-    database: LoginDatabaseResource,
+    queues: LoginQueues,
+    database: LoginDatabase,
     log: Log,
     figures: QuarantineFigures,
 ) -> int:
@@ -100,11 +100,11 @@ def _move(
     with database.record_dead_letters(dict(letters)) as record, deferred_interrupts(stop.set):
         new = piece[ids.isin(record.new)]
         with _calling_later(SEND_SECONDS, stop.set):
-            codes = queue.send_dead_letters(_dead_letters(new), stop)
+            codes = queues.dead_letter_queue.send(_dead_letters(new), stop)
         not_sent = new.iloc[list(codes)]
         record.commit(not_sent["sqs_message_id"].tolist())
         there = piece.drop(index=not_sent.index)
-        not_deleted = queue.delete(there["receipt_handle"])
+        not_deleted = queues.login_queue.delete(there["receipt_handle"])
         sent = new.drop(index=not_sent.index)
         figures.messages += len(sent)
         figures.deleted += len(there) - sum(not_deleted.values())

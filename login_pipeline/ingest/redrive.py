@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from login_pipeline.logins.reasons import is_reason
-from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.settings import IN_FLIGHT_BUDGET, read_settings
+from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.settings import IN_FLIGHT_BUDGET, Settings
 from login_pipeline.signals import deferred_interrupts
-from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.message import Message, sent_again
 
 MOVED_BY_SQS = "max_receive_count"
@@ -46,7 +46,7 @@ class Redriven:
         return {**{name: getattr(self, name) for name in names}, "reasons": dict(self.reasons)}
 
 
-def problems(done: Redriven, reason: str | None) -> Iterator[str]:
+def problems(done: Redriven, reason: str | None, settings: Settings) -> Iterator[str]:
     """What is left to do after a redrive, a sentence each."""
     if done.not_sent:
         yield (
@@ -56,7 +56,7 @@ def problems(done: Redriven, reason: str | None) -> Iterator[str]:
     if done.in_flight:
         yield (
             f"{done.in_flight} messages on the dead-letter queue were in flight, such as those of a redrive that was "
-            f"killed; they are visible again within {read_settings().visibility_timeout} s; redrive again then"
+            f"killed; they are visible again within {settings.visibility_timeout} s; redrive again then"
         )
     if not done.complete:
         yield "There are more messages on the dead-letter queue than SQS keeps in flight; redrive again"
@@ -64,12 +64,13 @@ def problems(done: Redriven, reason: str | None) -> Iterator[str]:
         yield f"No message was examined that has the reason {reason}; there are {', '.join(sorted(done.reasons))}"
 
 
-def redrive(reason: str | None, *, dry_run: bool) -> Redriven:
+def redrive(settings: Settings, reason: str | None, *, dry_run: bool) -> Redriven:
     """Sends back the messages with this reason, or all of them; deletes those that have their row already.
 
     A message is sent back once: one that is rejected again meanwhile stays on the dead-letter queue.
 
     Args:
+        settings: Where the queues and the database are.
         reason: Such as `malformed.ip`; `max_receive_count` for those that SQS itself moved.
         dry_run: Only counts; every message stays where it is.
 
@@ -78,15 +79,15 @@ def redrive(reason: str | None, *, dry_run: bool) -> Redriven:
         QueueError: SQS refused.
         DatabaseError: PostgreSQL refused; what was sent back is on its way.
     """
-    resource, database = LoginQueueResource(), LoginDatabaseResource()
-    resource.check()
+    queues, database = LoginQueues(settings), LoginDatabase(settings)
+    queues.check()
     database.require_table()
     done = Redriven()
     seen: set[str] = set()
-    queue = resource.dead_letter_queue
+    queue = queues.dead_letter_queue
     done.in_flight = queue.depth().in_flight
     try:
-        while not done.complete and queue.in_hand < IN_FLIGHT_BUDGET:
+        while not done.complete and queue.held < IN_FLIGHT_BUDGET:
             messages, done.complete = queue.receive(AT_ONCE)
             new = [message for message in messages if message.message_id not in seen]
             seen.update(message.message_id for message in new)
@@ -94,26 +95,24 @@ def redrive(reason: str | None, *, dry_run: bool) -> Redriven:
             done.examined += len(new)
             done.reasons.update(_reason(message) for message in new)
             if not dry_run:
-                _send_back(chosen, resource, database, done)
+                _send_back(chosen, queues, database, done)
     finally:
-        done.left = queue.in_hand
+        done.left = queue.held
         with deferred_interrupts():
-            queue.hand_back(lambda _receive_count: 0)
+            queue.release(lambda _receive_count: 0)
     return done
 
 
-def _send_back(
-    messages: Sequence[Message], resource: LoginQueueResource, database: LoginDatabaseResource, done: Redriven
-) -> None:
+def _send_back(messages: Sequence[Message], queues: LoginQueues, database: LoginDatabase, done: Redriven) -> None:
     """Deletes from the dead-letter queue only what has its row, or is on the login queue by now."""
     loaded = database.loaded_among([message.message_id for message in messages])
     to_send = [message for message in messages if message.message_id not in loaded]
-    not_sent = resource.login_queue.send(
+    not_sent = queues.login_queue.send(
         [sent_again(each.message_id, each.sent_timestamp, each.body, each.attributes) for each in to_send]
     )
     sent = [message for place, message in enumerate(to_send) if place not in not_sent]
     known = [message for message in messages if message.message_id in loaded]
-    resource.dead_letter_queue.delete(message.receipt_handle for message in [*sent, *known])
+    queues.dead_letter_queue.delete(message.receipt_handle for message in [*sent, *known])
     done.sent_back += len(sent)
     done.loaded_before += len(known)
     done.not_sent.update(not_sent.values())

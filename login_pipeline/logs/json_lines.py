@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from math import isfinite
 from numbers import Integral, Real
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dagster as dg
 from structlog import contextvars, processors, stdlib
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from login_pipeline.errors import LoginPipelineError
-from login_pipeline.logs.redaction import code_locations
+from login_pipeline.logs.redaction import code_locations, pipeline_error
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 FIRST = ("timestamp", "level", "event", "logger", "run_id")
 """The keys of every line; run_id is null outside a run."""
@@ -76,11 +77,11 @@ def _of_a_run(meta: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _of_an_event(event: dg.DagsterEvent) -> dict[str, Any]:
+def _of_an_event(event: "dg.DagsterEvent") -> dict[str, Any]:
     if event.is_step_materialization:
         materialization = event.step_materialization_data.materialization
         return {"asset": materialization.asset_key.to_user_string(), **_values(materialization.metadata)}
-    if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+    if event.event_type_value == "ASSET_CHECK_EVALUATION":
         check = event.asset_check_evaluation_data
         return {"check": check.check_name, "passed": check.passed, **_values(check.metadata)}
     error = getattr(event.event_specific_data, "error", None)
@@ -107,8 +108,8 @@ def _without_what_errors_say(_logger: WrappedLogger, _name: str, line: EventDict
     """An exception as its class and the lines of code that it came through; of one of ours, its sentence too."""
     error = _error(line.pop("exc_info", None))
     line.pop("stack_info", None)
-    if isinstance(error, LoginPipelineError):
-        line["error"] = error.sentence
+    if ours := pipeline_error(error):
+        line["error"] = ours.sentence
     if error is not None:
         line["exception"] = {"class": type(error).__name__, "code": code_locations(error)}
     return line

@@ -1,13 +1,13 @@
 """Keeps what an unexpected error says out of Dagster's storage and out of the logs: it may quote a message.
 
-Errors of our own (errors.py) stay readable, because Dagster shows a Failure's description all the same.
+Errors of the pipeline (errors.py) stay readable: Dagster shows the description of the Failure that each becomes.
 """
 
 import logging
 import os
 import traceback
 
-import dagster as dg
+from login_pipeline.errors import LoginPipelineError
 
 LOGGER = "dagster.redacted_errors"
 """Where Dagster logs the errors that it redacts. Source: dagster/_core/errors.py."""
@@ -17,7 +17,7 @@ def redact_errors() -> None:
     """Turns Dagster's redaction on, unless the environment says otherwise, and shows where errors came from."""
     os.environ.setdefault("DAGSTER_REDACT_USER_CODE_ERRORS", "1")
     logger = logging.getLogger(LOGGER)
-    logger.handlers = [Whereabouts()]
+    logger.handlers = [RedactingErrorHandler()]
     logger.propagate = False
 
 
@@ -26,7 +26,15 @@ def code_locations(error: BaseException) -> list[str]:
     return [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
 
 
-class Whereabouts(logging.Handler):
+def pipeline_error(error: BaseException | None) -> LoginPipelineError | None:
+    """The error of the pipeline that this is, or that it was raised from."""
+    for each in (error, error and error.__cause__):
+        if isinstance(each, LoginPipelineError):
+            return each
+    return None
+
+
+class RedactingErrorHandler(logging.Handler):
     """Writes an error's class and the lines of code that it came through to stderr, and nothing that it says."""
 
     def __init__(self) -> None:
@@ -36,9 +44,8 @@ class Whereabouts(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Leaves out our own errors, whose sentence is told elsewhere."""
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, dg.DagsterUserCodeExecutionError):
-            error = error.user_exception
-        if isinstance(error, Exception) and not isinstance(error, dg.Failure):
+        error = getattr(error, "user_exception", error)  # Dagster's DagsterUserCodeExecutionError has it
+        if isinstance(error, Exception) and not pipeline_error(error):
             unwrapped = {**record.__dict__, "exc_info": (type(error), error, error.__traceback__)}
             stream = logging.StreamHandler()
             stream.setFormatter(self.formatter)
@@ -47,7 +54,7 @@ class Whereabouts(logging.Handler):
 
 class _AsText(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        assert record.exc_info and record.exc_info[1]  # noqa: S101, PT018 - Whereabouts passes on nothing else
+        assert record.exc_info and record.exc_info[1]  # noqa: S101, PT018 - the handler passes on nothing else
         error = record.exc_info[1]
         frames = "".join(traceback.format_tb(error.__traceback__))
         return f"{record.getMessage()}: {type(error).__name__}\n{frames}"

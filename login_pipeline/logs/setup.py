@@ -13,13 +13,12 @@ from contextlib import suppress
 from typing import Any, Protocol, TextIO, cast
 
 import click
-import dagster as dg
 import structlog
 
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.logs.c_stderr import c_stderr
 from login_pipeline.logs.json_lines import HEAD, formatter
-from login_pipeline.logs.redaction import Whereabouts
+from login_pipeline.logs.redaction import RedactingErrorHandler
 from login_pipeline.settings import LogFormat, read_log_settings
 
 LOGGER = "login_pipeline"
@@ -41,7 +40,7 @@ class Log(Protocol):
         """Something was not done."""
 
 
-def set_up() -> bool:
+def set_up_logging() -> bool:
     """Makes stderr's lines JSON where LOGIN_LOG_FORMAT says so, and returns whether it does; a second call is no harm.
 
     Raises:
@@ -51,36 +50,29 @@ def set_up() -> bool:
         return False
     _route_every_logger()
     if not c_stderr.cache_info().currsize and c_stderr():
-        atexit.register(warn_of_c_stderr)
+        atexit.register(log_c_stderr)
     logging.setLoggerClass(_ConsoleLogger)
     logging.raiseExceptions = False  # or a line that cannot be written is shown with its arguments, as text
-    sys.excepthook = lambda _kind, error, _trace: _tell_error("unexpected_error", error)
-    threading.excepthook = lambda thread: _tell_error("unexpected_error", thread.exc_value)
-    sys.unraisablehook = lambda lost: _tell_error("error_that_nobody_could_catch", lost.exc_value)
-    warnings.showwarning = _tell_warning
+    sys.excepthook = lambda _kind, error, _trace: _log_error("unexpected_error", error)
+    threading.excepthook = lambda thread: _log_error("unexpected_error", thread.exc_value)
+    sys.unraisablehook = lambda lost: _log_error("error_that_nobody_could_catch", lost.exc_value)
+    warnings.showwarning = _log_warning
     return True
 
 
-def run_log(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.InitResourceContext) -> Log:
-    """Where an asset, a check or a resource tells what it does; every line has the run's id, and the step's name.
-
-    It is for stderr only: Dagster's event log would make a database row of every line.
-    """
-    bound: dict[str, str] = {}
-    with suppress(dg.DagsterError):  # called directly, by a test
-        if context.run:
-            bound["run_id"] = context.run.run_id
-        if not isinstance(context, dg.InitResourceContext):
-            bound["step"] = context.op_execution_context.op.name
-    return _log(**bound)
+def process_log(**bound: str) -> Log:
+    """Where a process logs what it does; each line has what is `bound` to it, such as a run's id."""
+    ours = logging.getLogger(LOGGER)
+    lowest = logging.INFO if ours.handlers else logging.CRITICAL  # below it, a call costs nothing
+    log = structlog.wrap_logger(
+        ours,
+        processors=[*HEAD, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(lowest),
+    )
+    return cast(Log, log.bind(**bound))
 
 
-def process_log() -> Log:
-    """Where what happens outside a run is told."""
-    return _log()
-
-
-def tell(sentence: str, event: str, *, show: Callable[[], None] | None = None, **figures: Figure) -> None:
+def report_error(sentence: str, event: str, *, show: Callable[[], None] | None = None, **figures: Figure) -> None:
     """Tells a person on stderr what went wrong: the sentence, or a line of JSON with the figures in it as well.
 
     Args:
@@ -91,28 +83,28 @@ def tell(sentence: str, event: str, *, show: Callable[[], None] | None = None, *
     """
     json = False
     with suppress(ConfigurationError):  # about LOGIN_LOG_FORMAT: this may be the sentence that says so
-        json = set_up()
+        json = set_up_logging()
     if json:
-        _log().error(event, error=sentence, **figures)
+        process_log().error(event, error=sentence, **figures)
     elif show:
         show()
     else:
         click.echo(sentence, err=True)
 
 
-def warn(sentence: str, event: str) -> None:
+def report_warning(sentence: str, event: str) -> None:
     """Tells a person on stderr what to look at; a line of JSON where that is chosen."""
-    if set_up():
-        _log().warning(event, warning=sentence)
+    if set_up_logging():
+        process_log().warning(event, warning=sentence)
     else:
         click.echo(sentence, err=True)
 
 
-def warn_of_c_stderr() -> None:
+def log_c_stderr() -> None:
     """Logs what C libraries have printed since the last time; where stderr is text they printed it there."""
     stderr = c_stderr() if c_stderr.cache_info().currsize else None
     for sentence in stderr.take() if stderr else ():
-        _log().warning("c_library", warning=sentence)
+        process_log().warning("c_library", warning=sentence)
 
 
 class _ConsoleLogger(logging.Logger):
@@ -136,7 +128,7 @@ def _route_every_logger() -> None:
         for handler in list(logger.handlers):
             if _writes_to_the_console(handler):
                 logger.removeHandler(handler)
-            elif isinstance(handler, Whereabouts):
+            elif isinstance(handler, RedactingErrorHandler):
                 handler.setFormatter(formatter())
     console = logging.StreamHandler()
     console.setFormatter(formatter())
@@ -151,22 +143,11 @@ def _writes_to_the_console(handler: logging.Handler) -> bool:
     return isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
 
 
-def _log(**bound: str) -> Log:
-    ours = logging.getLogger(LOGGER)
-    lowest = logging.INFO if ours.handlers else logging.CRITICAL  # below it, a call costs nothing
-    log = structlog.wrap_logger(
-        ours,
-        processors=[*HEAD, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(lowest),
-    )
-    return cast(Log, log.bind(**bound))
+def _log_error(event: str, error: BaseException | None) -> None:
+    cast(Any, process_log()).error(event, exc_info=error)
 
 
-def _tell_error(event: str, error: BaseException | None) -> None:
-    cast(Any, _log()).error(event, exc_info=error)
-
-
-def _tell_warning(
+def _log_warning(
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -175,4 +156,4 @@ def _tell_warning(
     line: str | None = None,
 ) -> None:
     """The place says which warning it is; its text may quote a value."""
-    _log().warning("warning", category=category.__name__, code=[f"{filename}:{lineno}"])
+    process_log().warning("warning", category=category.__name__, code=[f"{filename}:{lineno}"])

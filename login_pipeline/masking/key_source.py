@@ -2,19 +2,16 @@
 
 import os
 import stat
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-import dagster as dg
 from botocore.exceptions import BotoCoreError, ClientError
 
-from login_pipeline.aws_errors import error_code, not_accepted, sdk_problem
+from login_pipeline.aws import aws_client, error_code, not_accepted, sdk_problem
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.masking.keys import KeyRing, WeakKeyError, read_key_ring
-from login_pipeline.settings import KEY_STORES, Settings, example, read_settings, variable
+from login_pipeline.settings import KEY_STORES, Settings, example, variable
 
 _NOT_FOUND = {"ResourceNotFoundException", "ParameterNotFound"}
 _NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "DecryptionFailure", "DecryptionFailureException"}
@@ -27,13 +24,12 @@ _MOUNTED = (
 )
 
 
-def masking_keys() -> KeyRing:
+def masking_keys(settings: Settings) -> KeyRing:
     """The masking keys that the settings name; the first masks.
 
     Raises:
         ConfigurationError: there is none, it cannot be read, or it is one that protects nothing.
     """
-    settings = read_settings()
     if settings.masking_key is not None and settings.masking_key_source is not None:
         raise ConfigurationError(
             f"{variable('masking_key')} and {variable('masking_key_source')} are both set; unset one, so that it is "
@@ -91,18 +87,12 @@ def _is_mounted_read_only(file: Path) -> bool:
 
 
 def _in_secrets_manager(name: str, region: str | None) -> str:
-    from dagster_aws.secretsmanager import SecretsManagerResource  # here, because it is slow to import
-
-    with _beta():
-        client: Any = SecretsManagerResource(region_name=region).get_client()
+    client = aws_client("secretsmanager", region)
     return str(client.get_secret_value(SecretId=name).get("SecretString", ""))
 
 
 def _in_parameter_store(name: str, region: str | None) -> str:
-    from dagster_aws.ssm import SSMResource
-
-    with _beta():
-        client: Any = SSMResource(region_name=region).get_client()
+    client = aws_client("ssm", region)
     parameter = client.get_parameter(Name=name, WithDecryption=True)["Parameter"]
     if parameter.get("Type") != "SecureString":
         raise ConfigurationError(
@@ -110,14 +100,6 @@ def _in_parameter_store(name: str, region: str | None) -> str:
             "key, and store it as a SecureString"
         )
     return str(parameter["Value"])
-
-
-@contextmanager
-def _beta() -> Iterator[None]:
-    """dagster-aws warns that these resources may change; it is pinned, and moves with the tests."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        yield
 
 
 def _from_aws(read: Callable[[], str], source: str) -> str:

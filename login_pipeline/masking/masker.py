@@ -1,12 +1,8 @@
-"""The masks that the settings ask for, made from the key when a run starts."""
-
-from functools import cached_property
-
-import dagster as dg
+"""The masks that the settings ask for, made from the key."""
 
 from login_pipeline.masking.key_source import masking_keys
 from login_pipeline.masking.methods import MaskingMethod, Masks, aes_siv_masks, hmac_sha256_masks, sha256_masks
-from login_pipeline.settings import read_settings
+from login_pipeline.settings import Settings
 
 NOT_KEYED = (
     "LOGIN_MASKING_METHOD is sha256, which has no key: whoever reads the table finds an ip again in minutes; set it to "
@@ -14,11 +10,17 @@ NOT_KEYED = (
 )
 
 
-class MaskingResource(dg.ConfigurableResource[object]):
-    """The masks for ip and device_id, by LOGIN_MASKING_METHOD.
+class Masker:
+    """The masks for ip and device_id, by LOGIN_MASKING_METHOD. The key is read once, when it is first needed."""
 
-    The key is read once, when a run starts, and never from run config, where the UI would show it.
-    """
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._masks: Masks | None = None
+
+    @property
+    def method(self) -> MaskingMethod:
+        """How the masks are made."""
+        return self._settings.masking_method
 
     def masks(self) -> Masks:
         """One mask a column.
@@ -26,17 +28,12 @@ class MaskingResource(dg.ConfigurableResource[object]):
         Raises:
             ConfigurationError: the masking keys are missing, cannot be read, or protect nothing.
         """
+        if self._masks is None:
+            self._masks = self._make_masks()
         return self._masks
 
-    @cached_property
-    def _masks(self) -> Masks:
-        method = self.method
-        if method is MaskingMethod.SHA256:
+    def _make_masks(self) -> Masks:
+        if self.method is MaskingMethod.SHA256:
             return sha256_masks()
-        key = masking_keys().active
-        return aes_siv_masks(key) if method is MaskingMethod.AES_SIV else hmac_sha256_masks(key)
-
-    @property
-    def method(self) -> MaskingMethod:
-        """How they mask."""
-        return read_settings().masking_method
+        key = masking_keys(self._settings).active
+        return aes_siv_masks(key) if self.method is MaskingMethod.AES_SIV else hmac_sha256_masks(key)

@@ -6,14 +6,12 @@ from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-import dagster as dg
 import psycopg2
 from psycopg2 import extensions
-from pydantic import Field, PrivateAttr
 
 from login_pipeline.database_url import trusting_the_system
 from login_pipeline.errors import ConfigurationError, LoginPipelineError
-from login_pipeline.logs.setup import warn_of_c_stderr
+from login_pipeline.logs.setup import log_c_stderr
 from login_pipeline.postgres.copy import Loaded, Row, load_rows
 from login_pipeline.postgres.dead_letters import STATEMENT_SECONDS, DeadLetterRecord, Letter
 from login_pipeline.postgres.errors import not_connected, statement_refused
@@ -29,8 +27,11 @@ from login_pipeline.postgres.tables import (
     prepare,
     rehearse,
 )
+from login_pipeline.settings import Settings
 from login_pipeline.transport_security import Protection, protection
 
+# Unless the URL has connect_timeout.
+CONNECT_SECONDS = 10
 # How long a question about the connection may take.
 PROTECTION_SECONDS = 10.0
 PAUSES: Sequence[float] = (1, 2, 4, 8)
@@ -39,32 +40,28 @@ PAUSES: Sequence[float] = (1, 2, 4, 8)
 Answer = TypeVar("Answer")
 
 
-class LoginDatabaseResource(dg.ConfigurableResource[object]):
-    """The database that LOGIN_DATABASE_URL names. The URL is read when a run connects and never shown.
+class LoginDatabase:
+    """The database that LOGIN_DATABASE_URL names."""
 
-    With `maintenance` it connects as the role in LOGIN_MAINTENANCE_DATABASE_URL, where that is set: the one that may
-    create, update and delete. A run checks, loads and records on one connection.
-    """
+    def __init__(self, settings: Settings, *, maintenance: bool = False, keep_connection: bool = False) -> None:
+        """Connects to nothing yet.
 
-    connect_timeout: int = Field(default=10, ge=2, le=300, description="Seconds to wait for a connection.")
-    maintenance: bool = Field(default=False, description="Whether for what a run may not do.")
-
-    _kept: KeptConnection | None = PrivateAttr(default=None)
-
-    @contextmanager
-    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["LoginDatabaseResource"]:
-        """One run's use of the database."""
-        self._kept = KeptConnection(self._connect)
-        try:
-            yield self
-        finally:
-            self._kept.close()
-            self._kept = None
-
-    @property
-    def access(self) -> Access:
+        Args:
+            settings: Where the URLs are.
+            maintenance: Connect as the role in LOGIN_MAINTENANCE_DATABASE_URL, where that is set: the one that may
+                create, update and delete.
+            keep_connection: Check, load and record on one connection, until `close`.
+        """
+        self.access = Access.from_settings(settings, maintenance=maintenance)
         """Whose rights it has; what its errors say."""
-        return Access.from_settings(maintenance=self.maintenance)
+        self.settings = settings
+        self._maintenance = maintenance
+        self._kept = KeptConnection(self._connect) if keep_connection else None
+
+    def close(self) -> None:
+        """Closes the connection that it kept."""
+        if self._kept:
+            self._kept.close()
 
     def prepare(self, *, as_owner: bool = False) -> None:
         """Creates the tables where they do not exist, and checks that the role has the rights that a run needs.
@@ -120,7 +117,7 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
                     lambda cursor: load_rows(cursor, batch, until=until, believed=believed), until - time.monotonic()
                 )
             except LoginPipelineError as error:
-                if pause is None or not error.passing or time.monotonic() + pause > until:
+                if pause is None or not error.retryable or time.monotonic() + pause > until:
                     raise
                 time.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
@@ -210,7 +207,7 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
             with cancelled_by_signals(self._connect, connection), connection, connection.cursor() as cursor:
                 if not snapshot:  # it commits nothing, and a query would take its snapshot before it has its locks
                     cursor.execute(statements("load")["durable"])
-                if self.maintenance:
+                if self._maintenance:
                     cursor.execute(statements("load")["see_all_rows"])
                 cursor.execute(statements("load")["limit_locks"], {"milliseconds": int(LOCK_SECONDS * 2000)})
                 yield cursor
@@ -245,12 +242,12 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
             yield connection
 
     def _connect(self) -> extensions.connection:
-        access = self.access
-        url = access.require_url()
+        url = self.settings.require(self.access.setting)
+        parameters = extensions.parse_dsn(url)
         try:
             connection = psycopg2.connect(
-                extensions.make_dsn(url, **trusting_the_system(extensions.parse_dsn(url))),
-                connect_timeout=self.connect_timeout,
+                extensions.make_dsn(url, **trusting_the_system(parameters)),
+                connect_timeout=parameters.get("connect_timeout", CONNECT_SECONDS),
                 application_name="login-pipeline",
                 client_encoding="UTF8",
                 keepalives_idle=30,  # a server that is gone is noticed within a minute
@@ -258,8 +255,8 @@ class LoginDatabaseResource(dg.ConfigurableResource[object]):
                 keepalives_count=3,
             )
         except (psycopg2.OperationalError, UnicodeDecodeError) as error:  # the latter: a server that speaks Latin-1
-            raise not_connected(str(error), access) from None
+            raise not_connected(str(error), self.access) from None
         finally:
-            warn_of_c_stderr()
+            log_c_stderr()
         connection.set_isolation_level(extensions.ISOLATION_LEVEL_READ_COMMITTED)  # whatever the database's default is
         return connection

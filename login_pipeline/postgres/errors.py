@@ -38,7 +38,7 @@ _NOT_OF_A_ROW = {
     errorcodes.CLASS_INTERNAL_ERROR,
 }
 """Classes of what is wrong with the server, the session or the table. Anything else a rule for rows can raise."""
-_PASSING = {
+_RETRYABLE = {
     errorcodes.ADMIN_SHUTDOWN,
     errorcodes.CRASH_SHUTDOWN,
     errorcodes.CANNOT_CONNECT_NOW,
@@ -81,7 +81,7 @@ def statement_refused(error: psycopg2.Error, access: Access) -> DatabaseError | 
         return DatabaseError(
             "The connection to the database broke; a load that it cut off may be committed or not, and the inbox knows "
             "which when the messages are delivered again",
-            passing=True,
+            retryable=True,
         )
     if code == errorcodes.INSUFFICIENT_PRIVILEGE and error.diag.source_function in _CHECK_ROW_SECURITY:
         return ConfigurationError(
@@ -100,7 +100,7 @@ def statement_refused(error: psycopg2.Error, access: Access) -> DatabaseError | 
         )
     return DatabaseError(
         f"PostgreSQL refused a statement ({name}, SQLSTATE {code}{constraint}){advice}; its transaction is rolled back",
-        passing=code in _PASSING or code[:2] == errorcodes.CLASS_CONNECTION_EXCEPTION,
+        retryable=code in _RETRYABLE or code[:2] == errorcodes.CLASS_CONNECTION_EXCEPTION,
     )
 
 
@@ -161,7 +161,7 @@ _OPTION = re.compile(r'invalid integer value ".*" for connection option "(\w+)"|
 def not_connected(says: str, access: Access) -> ConfigurationError:
     """The sentence about a connection that was not made; `says` is libpq's text, of each host that it tried."""
     reasons = [sentence for words, sentence in _TLS.items() if words in says]
-    passing = not reasons
+    retryable = not reasons
     reasons = reasons or [sentence for pattern, sentence in _REASONS.items() if re.search(pattern, says)]
     if option := _OPTION.search(says):
         reasons = [f"libpq does not know the value of {option[1] or option[2]}, in the URL or in the environment"]
@@ -169,4 +169,4 @@ def not_connected(says: str, access: Access) -> ConfigurationError:
         "libpq or the server gave a reason that is not among those that can be repeated without quoting the URL; "
         "check the URL, the password and the server's log"
     )
-    return ConfigurationError(f"The database in {access.variable} cannot be used: {because}", passing=passing)
+    return ConfigurationError(f"The database in {access.variable} cannot be used: {because}", retryable=retryable)

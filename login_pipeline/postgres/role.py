@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.settings import read_settings, variable
+from login_pipeline.settings import Settings, variable
 
 _RUN, _MAINTENANCE = "database_url", "maintenance_database_url"
 
@@ -15,23 +15,15 @@ class Access(NamedTuple):
     maintenance: bool
 
     @classmethod
-    def from_settings(cls, *, maintenance: bool) -> "Access":
+    def from_settings(cls, settings: Settings, *, maintenance: bool) -> "Access":
         """By LOGIN_MAINTENANCE_DATABASE_URL for maintenance, where it is set; else by LOGIN_DATABASE_URL."""
-        apart = maintenance and read_settings().maintenance_database_url is not None
+        apart = maintenance and settings.maintenance_database_url is not None
         return cls(_MAINTENANCE if apart else _RUN, maintenance)
 
     @property
     def variable(self) -> str:
         """The environment variable whose URL is used: what a sentence about the database names."""
         return variable(self.setting)
-
-    def require_url(self) -> str:
-        """The URL to connect with.
-
-        Raises:
-            ConfigurationError: it is not set.
-        """
-        return str(read_settings().require(self.setting))
 
     def lacks(self, rights: str) -> ConfigurationError:
         """What to tell a person where the role lacks `rights`."""

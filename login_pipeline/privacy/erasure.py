@@ -12,10 +12,11 @@ from psycopg2 import extensions
 from login_pipeline.errors import ConfigurationError, DatabaseError
 from login_pipeline.masking.key_source import masking_keys
 from login_pipeline.masking.keys import KeyRing, MaskingKey
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import is_there, require
 from login_pipeline.privacy.request import check_reason, check_user_id, name_user, subject, subject_key, token
+from login_pipeline.settings import Settings
 
 
 class Erasure(NamedTuple):
@@ -48,9 +49,7 @@ class ErasedUsers:
         return any(token(key_id, sub_key, user_id) in self._subjects for key_id, sub_key in self._keys)
 
 
-def erase(
-    database: LoginDatabaseResource, user_id: str, reason: str, operator: str, *, allow_none: bool = False
-) -> Erasure:
+def erase(database: LoginDatabase, user_id: str, reason: str, operator: str, *, allow_none: bool = False) -> Erasure:
     """Deletes every row of the user, and records it, in one transaction.
 
     A user without any row is recorded with `allow_none`, or where an erasure of theirs is recorded already.
@@ -63,7 +62,7 @@ def erase(
     """
     check_user_id(user_id)
     check_reason(reason, user_id)
-    keys = proof_keys()
+    keys = proof_keys(database.settings)
     database.require_table()
     with database.transaction() as cursor:
         require(cursor, database.access, "erasures")
@@ -84,10 +83,10 @@ def erase(
         return Erasure(*(cursor.fetchone() or ()))
 
 
-def count_rows_of(database: LoginDatabaseResource, user_id: str) -> tuple[int, int]:
+def count_rows_of(database: LoginDatabase, user_id: str) -> tuple[int, int]:
     """How many rows the user has, of how many dates; raises as `erase`."""
     check_user_id(user_id)
-    proof_keys()
+    proof_keys(database.settings)
     database.require_table()
     with database.transaction() as cursor:
         name_user(cursor, user_id)
@@ -96,10 +95,10 @@ def count_rows_of(database: LoginDatabaseResource, user_id: str) -> tuple[int, i
     return rows, dates
 
 
-def proofs(database: LoginDatabaseResource, user_id: str) -> list[Erasure]:
+def proofs(database: LoginDatabase, user_id: str) -> list[Erasure]:
     """The recorded erasures of the user, under any of the masking keys; raises as `erase`."""
     check_user_id(user_id)
-    subjects = [subject(key, user_id) for key in proof_keys()]
+    subjects = [subject(key, user_id) for key in proof_keys(database.settings)]
     with database.transaction() as cursor:
         if not _is_there(cursor):
             return []
@@ -125,7 +124,7 @@ def all_erasures(cursor: extensions.cursor) -> frozenset[tuple[datetime, str]]:
 
 
 def erased_since(
-    cursor: extensions.cursor, moment: datetime | None, also: Set[str] = frozenset()
+    cursor: extensions.cursor, settings: Settings, moment: datetime | None, also: Set[str] = frozenset()
 ) -> ErasedUsers | None:
     """The users erased after `moment`, or ever, and `also` these; None where there are none, and no key is needed.
 
@@ -138,7 +137,7 @@ def erased_since(
         subjects |= {token for (token,) in cursor.fetchall()}
     if not subjects:
         return None
-    ring = proof_keys()
+    ring = proof_keys(settings)
     ids = {token.partition(".")[0] for token in subjects}
     if unknown := sorted(key_id for key_id in ids if ring.find(key_id) is None):
         raise ConfigurationError(
@@ -148,14 +147,14 @@ def erased_since(
     return ErasedUsers(subjects, [key for key in ring if key.id in ids])
 
 
-def proof_keys() -> KeyRing:
+def proof_keys(settings: Settings) -> KeyRing:
     """The masking keys, the first of which makes proofs.
 
     Raises:
         ConfigurationError: there is none that can be used.
     """
     try:
-        return masking_keys()
+        return masking_keys(settings)
     except ConfigurationError as error:
         raise ConfigurationError(
             f"{error.sentence}; the proof of an erasure is keyed, whatever LOGIN_MASKING_METHOD is"

@@ -5,7 +5,7 @@ masked_ip and masked_device_id are left out: without the key nobody can hold a k
 
 from typing import NamedTuple
 
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.sql import statements
 
 
@@ -19,7 +19,7 @@ class GroupSizes(NamedTuple):
     rows_below_k: int
 
 
-def group_sizes(database: LoginDatabaseResource, k: int) -> GroupSizes:
+def group_sizes(database: LoginDatabase, k: int) -> GroupSizes:
     """The smallest group in rows and in users, and what stands in groups of fewer than `k` users; reads all rows.
 
     Raises:

@@ -10,7 +10,7 @@ from psycopg2 import extensions
 
 from login_pipeline.masking.keys import KeyRing
 from login_pipeline.masking.methods import Masks, NotReversibleError, aes_siv_masks, unmask
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import require
 
@@ -27,7 +27,7 @@ class Rotated(NamedTuple):
     by_key: dict[str, int]
 
 
-def rotate(database: LoginDatabaseResource, ring: KeyRing) -> Rotated:
+def rotate(database: LoginDatabase, ring: KeyRing) -> Rotated:
     """Masks again what the older keys of the ring have masked, some blocks of the table a transaction.
 
     Raises:
@@ -46,7 +46,7 @@ def rotate(database: LoginDatabaseResource, ring: KeyRing) -> Rotated:
     return Rotated(rows, rows_by_key(database))
 
 
-def rows_by_key(database: LoginDatabaseResource) -> dict[str, int]:
+def rows_by_key(database: LoginDatabase) -> dict[str, int]:
     """How many rows are masked under which key; reads the whole table."""
     with database.transaction() as cursor:
         cursor.execute(statements("rotation")["by_key"])
@@ -78,12 +78,12 @@ def remaining(rotated: Rotated, ring: KeyRing) -> Iterator[str]:
             )
 
 
-def _first_blocks(database: LoginDatabaseResource) -> range:
+def _first_blocks(database: LoginDatabase) -> range:
     (blocks,) = database.ask("rotation", "blocks")
     return range(0, blocks, BLOCKS_AT_ONCE)
 
 
-def _rotate_blocks(database: LoginDatabaseResource, ring: KeyRing, first: int) -> int:
+def _rotate_blocks(database: LoginDatabase, ring: KeyRing, first: int) -> int:
     masks = aes_siv_masks(ring.active)
     with database.transaction() as cursor:
         cursor.execute(statements("inbox")["lock_as_a_load_does"])

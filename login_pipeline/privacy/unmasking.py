@@ -10,7 +10,7 @@ from login_pipeline.errors import DatabaseError
 from login_pipeline.masking.keys import KeyRing
 from login_pipeline.masking.methods import NotReversibleError, unmask
 from login_pipeline.postgres.copy import copy_lines
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import require
 from login_pipeline.privacy.request import check_reason, check_user_id, name_user, subject
@@ -36,8 +36,8 @@ class Unmasking(NamedTuple):
             yield f"{count} of the masks stayed as they are: {reason}"
 
 
-def masks_of_user(database: LoginDatabaseResource, user_id: str) -> list[str]:
-    """The masks in the rows of one user; raises as `LoginDatabaseResource.transaction` does."""
+def masks_of_user(database: LoginDatabase, user_id: str) -> list[str]:
+    """The masks in the rows of one user; raises as `LoginDatabase.transaction` does."""
     check_user_id(user_id)
     database.require_table()
     with database.transaction() as cursor:
@@ -47,7 +47,7 @@ def masks_of_user(database: LoginDatabaseResource, user_id: str) -> list[str]:
 
 
 def unmask_all(
-    database: LoginDatabaseResource,
+    database: LoginDatabase,
     ring: KeyRing,
     masks: Sequence[str],
     reason: str,

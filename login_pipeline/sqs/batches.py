@@ -1,70 +1,60 @@
 """Calls SQS's batch operations for any number of entries: ten a call, in parallel, refused entries again.
 
-A batch call answers 200 with lists of the entries that succeeded and that failed. Only an entry that the answer names
-as successful has succeeded: an answer may be empty, or come from something else than SQS.
+A batch call responds with 200 and lists of the entries that succeeded and that failed. Only an entry that the response
+names as successful has succeeded: a response may be empty, or come from something else than SQS.
 """
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import Event, Lock
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
+from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
-from login_pipeline.aws_errors import error_code
-from login_pipeline.sqs.concurrency import Concurrency
-from login_pipeline.sqs.worker_pool import work
+from login_pipeline.aws import error_code
+from login_pipeline.sqs.transport.client import CallError
+from login_pipeline.sqs.transport.responses import BatchResponse, Failure
+from login_pipeline.sqs.worker_pool import WorkerPool
 
+# Entries in one batch call. Source: Amazon SQS API Reference, SendMessageBatch.
 MAX_ENTRIES = 10
-"""Entries in one batch call. Source: Amazon SQS API Reference, SendMessageBatch."""
+# Bytes in one SendMessageBatch. SQS takes 1 MiB since 2025; servers of before, and emulators, take this.
 MAX_PAYLOAD = 262_144
-"""Bytes in one SendMessageBatch. SQS takes 1 MiB since 2025; servers of before, and emulators, take this."""
+# Seconds before an entry that failed by SQS's own fault, or is not confirmed, is tried again.
 PAUSES = (0.2, 0.4)
-"""Seconds before an entry that failed by SQS's own fault, or is not confirmed, is tried again."""
-
-NOT_CALLED = "NotCalled"
-"""Our own code, of an entry for which there was no time any more, or whose queue is silent."""
-# Our own code, of an entry that SQS's answer names neither among the successful nor among the failed ones.
+# Our own code, of an entry for which there was no time left, or whose queue is silent.
+NOT_ATTEMPTED = "NotAttempted"
+# Our own code, of an entry that SQS's response names neither among the successful nor among the failed ones.
 NOT_CONFIRMED = "NotConfirmed"
+# After all tries of the SDK, each of some seconds: the other calls would take hours.
 SILENCE = (ConnectTimeoutError, ReadTimeoutError)
-"""After all tries of the SDK, each of some seconds: the other calls would take hours."""
+# Codes with which a whole call is refused because of one entry, which must not cost its neighbours.
 ENTRY_FAULTS = {"BatchRequestTooLong", "InvalidMessageContents", "InvalidParameterValue"}
-"""Codes with which a whole call is refused because of one entry, which must not cost its neighbours."""
 
 Entry = dict[str, Any]
-Answer = Mapping[str, Any]
-BatchCall = Callable[[Sequence[Any]], Answer]
-"""Takes up to ten entries, each with an Id, and returns SQS's answer."""
-BatchCalls = Callable[[Sequence[Sequence[Any]]], Sequence[Answer | None]]
-"""Takes several times as many; an answer is None where the call is to be made once more, alone."""
+BatchCalls = Callable[[Sequence[Sequence[Entry]]], Sequence[BatchResponse | CallError]]
+"""Calls the operation with each of these batches of up to ten entries, each with an Id; the responses, or errors."""
 
 
 def call_in_batches(
-    call: BatchCall,
-    entries: Iterable[Entry],
-    *,
-    concurrency: Concurrency,
-    several: BatchCalls = lambda batches: [None for _ in batches],
-    hurry: Event | None = None,
+    call_many: BatchCalls, entries: Iterable[Entry], *, workers: WorkerPool, stop: Event | None = None
 ) -> dict[str, str]:
     """Calls one of SQS's batch operations until each entry has succeeded or failed for good.
 
     Args:
-        call: Calls it once.
+        call_many: Calls it several times at once.
         entries: Any number of them.
-        concurrency: How many calls are made at once.
-        several: Calls it several times at once, where that is possible.
-        hurry: Once it is set, or a call gets no answer in time, no more calls are made: the entries that are left fail
-            as NOT_CALLED.
+        workers: Make the calls.
+        stop: Once it is set, or a call gets no response in time, no more calls are made: the entries that are left
+            fail as NOT_ATTEMPTED.
 
     Returns:
         The error code of each entry that failed, by its Id.
     """
-    calls = _Calls(call, several, entries, concurrency, hurry)
-    while calls.left and not calls.is_over:
-        work(calls.step, concurrency, calls=calls.left)
-    return calls.failed | calls.not_made()
+    calls = _Calls(call_many, entries, workers.calls_per_step, stop)
+    workers.repeat(calls.step, calls=calls.left)
+    return calls.failed | calls.not_attempted()
 
 
 def packed(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
@@ -96,98 +86,74 @@ class _Calls:
     """The calls for all entries, while threads make them."""
 
     def __init__(
-        self,
-        call: BatchCall,
-        several: BatchCalls,
-        entries: Iterable[Entry],
-        concurrency: Concurrency,
-        hurry: Event | None,
+        self, call_many: BatchCalls, entries: Iterable[Entry], calls_at_once: int, stop: Event | None
     ) -> None:
         self.failed: dict[str, str] = {}
-        self._call = call
-        self._several = several
-        self._concurrency = concurrency
-        self._hurry = hurry
+        self._call_many = call_many
+        self._calls_at_once = calls_at_once
+        self._stop = stop
         self._silent = False
         self._batches = deque(packed(entries))
-        self._alone: deque[list[Entry]] = deque()
-        """Those whose call got no answer when it was made with others."""
         self._lock = Lock()
 
     @property
     def left(self) -> int:
         """How many calls are to be made."""
-        return len(self._batches) + len(self._alone)
+        return len(self._batches)
 
-    @property
-    def is_over(self) -> bool:
-        """Whether no more calls are to be made, however many are left."""
-        return self._silent or (self._hurry is not None and self._hurry.is_set())
-
-    def not_made(self) -> dict[str, str]:
+    def not_attempted(self) -> dict[str, str]:
         """The code of each entry that was left."""
-        return {entry["Id"]: NOT_CALLED for batch in (*self._alone, *self._batches) for entry in batch}
+        return {entry["Id"]: NOT_ATTEMPTED for batch in self._batches for entry in batch}
 
     def step(self) -> bool:
-        """Makes a call that is to be made alone, or some at once; False when there is none."""
-        if self.is_over:
+        """Makes some calls at once; False where there are none to make."""
+        if self._silent or (self._stop is not None and self._stop.is_set()):
             return False
-        alone, together = self._next()
-        if alone:
-            self.failed |= self._with_retries(alone, None)
-        elif together:
-            for batch, answer in zip(together, self._several(together), strict=True):
-                if answer is None:
-                    self._alone.append(batch)
-                else:
-                    self.failed |= self._with_retries(batch, answer)
-        return bool(alone or together)
-
-    def _next(self) -> tuple[list[Entry] | None, list[list[Entry]]]:
         with self._lock:
-            if self._alone:
-                return self._alone.popleft(), []
-            some = min(self._concurrency.calls_of_a_thread, len(self._batches))
-            return None, [self._batches.popleft() for _ in range(some)]
+            batches = [self._batches.popleft() for _ in range(min(self._calls_at_once, len(self._batches)))]
+        for batch, outcome in zip(batches, self._call_many(batches) if batches else (), strict=True):
+            self.failed |= self._with_retries(batch, outcome)
+        return bool(batches)
 
-    def _with_retries(self, batch: Sequence[Entry], answer: Answer | None) -> dict[str, str]:
-        """The codes of the entries that fail for good; `answer` is SQS's to the first call, where that is made."""
+    def _with_retries(self, batch: Sequence[Entry], outcome: BatchResponse | CallError) -> dict[str, str]:
+        """The codes of the entries that fail for good; `outcome` is that of the first call."""
         waiting = {entry["Id"]: entry for entry in batch}
         failed: dict[str, str] = {}
         for pause in (*PAUSES, None):
-            entries = list(waiting.values())
-            final, passing = self._failures(entries) if answer is None else _sorted(entries, answer)
-            answer = None
+            final, retryable = self._failures(list(waiting.values()), outcome)
             failed |= final
-            if not passing or pause is None:
-                return failed | passing
-            waiting = {ident: waiting[ident] for ident in passing}
+            if not retryable or pause is None:
+                return failed | retryable
             time.sleep(pause)
+            waiting = {ident: waiting[ident] for ident in retryable}
+            (outcome,) = self._call_many([list(waiting.values())])
         return failed
 
-    def _failures(self, entries: Sequence[Entry]) -> tuple[dict[str, str], dict[str, str]]:
+    def _failures(
+        self, entries: Sequence[Entry], outcome: BatchResponse | CallError
+    ) -> tuple[dict[str, str], dict[str, str]]:
         """The codes of the entries that failed for good, and of those that may succeed when tried again."""
-        try:
-            return _sorted(entries, self._call(entries))
-        except ClientError as error:  # the SDK has retried it already
-            code = error_code(error)
-            if code in ENTRY_FAULTS and len(entries) > 1:
-                alone = [self._failures([entry]) for entry in entries]
-                final = {ident: why for failed, _ in alone for ident, why in failed.items()}
-                return final, {ident: why for _, passing in alone for ident, why in passing.items()}
+        if isinstance(outcome, BatchResponse):
+            return _failures(entries, outcome)
+        if not isinstance(outcome, ClientError):
+            self._silent |= isinstance(outcome, SILENCE)
+            return {entry["Id"]: type(outcome).__name__ for entry in entries}, {}
+        code = error_code(outcome)  # the SDK has retried it already
+        if code not in ENTRY_FAULTS or len(entries) == 1:
             return {entry["Id"]: code for entry in entries}, {}
-        except (BotoCoreError, RuntimeError) as error:  # the latter where new credentials are expired already
-            self._silent |= isinstance(error, SILENCE)
-            return {entry["Id"]: type(error).__name__ for entry in entries}, {}
+        alone = [[entry] for entry in entries]
+        each = [self._failures(one, outcome) for one, outcome in zip(alone, self._call_many(alone), strict=True)]
+        final = {ident: code for failed, _ in each for ident, code in failed.items()}
+        return final, {ident: code for _, retryable in each for ident, code in retryable.items()}
 
 
-def _sorted(entries: Sequence[Entry], answer: Answer) -> tuple[dict[str, str], dict[str, str]]:
+def _failures(entries: Sequence[Entry], response: BatchResponse) -> tuple[dict[str, str], dict[str, str]]:
     """The codes of the entries that failed by our own fault, and of those that may succeed when tried again."""
-    confirmed = {success.get("Id") for success in answer.get("Successful") or ()}
-    failures = {failure["Id"]: failure for failure in answer.get("Failed") or ()}
+    confirmed = {success.id for success in response.successful}
+    failures = {failure.id: failure for failure in response.failed}
     final: dict[str, str] = {}
-    passing: dict[str, str] = {}
+    retryable: dict[str, str] = {}
     for ident in (entry["Id"] for entry in entries if entry["Id"] not in confirmed):
-        failure = failures.get(ident, {"Code": NOT_CONFIRMED, "SenderFault": False})
-        (final if failure["SenderFault"] else passing)[ident] = str(failure["Code"])
-    return final, passing
+        failure = failures.get(ident, Failure(ident, NOT_CONFIRMED))
+        (final if failure.senders_fault else retryable)[ident] = failure.code
+    return final, retryable

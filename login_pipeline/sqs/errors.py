@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, SSLError
 from botocore.exceptions import ConnectionError as NoConnectionError
 
-from login_pipeline.aws_errors import error_code, no_answer, not_accepted, sdk_problem
+from login_pipeline.aws import error_code, no_answer, not_accepted, sdk_problem
 from login_pipeline.errors import ConfigurationError, LoginPipelineError, QueueError
 from login_pipeline.settings import MAX_IN_FLIGHT
 from login_pipeline.transport_security import is_loopback

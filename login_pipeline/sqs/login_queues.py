@@ -1,73 +1,33 @@
-"""The login queue and its dead-letter queue, as a run uses them, for no longer than its messages are hidden."""
+"""The login queue and its dead-letter queue, as a run uses them, for no longer than its messages are invisible."""
 
-import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import cached_property
-from importlib.metadata import version
-from threading import Event
-from typing import TYPE_CHECKING
-
-import boto3
-import botocore.session
-import dagster as dg
-from botocore.config import Config
-from botocore.httpsession import get_cert_path
-from dagster_aws.utils import ResourceWithBoto3Configuration
-from pydantic import Field, PrivateAttr
 
 from login_pipeline.errors import ConfigurationError, RunError
-from login_pipeline.logs.setup import run_log
-from login_pipeline.settings import Settings, SqsClient, read_settings, variable
+from login_pipeline.settings import Settings, SqsClient, variable
 from login_pipeline.signals import deferred_interrupts
-from login_pipeline.sqs.batches import Entry
 from login_pipeline.sqs.errors import explain_sqs_errors
-from login_pipeline.sqs.queue import QueueDepth, SqsQueue
+from login_pipeline.sqs.queue import SqsQueue
 from login_pipeline.sqs.receive import Batch
-from login_pipeline.sqs.transport.curl import LibcurlSqs
-from login_pipeline.sqs.transport.curl_session import Connection
+from login_pipeline.sqs.transport.client import Boto3Transport, ClientOptions, Sdk, Transport
+from login_pipeline.sqs.transport.curl import CurlTransport
 
-if TYPE_CHECKING:
-    from mypy_boto3_sqs import SQSClient
-
-CONNECT_SECONDS = 5
-ANSWER_SECONDS = 15
-"""How much longer than a long poll SQS may take to answer: an empty poll is no time-out."""
-HAND_BACK_DELAY = 10
-"""Seconds after which a message that a run could not finish is delivered again; doubled with each delivery."""
-LONGEST_HAND_BACK_DELAY = 900
-FEW_DELIVERIES = 10
-"""A queue that moves messages away after fewer takes good ones for bad when a few runs in a row are cut off."""
-STALE = 0.8
-"""The part of the visibility timeout after which a run loads nothing of what it received."""
+# Seconds after which a message that a run could not finish is delivered again; doubled with each delivery.
+RELEASE_DELAY = 10
+MAX_RELEASE_DELAY = 900
+# A queue that moves messages away after fewer takes good ones for bad when a few runs in a row are cut off.
+MIN_DELIVERIES = 10
+# The part of the visibility timeout after which a run loads nothing of what it received.
+LOAD_DEADLINE_FRACTION = 0.8
 
 
-class LoginQueueResource(ResourceWithBoto3Configuration):
-    """The login queue and its dead-letter queue.
+class LoginQueues:
+    """The login queue and its dead-letter queue, whose URLs and limits are settings (LOGIN_QUEUE_URL and others)."""
 
-    Their URLs and limits are settings (LOGIN_QUEUE_URL and others), read when a run starts. Messages that are
-    not deleted when the run ends, however it ends, go back to the queue.
-    """
-
-    calls: int | None = Field(default=None, ge=1, description="Calls to SQS at once; without it LOGIN_SQS_CALLS.")
-    read_timeout: int | None = Field(
-        default=None, ge=1, description="Seconds to wait for an answer; where it is not set, 15 more than a long poll."
-    )
-
-    _stale_at: float | None = PrivateAttr(default=None)
-
-    @contextmanager
-    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["LoginQueueResource"]:
-        """One run's use of the queue."""
-        try:
-            yield self
-        finally:
-            in_hand, not_taken = self.hand_back()
-            if in_hand:
-                _tell(context, in_hand, not_taken)
-            if self._stale_at is not None and self._libcurl and self._libcurl.failures:
-                run_log(context).warning("left_to_boto3", calls=dict(self._libcurl.failures))
+    def __init__(self, settings: Settings, options: ClientOptions | None = None) -> None:
+        self._settings = settings
+        self._options = options or ClientOptions()
+        self._load_until: float | None = None
 
     @cached_property
     def login_queue(self) -> SqsQueue:
@@ -96,19 +56,15 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
                 "round for ever; name a queue of its own"
             )
 
-    def depth(self) -> QueueDepth:
-        """How many messages are on the login queue; raises as `check` does."""
-        return self.login_queue.depth()
-
     @property
     def endpoint(self) -> str:
         """The URL at which SQS is called; raises as `login_queue` does."""
         with explain_sqs_errors("GetQueueAttributes", setting=variable("queue_url"), queue_url=""):
-            return self._client.meta.endpoint_url
+            return self._sdk.client.meta.endpoint_url
 
     def receive(self) -> Batch:
         """Receives one batch of LOGIN_BATCH_SIZE messages at most; raises as `check` does."""
-        self._stale_at = time.monotonic() + STALE * self._settings.visibility_timeout
+        self._load_until = time.monotonic() + LOAD_DEADLINE_FRACTION * self._settings.visibility_timeout
         return self.login_queue.receive(self._settings.batch_size)
 
     def seconds_to_load(self) -> float:
@@ -117,116 +73,56 @@ class LoginQueueResource(ResourceWithBoto3Configuration):
         Raises:
             RunError: none; the messages are about to be delivered to another run.
         """
-        left = (self._stale_at or float("inf")) - time.monotonic()
+        left = (self._load_until or float("inf")) - time.monotonic()
         if left <= 0:
             raise RunError(
-                f"The run took over {STALE:.0%} of LOGIN_VISIBILITY_TIMEOUT ({self._settings.visibility_timeout} s); "
-                "what is not loaded yet goes back to the queue; raise it or lower LOGIN_BATCH_SIZE"
+                f"The run took over {LOAD_DEADLINE_FRACTION:.0%} of LOGIN_VISIBILITY_TIMEOUT "
+                f"({self._settings.visibility_timeout} s); what is not loaded yet goes back to the queue; raise it or "
+                "lower LOGIN_BATCH_SIZE"
             )
         return left
 
-    def delete(self, receipt_handles: Iterable[str], hurry: Event | None = None) -> dict[str, int]:
-        """Deletes messages that are loaded or on the dead-letter queue, for good.
+    @property
+    def left_to_boto3(self) -> dict[str, int]:
+        """How many calls libcurl could not make, by HTTP's status, libcurl's error code or the SDK's error."""
+        return {} if self._load_until is None else dict(self._transport.left_to_boto3)
 
-        Args:
-            receipt_handles: Those of the messages.
-            hurry: Once it is set, no more calls are made.
-
-        Returns:
-            How many could not be deleted, by SQS's error code. They are delivered again.
-        """
-        return self.login_queue.delete(receipt_handles, hurry)
-
-    def send_dead_letters(self, dead_letters: Sequence[Entry], hurry: Event | None = None) -> dict[int, str]:
-        """Puts messages on the dead-letter queue; arguments and result are those of `SqsQueue.send`."""
-        return self.dead_letter_queue.send(dead_letters, hurry)
-
-    def hand_back(self) -> tuple[int, dict[str, int]]:
-        """Gives back to the queue what the run still has in hand. A signal meanwhile waits until that is done.
+    def release(self) -> tuple[int, dict[str, int]]:
+        """Gives back to the queue what the run still holds. A signal meanwhile waits until that is done.
 
         Returns:
             How many messages that were, and how many SQS did not take, by its error code.
         """
-        if self._stale_at is None:  # nothing was received
+        if self._load_until is None:  # nothing was received
             return 0, {}
         with deferred_interrupts():
-            return self.login_queue.in_hand, self.login_queue.hand_back(hand_back_delay)
+            return self.login_queue.held, self.login_queue.release(release_delay)
 
     def _queue(self, name: str) -> SqsQueue:
         with explain_sqs_errors("GetQueueAttributes", setting=variable(name), queue_url=self._settings.require(name)):
-            return SqsQueue(name, self._client, self._settings, most_calls=self._calls, libcurl=self._libcurl)
+            return SqsQueue(name, self._settings, self._transport)
 
     @cached_property
-    def _settings(self) -> Settings:
-        return read_settings()
+    def _sdk(self) -> Sdk:
+        return Sdk(self._settings, self._options)
 
     @cached_property
-    def _session(self) -> boto3.Session:
-        return boto3.Session(
-            aws_access_key_id=self.aws_access_key_id,
-            aws_secret_access_key=self.aws_secret_access_key,
-            aws_session_token=self.aws_session_token,
-            region_name=self.region_name or self._settings.queue_region,
-            profile_name=self.profile_name,
-            botocore_session=self._core,
-        )
-
-    @cached_property
-    def _core(self) -> botocore.session.Session:
-        return botocore.session.get_session()
-
-    @cached_property
-    def _client(self) -> "SQSClient":
-        return self._session.client(
-            "sqs",
-            endpoint_url=self.endpoint_url,
-            use_ssl=self.use_ssl,
-            verify=None if self.verify else False,  # None lets the SDK's own AWS_CA_BUNDLE decide
-            config=Config(
-                connect_timeout=CONNECT_SECONDS,
-                read_timeout=self._read_timeout,
-                max_pool_connections=self._calls,
-                retries={"mode": "standard", "total_max_attempts": self.max_attempts},
-                parameter_validation=False,  # ours are right by construction; it costs a tenth of a call
-                user_agent_extra=f"login-pipeline/{version('login-pipeline')}",
-            ),
-        )
-
-    @cached_property
-    def _libcurl(self) -> LibcurlSqs | None:
+    def _transport(self) -> Transport:
         if self._settings.sqs_client is SqsClient.BOTO3:
-            return None
-        named = self._core.get_config_variable("ca_bundle") or os.getenv("REQUESTS_CA_BUNDLE")  # as botocore does
-        bundle = (named or get_cert_path(verify=True)) if self.verify else None
-        connection = Connection(CONNECT_SECONDS, self._read_timeout, bundle)
-        return LibcurlSqs(self._client, self._session.get_credentials(), connection)
-
-    @property
-    def _calls(self) -> int:
-        return self.calls or self._settings.sqs_calls
-
-    @property
-    def _read_timeout(self) -> int:
-        return self.read_timeout or self._settings.long_poll + ANSWER_SECONDS
+            return Boto3Transport(self._sdk.client)
+        return CurlTransport(self._sdk)
 
 
-def hand_back_delay(receive_count: int) -> int:
-    """Seconds until a message that a run gave back is delivered again."""
-    return int(min(HAND_BACK_DELAY * 2 ** min(receive_count - 1, 30), LONGEST_HAND_BACK_DELAY))
-
-
-def _tell(context: dg.InitResourceContext, in_hand: int, not_taken: dict[str, int]) -> None:
-    run_log(context).warning("handed_back", messages=in_hand, not_taken=not_taken)
-    if context.log is not None:
-        later = f"; not taken: {not_taken}, they come back by the visibility timeout" if not_taken else ""
-        context.log.warning(f"{in_hand} messages that this run did not finish went back to the queue{later}")
+def release_delay(receive_count: int) -> int:
+    """Seconds until a message that a run released is delivered again."""
+    return int(min(RELEASE_DELAY * 2 ** min(receive_count - 1, 30), MAX_RELEASE_DELAY))
 
 
 def few_deliveries(max_receive_count: int | None) -> str | None:
     """What to say about a redrive policy that could move good messages away; None where there is nothing to say."""
-    if max_receive_count is None or max_receive_count >= FEW_DELIVERIES:
+    if max_receive_count is None or max_receive_count >= MIN_DELIVERIES:
         return None
     return (
         f"The redrive policy of LOGIN_QUEUE_URL moves a message away after {max_receive_count} deliveries; a few runs "
-        f"that are cut off would cost good ones; raise its maxReceiveCount to {FEW_DELIVERIES} or more"
+        f"that are cut off would cost good ones; raise its maxReceiveCount to {MIN_DELIVERIES} or more"
     )

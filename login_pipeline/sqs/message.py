@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any, NamedTuple, Self
 
-import msgspec
+from login_pipeline.sqs.transport.responses import Attribute, Received
 
 REASON = "reason"
 ORIGINAL_MESSAGE_ID = "original_message_id"
@@ -19,54 +19,8 @@ _MESSAGE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 be no other text."""
 
 
-class SystemAttributes(msgspec.Struct, gc=False):
-    """What SQS says of a message: when it was sent, in milliseconds since the epoch, and how often it was delivered."""
-
-    sent_timestamp: int = msgspec.field(name="SentTimestamp")
-    receive_count: int = msgspec.field(name="ApproximateReceiveCount")
-
-
-class Attribute(msgspec.Struct, gc=False):
-    """What a sender says of a message. A value of type Binary is in `binary`, any other in `text`."""
-
-    data_type: str = msgspec.field(name="DataType", default="String")
-    text: str = msgspec.field(name="StringValue", default="")
-    binary: bytes = msgspec.field(name="BinaryValue", default=b"")
-
-    def entry(self) -> dict[str, str | bytes]:
-        """As boto3 sends it."""
-        value: dict[str, str | bytes] = {"BinaryValue": self.binary} if self.binary else {"StringValue": self.text}
-        return {"DataType": self.data_type, **value}
-
-
 Attributes = Mapping[str, Attribute]
 NO_ATTRIBUTES: Attributes = {}
-
-
-class Received(msgspec.Struct, gc=False):
-    """An entry of ReceiveMessage's answer, as far as anybody asks."""
-
-    message_id: str = msgspec.field(name="MessageId")
-    receipt_handle: str = msgspec.field(name="ReceiptHandle")
-    body: str = msgspec.field(name="Body")
-    system: SystemAttributes = msgspec.field(name="Attributes")
-    attributes: dict[str, Attribute] = msgspec.field(name="MessageAttributes", default_factory=dict)
-
-
-class Answer(msgspec.Struct, gc=False):
-    """ReceiveMessage's answer."""
-
-    messages: list[Received] = msgspec.field(name="Messages", default_factory=list)
-
-    @classmethod
-    def from_json(cls, answer: bytes) -> Self:
-        """As SQS sends it, with numbers that are strings; raises msgspec.DecodeError where it is another one."""
-        return msgspec.json.decode(answer, type=cls, strict=False)
-
-    @classmethod
-    def from_boto3(cls, answer: Mapping[str, Any]) -> Self:
-        """As boto3 has it."""
-        return msgspec.convert(answer, cls, strict=False)
 
 
 class Message(NamedTuple):
@@ -90,7 +44,7 @@ class Message(NamedTuple):
 
     @classmethod
     def from_sqs(cls, received: Received) -> Self:
-        """From an entry of ReceiveMessage's answer, with all its attributes."""
+        """From an entry of ReceiveMessage's response, with all its attributes."""
         sent, own = received.system.sent_timestamp, received.attributes
         message_id, reason, attributes = received.message_id, "", NO_ATTRIBUTES
         if own:

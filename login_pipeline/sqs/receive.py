@@ -9,18 +9,15 @@ from typing import NamedTuple
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.gc_pause import no_cycle_collection
 from login_pipeline.signals import deferred_interrupts
-from login_pipeline.sqs.concurrency import Concurrency
 from login_pipeline.sqs.message import Message
-from login_pipeline.sqs.worker_pool import work
+from login_pipeline.sqs.worker_pool import WorkerPool
 
+# Messages in one ReceiveMessage call. Source: Amazon SQS API Reference, ReceiveMessage.
 MAX_MESSAGES = 10
-"""Messages in one ReceiveMessage call. Source: Amazon SQS API Reference, ReceiveMessage."""
-
+# One empty poll proves nothing: SQS may not have asked the server that has the message.
 EMPTY_POLLS = 3
-"""One empty poll proves nothing: SQS may not have asked the server that has the message."""
-
-MOST_CHARACTERS = 256 * 1024 * 1024
-"""Of all bodies in a batch, about: with 1 MiB each, which SQS takes, a full one would need 10 GB."""
+# Of all bodies in a batch, about: with 1 MiB each, which SQS takes, a full one would need 10 GB.
+MAX_CHARACTERS = 256 * 1024 * 1024
 
 Receive = Callable[[Sequence[int]], Sequence[Sequence[Message]]]
 """Long polls at once, each for at most so many messages; what each of them brought."""
@@ -36,12 +33,12 @@ class Batch(NamedTuple):
 class _Receiver:
     """One batch while it is received: the messages so far, and the room that is left, shared by the threads."""
 
-    def __init__(self, receive: Receive, batch_size: int, concurrency: Concurrency, deadline: float) -> None:
+    def __init__(self, receive: Receive, batch_size: int, calls_at_once: int, deadline: float) -> None:
         self.messages: list[Message] = []
+        # Consecutive empty long polls; a poll that returns messages resets it.
         self.empty_polls = 0
-        """Since messages came, or together with them: a long poll is empty when its time is up, so after the others."""
         self._receive = receive
-        self._concurrency = concurrency
+        self._calls_at_once = calls_at_once
         self._room = batch_size
         self._characters = 0
         self._until = time.monotonic() + deadline
@@ -65,7 +62,7 @@ class _Receiver:
     def once(self) -> bool:
         """Polls once, or often at once; whether every poll brought messages."""
         with self._lock:
-            sizes = self._sizes(min(self.calls(), self._concurrency.calls_of_a_thread))
+            sizes = self._sizes(min(self.calls(), self._calls_at_once))
             self._room -= sum(sizes)
         if not sizes:
             return False
@@ -77,7 +74,7 @@ class _Receiver:
             self.messages += received
             self.empty_polls = empty if received else self.empty_polls + empty
             self._characters += sum(len(message.body) for message in received)
-            if self._characters >= MOST_CHARACTERS:
+            if self._characters >= MAX_CHARACTERS:
                 self.stop()
         return not empty
 
@@ -96,10 +93,10 @@ class _Receiver:
 
 
 @no_cycle_collection()
-def receive_batch(receive: Receive, *, batch_size: int, concurrency: Concurrency, deadline: float) -> Batch:
+def receive_batch(receive: Receive, *, batch_size: int, workers: WorkerPool, deadline: float) -> Batch:
     """Receives until the batch is full, the queue runs dry, or `deadline` seconds have passed.
 
-    Full is also a batch whose bodies have MOST_CHARACTERS together; the calls under way may still add to it.
+    Full is also a batch whose bodies have MAX_CHARACTERS together; the calls under way may still add to it.
 
     The first call goes alone, so that a wrong setting costs one call. A message that came twice is kept once,
     with its newest receipt handle. At an interrupt no more calls are made, and what is under way is waited for,
@@ -108,10 +105,10 @@ def receive_batch(receive: Receive, *, batch_size: int, concurrency: Concurrency
     Raises:
         LoginPipelineError: no call succeeded. Once messages are in hand, an error only ends the receiving.
     """
-    receiver = _Receiver(receive, batch_size, concurrency, deadline)
+    receiver = _Receiver(receive, batch_size, workers.calls_per_step, deadline)
     with deferred_interrupts(receiver.stop):
         receiver.once()
         while receiver.is_open and receiver.empty_polls < EMPTY_POLLS:
-            work(receiver.again, concurrency, calls=receiver.calls())
+            workers.repeat(receiver.again, calls=receiver.calls())
     newest = {message.message_id: message for message in receiver.messages}
     return Batch(list(newest.values()), ran_dry=receiver.empty_polls >= EMPTY_POLLS)

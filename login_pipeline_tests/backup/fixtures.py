@@ -13,7 +13,8 @@ from login_pipeline.backup.identity import read_manifest
 from login_pipeline.backup.manifest import Manifest
 from login_pipeline.backup.restore import Restored, restore
 from login_pipeline.backup.store import FolderStore
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import Database, Pipeline
 
 MONDAY, TUESDAY = date(2026, 1, 5), date(2026, 1, 6)
@@ -37,8 +38,8 @@ class Kept:
     folder: Path
 
     @property
-    def resource(self) -> LoginDatabaseResource:
-        return LoginDatabaseResource()
+    def resource(self) -> LoginDatabase:
+        return LoginDatabase(read_settings())
 
     @property
     def store(self) -> FolderStore:

@@ -14,6 +14,7 @@ from login_pipeline.backup.store import BackupStore, FolderStore, S3Store, backu
 from login_pipeline.errors import BackupError, ConfigurationError
 from login_pipeline.local.services import temporary_folder
 from login_pipeline.local.sqs import LocalSqs
+from login_pipeline.settings import read_settings
 from login_pipeline_tests.backup.fixtures import Kept, kept
 
 __all__ = ["kept"]
@@ -49,7 +50,7 @@ def store(request: pytest.FixtureRequest, s3: Any, tmp_path: Path, monkeypatch: 
     monkeypatch.setenv(
         "LOGIN_BACKUP_URL", str(tmp_path / "backup") if request.param == "folder" else f"s3://{BUCKET}/some/prefix/"
     )
-    return backup_store()
+    return backup_store(read_settings())
 
 
 def test_what_is_put_is_read_listed_replaced_and_deleted(store: BackupStore) -> None:
@@ -68,7 +69,7 @@ def test_what_is_put_is_read_listed_replaced_and_deleted(store: BackupStore) -> 
 
 def test_backup_on_s3_is_restored(kept: Kept, s3: Any) -> None:
     s3.put_object(Bucket=BUCKET, Key="elsewhere", Body=b"")
-    store = S3Store(BUCKET, "logins")
+    store = S3Store(BUCKET, "logins", None)
     back_up(kept.resource, store)
     kept.load([("new", "ios", "m", "m", None, 1, None)], "later")
     back_up(kept.resource, store)
@@ -81,7 +82,7 @@ def test_backup_on_s3_is_restored(kept: Kept, s3: Any) -> None:
 
 
 def test_damaged_object_is_named(kept: Kept, s3: Any) -> None:
-    store = S3Store(BUCKET, "")
+    store = S3Store(BUCKET, "", None)
     back_up(kept.resource, store)
     (name, *_) = sorted(name for name in store.names() if name.endswith(".parquet"))
     s3.put_object(Bucket=BUCKET, Key=name, Body=b"PAR1")
@@ -91,14 +92,14 @@ def test_damaged_object_is_named(kept: Kept, s3: Any) -> None:
 
 def test_missing_bucket_is_one_sentence(s3: Any) -> None:
     with pytest.raises(ConfigurationError, match="s3://not-there/ names a bucket that does not exist"):
-        S3Store("not-there", "").put("a", BytesIO(b""))
+        S3Store("not-there", "", None).put("a", BytesIO(b""))
 
 
 def test_s3_that_does_not_answer_is_one_sentence(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(ConfigurationError, match="S3 cannot be called for LOGIN_BACKUP_URL=s3://backups"):
-        S3Store(BUCKET, "").open("a")
+        S3Store(BUCKET, "", None).open("a")
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "InvalidAccessKeyId"])
@@ -106,7 +107,7 @@ def test_refused_credentials_are_one_sentence(s3: Any, code: str) -> None:
     """ministack refuses nobody, so the answer is AWS's own, given by the SDK's stubber."""
     from botocore.stub import Stubber
 
-    store = S3Store(BUCKET, "")
+    store = S3Store(BUCKET, "", None)
     with Stubber(store._client) as answers:
         answers.add_client_error("get_object", code, http_status_code=403)
         with pytest.raises(ConfigurationError, match=rf"S3 refuses s3:GetObject on .* \({code}\); allow"):
@@ -137,6 +138,6 @@ def test_full_disk_is_one_sentence_and_leaves_what_was_there(tmp_path: Path, mon
 def test_url_of_another_kind_is_refused_and_not_quoted(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGIN_BACKUP_URL", url)
     with pytest.raises(ConfigurationError) as refused:
-        backup_store()
+        backup_store(read_settings())
     assert refused.value.sentence.startswith("LOGIN_BACKUP_URL: is neither s3://bucket/prefix nor an absolute path")
     assert "secret" not in refused.value.sentence

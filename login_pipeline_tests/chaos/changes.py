@@ -1,6 +1,7 @@
 """What a run's process can do other than the product does: to save time, or to show that the account can tell."""
 
 from collections.abc import Collection, Iterable
+from threading import Event
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -10,10 +11,10 @@ from botocore.config import Config
 from login_pipeline.ingest.load import Deletes, LoadFigures, load_chunk
 from login_pipeline.logs.setup import Log
 from login_pipeline.postgres.copy import Loaded
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.sql import statements
 from login_pipeline.settings import Settings
-from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.queue import SqsQueue
 from login_pipeline.sqs.receive import Batch
 
@@ -48,15 +49,15 @@ def delete_before_commit() -> None:
 
     def delete_first(
         chunk: pd.DataFrame,
-        database: LoginDatabaseResource,
-        queue: LoginQueueResource,
+        database: LoginDatabase,
+        queues: LoginQueues,
         log: Log,
         figures: LoadFigures,
         deletes: Deletes,
         believed: Collection[str],
     ) -> Loaded:
-        queue.delete(chunk["receipt_handle"])
-        return load_chunk(chunk, database, queue, log, figures, deletes, believed)
+        queues.login_queue.delete(chunk["receipt_handle"])
+        return load_chunk(chunk, database, queues, log, figures, deletes, believed)
 
     patch("login_pipeline.ingest.load.load_chunk", delete_first).start()
 
@@ -69,22 +70,22 @@ def load_without_inbox() -> None:
 def delete_nothing() -> None:
     """Every message is delivered again for ever."""
 
-    def pretend(_queue: LoginQueueResource, _handles: Iterable[str]) -> dict[str, int]:
+    def pretend(_queue: SqsQueue, _handles: Iterable[str], _hurry: Event | None = None) -> dict[str, int]:
         return {}
 
-    patch.object(LoginQueueResource, "delete", pretend).start()
+    patch.object(SqsQueue, "delete", pretend).start()
 
 
 def print_bodies() -> None:
     """Personal data in the output of a run."""
-    receive = LoginQueueResource.receive
+    receive = LoginQueues.receive
 
-    def receive_and_print(queue: LoginQueueResource) -> Batch:
-        batch = receive(queue)
+    def receive_and_print(queues: LoginQueues) -> Batch:
+        batch = receive(queues)
         print(*(message.body for message in batch.messages))  # noqa: T201 - the fault itself
         return batch
 
-    patch.object(LoginQueueResource, "receive", receive_and_print).start()
+    patch.object(LoginQueues, "receive", receive_and_print).start()
 
 
 def retry_at_once() -> None:

@@ -7,6 +7,7 @@ import time
 from login_pipeline.cli import main as cli
 from login_pipeline.cli import options as cli_options
 from login_pipeline.ingest.redrive import Redriven, redrive
+from login_pipeline.settings import read_settings
 from login_pipeline_tests.chaos.between import sqs_proxy
 from login_pipeline_tests.chaos.changes import hide_for_a_moment
 from login_pipeline_tests.chaos.fault import FEW, Cycle, Fault, until_hit
@@ -45,7 +46,7 @@ def drain_command() -> int:
 
 def redrive_the_refused() -> Redriven:
     """What `login-pipeline redrive --reason` does."""
-    return redrive(REASON, dry_run=False)
+    return redrive(read_settings(), REASON, dry_run=False)
 
 
 def sigterm(times: int) -> Cycle:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from login_pipeline.cli import drain, runs
+from login_pipeline.settings import read_settings
 from login_pipeline_tests.chaos.seams import Moment, listen
 
 _PROCESSES = multiprocessing.get_context("forkserver")
@@ -120,7 +121,7 @@ def run_login_job() -> runs.Run:
 def drain_queue() -> drain.Totals:
     """What `login-pipeline drain` does."""
     with runs.dagster_instance() as instance:
-        return drain.drain(instance, lambda *_: None)
+        return drain.drain(read_settings(), instance, lambda *_: None)
 
 
 def _live(work: Work, orders: Orders, mouth: Connection) -> None:

@@ -9,7 +9,8 @@ import pytest
 from login_pipeline.cli.doctor import Finding, examine
 from login_pipeline.masking.keys import new_key
 from login_pipeline.masking.masker import NOT_KEYED
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import Pipeline
 
 
@@ -32,7 +33,7 @@ def test_place_of_the_backup_is_examined_where_there_is_one(pipeline: Pipeline, 
     assert after.says.startswith(f"{folder}, of ")
     assert f"mode 0700, readable and writable; last backup {datetime.now(UTC).year}-" in after.says
     pipeline.database.query("DROP TABLE user_logins_backup")
-    LoginDatabaseResource().prepare()  # as in another database
+    LoginDatabase(read_settings()).prepare()  # as in another database
     assert not finding("backup").well
     assert finding("backup").says.startswith("LOGIN_BACKUP_URL holds the backup of another database")
 

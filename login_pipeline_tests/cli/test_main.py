@@ -20,6 +20,7 @@ from login_pipeline.cli import main as cli
 from login_pipeline.cli.drain import Totals, drain
 from login_pipeline.definitions import defs
 from login_pipeline.masking.masker import NOT_KEYED
+from login_pipeline.settings import read_settings
 from login_pipeline.sqs.queue import QueueDepth
 from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.faults.sqs_proxy import Answer, Forward, SqsProxy
@@ -184,7 +185,7 @@ def test_drains_at_once_do_not_wait_for_each_other(pipeline: Pipeline) -> None:
             event = dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, "login_job")
             pipeline.instance.report_dagster_event(event, other.run_id)
 
-    assert drain(pipeline.instance, end_the_other_run).runs == 1
+    assert drain(read_settings(), pipeline.instance, end_the_other_run).runs == 1
 
 
 def test_drain_waits_for_another_run_and_takes_what_it_gave_back_although_counts_lag(
@@ -210,7 +211,7 @@ def test_drain_waits_for_another_run_and_takes_what_it_gave_back_although_counts
     with SqsProxy(pipeline.environment["AWS_ENDPOINT_URL_SQS"]) as proxy:
         proxy.on("GetQueueAttributes", lag)
         pipeline.set(AWS_ENDPOINT_URL_SQS=proxy.endpoint)
-        assert drain(pipeline.instance, fail_the_other_run).loaded == 1
+        assert drain(read_settings(), pipeline.instance, fail_the_other_run).loaded == 1
 
 
 def test_error_that_nobody_foresaw_is_its_class_and_place_and_not_what_it_says(

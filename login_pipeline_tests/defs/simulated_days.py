@@ -18,7 +18,8 @@ from login_pipeline.defs import sensors
 from login_pipeline.defs.run_history import purge
 from login_pipeline.local.sample_messages import sample_messages
 from login_pipeline.local.services import local_services, temporary_folder
-from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.settings import read_settings
+from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.queue import QueueDepth
 
 TABLES = ("runs", "run_tags", "event_logs", "asset_check_executions")
@@ -133,7 +134,7 @@ def main() -> None:
     """Three days of a trickle that are kept for one day each."""
     with temporary_folder() as folder, local_services(folder) as settings:
         os.environ.update(settings)
-        LoginQueueResource().login_queue.send([{"MessageBody": body} for body in sample_messages(50)])
+        LoginQueues(read_settings()).login_queue.send([{"MessageBody": body} for body in sample_messages(50)])
         url = settings["LOGIN_DAGSTER_DATABASE_URL"].replace("+psycopg2", "")
         with dg.DagsterInstance.get() as instance:
             instance.report_runless_asset_event(dg.AssetObservation("login_queue", metadata={"messages": 50}))

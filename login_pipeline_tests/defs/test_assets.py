@@ -98,7 +98,7 @@ def test_redelivered_messages_get_no_second_row(
     """As after a crash between commit and delete: loaded, and delivered again."""
     pipeline.queue.send(*(body() for _ in range(10)))
     with monkeypatch.context() as crash:
-        crash.setattr("login_pipeline.sqs.login_queues.LoginQueueResource.delete", _crash)
+        crash.setattr("login_pipeline.sqs.queue.SqsQueue.delete", _crash)
         crash.setattr("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 0)
         assert pipeline.run().failures
     assert len(pipeline.database.logins()) == 10
@@ -122,7 +122,7 @@ def test_failed_check_loads_nothing_and_hands_the_messages_back(
     pipeline.queue.send(body(), '{"not": "a login"}')
     monkeypatch.setattr("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 0)
     with monkeypatch.context() as leak:
-        leak.setattr("login_pipeline.masking.masker.MaskingResource.masks", _no_masks)
+        leak.setattr("login_pipeline.masking.masker.Masker.masks", _no_masks)
         run = pipeline.run()
     failed = "Asset checks failed: masked_values_hold_no_clear_value; nothing was changed after them"
     assert run.failures == [failed]
@@ -143,7 +143,7 @@ def test_unreachable_dead_letter_queue_does_not_stop_valid_logins(
     pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline.queue.send(body(), '{"not": "a login"}')
-    monkeypatch.setattr("login_pipeline.ingest.preflight.LoginQueueResource.check", lambda _self: None)
+    monkeypatch.setattr("login_pipeline.ingest.preflight.LoginQueues.check", lambda _self: None)
     pipeline.set(LOGIN_DEAD_LETTER_QUEUE_URL=pipeline.dead_letter_queue.url + "-deleted")
     run = pipeline.run()
     assert "could not be moved to the dead-letter queue" in run.failures[0]

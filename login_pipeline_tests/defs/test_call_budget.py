@@ -9,8 +9,8 @@ import pytest
 from psycopg2 import extensions
 
 from login_pipeline.ingest.load import FIRST_ROWS, GROWTH, MOST_ROWS
-from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.settings import SqsClient
+from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.settings import SqsClient, read_settings
 from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.sqs_server.process import QueueServer
 
@@ -76,7 +76,7 @@ def test_run_makes_one_call_for_ten_messages(pipeline: Pipeline, backlog: QueueS
 def test_run_has_one_connection_and_a_transaction_for_each_chunk(
     pipeline: Pipeline, backlog: QueueServer, connections: type[Connection]
 ) -> None:
-    LoginDatabaseResource().prepare()
+    LoginDatabase(read_settings()).prepare()
     connections.made = connections.commits = 0
     assert pipeline.run().metadata["user_logins_table"]["loaded"] == MESSAGES
     assert connections.made == 1

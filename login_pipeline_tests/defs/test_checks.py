@@ -17,11 +17,11 @@ from login_pipeline.cli.runs import CheckResult
 from login_pipeline.definitions import defs
 from login_pipeline.defs.checks import masked_logins_checks, user_logins_table_checks
 from login_pipeline.defs.jobs import user_logins_checks_schedule
+from login_pipeline.defs.resources import LoginDatabaseResource, MaskingResource
 from login_pipeline.logins.transform import mask_logins, raw_messages
 from login_pipeline.masking.keys import MaskingKey
-from login_pipeline.masking.masker import NOT_KEYED, MaskingResource
+from login_pipeline.masking.masker import NOT_KEYED
 from login_pipeline.masking.methods import Masks, hmac_sha256_masks
-from login_pipeline.postgres.database import LoginDatabaseResource
 from login_pipeline_tests.conftest import Pipeline
 
 Body = Callable[..., str]
@@ -248,7 +248,7 @@ def test_hourly_check_is_skipped_before_the_first_run_and_a_table_that_is_gone_a
     pipeline.instance = dg.DagsterInstance.local_temp(str(tmp_path))
 
     def asked() -> str:
-        resources = {"database": LoginDatabaseResource()}
+        resources = {"postgres": LoginDatabaseResource()}
         with dg.build_schedule_context(pipeline.instance, resources=resources) as context:
             return user_logins_checks_schedule.evaluate_tick(context).skip_message or "asked for a run"
 

@@ -11,10 +11,11 @@ import dagster as dg
 import psycopg2
 import pytest
 
+from login_pipeline.defs.resources import LoginDatabaseResource
 from login_pipeline.errors import DatabaseError
 from login_pipeline.ingest.load import FIRST_ROWS
 from login_pipeline.masking import masker as masking
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.dead_letters import Letter
 from login_pipeline_tests.conftest import Database, Pipeline
 
@@ -23,12 +24,12 @@ BACKENDS = "FROM pg_stat_activity WHERE application_name = 'login-pipeline' AND 
 
 
 @pytest.fixture
-def resource(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoginDatabaseResource]:
+def resource(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoginDatabase]:
     """As a run has it."""
     monkeypatch.setenv("LOGIN_DATABASE_URL", database.url)
-    with dg.build_resources({"database": LoginDatabaseResource()}) as resources:
-        resources.database.prepare()
-        yield resources.database
+    with dg.build_resources({"postgres": LoginDatabaseResource()}) as resources:
+        resources.postgres.database.prepare()
+        yield resources.postgres.database
 
 
 def calls(monkeypatch: pytest.MonkeyPatch, function: str, of: object) -> list[str]:
@@ -73,7 +74,7 @@ def test_next_run_of_a_process_reads_the_keys_again(pipeline: Pipeline, body: Bo
 
 
 def test_connection_that_the_server_ended_between_two_calls_costs_nothing(
-    resource: LoginDatabaseResource, database: Database
+    resource: LoginDatabase, database: Database
 ) -> None:
     for message_id in ("a", "b"):
         assert database.query(f"SELECT pg_terminate_backend(pid, 5000) {BACKENDS}") == [(True,)]
@@ -83,9 +84,7 @@ def test_connection_that_the_server_ended_between_two_calls_costs_nothing(
     assert database.query("SELECT sqs_message_id FROM user_logins_dead_letters ORDER BY 1") == [("a",), ("b",)]
 
 
-def test_connection_on_which_a_statement_failed_is_not_used_again(
-    resource: LoginDatabaseResource, database: Database
-) -> None:
+def test_connection_on_which_a_statement_failed_is_not_used_again(resource: LoginDatabase, database: Database) -> None:
     before = database.query(f"SELECT pid {BACKENDS}")
     database.query("ALTER TABLE user_logins RENAME TO elsewhere")
     with pytest.raises(DatabaseError):
@@ -96,7 +95,7 @@ def test_connection_on_which_a_statement_failed_is_not_used_again(
     assert database.query(f"SELECT pid {BACKENDS}") != before
 
 
-def test_two_threads_of_a_run_do_not_share_a_transaction(resource: LoginDatabaseResource, database: Database) -> None:
+def test_two_threads_of_a_run_do_not_share_a_transaction(resource: LoginDatabase, database: Database) -> None:
     batches = [[row(f"{batch}, {number}") for number in range(200)] for batch in range(8)]
     with ThreadPoolExecutor(4) as pool:
         loads = [pool.submit(resource.load, batch, seconds=30) for batch in batches]
@@ -106,8 +105,8 @@ def test_two_threads_of_a_run_do_not_share_a_transaction(resource: LoginDatabase
 
 def test_run_s_end_closes_its_connection(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGIN_DATABASE_URL", database.url)
-    with dg.build_resources({"database": LoginDatabaseResource()}) as resources:
-        resources.database.prepare()
+    with dg.build_resources({"postgres": LoginDatabaseResource()}) as resources:
+        resources.postgres.database.prepare()
         assert database.query(f"SELECT count(*) {BACKENDS}") == [(1,)]
     while database.query(f"SELECT count(*) {BACKENDS}") != [(0,)]:  # the server takes a moment to hear of it
         time.sleep(0.05)

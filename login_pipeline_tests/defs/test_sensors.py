@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 
 from login_pipeline.definitions import defs
+from login_pipeline.defs.resources import LoginQueueResource
 from login_pipeline.defs.sensors import FIRST_PAUSE, LONGEST_PAUSE, _failing_since, _pause, queue_depth_sensor
-from login_pipeline.sqs.login_queues import LoginQueueResource
 from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.defs.simulated_days import simulated_trickle
 from login_pipeline_tests.defs.test_run_cost import calls
@@ -22,7 +22,7 @@ Body = Callable[..., str]
 
 
 def tick(pipeline: Pipeline, cursor: str | None = None) -> dg.SensorResult:
-    resources = {"queue": LoginQueueResource()}
+    resources = {"sqs": LoginQueueResource()}
     with dg.build_sensor_context(pipeline.instance, cursor=cursor, resources=resources) as context:
         result = queue_depth_sensor(context)
     assert isinstance(result, dg.SensorResult)

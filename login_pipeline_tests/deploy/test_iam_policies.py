@@ -11,6 +11,8 @@ import pytest
 from login_pipeline.cli.drain import drain
 from login_pipeline.cli.send import send_lines
 from login_pipeline.ingest.redrive import redrive
+from login_pipeline.settings import read_settings
+from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline_tests import ROOT
 from login_pipeline_tests.conftest import Pipeline
 
@@ -41,10 +43,10 @@ def calls(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 def test_consumer_policy_is_what_a_drain_calls(pipeline: Pipeline, calls: Calls, body: Callable[..., str]) -> None:
     pipeline.queue.send(body(), "not a login")
-    assert drain(pipeline.instance, lambda *_: None).failures == []
+    assert drain(read_settings(), pipeline.instance, lambda *_: None).failures == []
     pipeline.database.fill_disk()
     pipeline.queue.send(body())  # what cannot be loaded is handed back
-    assert drain(pipeline.instance, lambda *_: None).failures != []
+    assert drain(read_settings(), pipeline.instance, lambda *_: None).failures != []
     assert calls == allowed("consumer-policy.json")
 
 
@@ -54,13 +56,13 @@ def test_redrive_policy_is_what_a_redrive_calls(pipeline: Pipeline, calls: Calls
     pipeline.dead_letter_queue.send("one", "another")
     reason = {"DataType": "String", "StringValue": "not_json"}
     pipeline.dead_letter_queue.send("not a login", reason=reason)
-    done = redrive("not_json", dry_run=False)
+    done = redrive(read_settings(), "not_json", dry_run=False)
     assert (done.sent_back, done.left) == (1, 2)
     assert calls == allowed("redrive-policy.json")
 
 
 def test_sender_policy_is_what_sending_calls(pipeline: Pipeline, calls: Calls) -> None:
-    assert send_lines([b"one", b"two"]).messages == 2
+    assert send_lines(LoginQueues(read_settings()).login_queue, [b"one", b"two"]).messages == 2
     assert calls == allowed("sender-policy.json")
 
 

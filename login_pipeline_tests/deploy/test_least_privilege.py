@@ -13,15 +13,17 @@ from psycopg2 import errors
 
 from login_pipeline.cli.main import main
 from login_pipeline.defs.jobs import inbox_pruning_schedule
+from login_pipeline.defs.resources import LoginDatabaseResource
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.ingest.pruning import Pruned, prune_inbox
 from login_pipeline.ingest.redrive import redrive
 from login_pipeline.local.services import local_services, pipeline_environment, temporary_folder
 from login_pipeline.postgres import sql
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.role import Access
 from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import TABLES
+from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import Database, Pipeline
 from login_pipeline_tests.roles import ROLES_SQL, Roles, make_roles, roles_of, with_role
 
@@ -41,7 +43,7 @@ def roles(pipeline: Pipeline, tmp_path: Path) -> Iterator[Roles]:
 def prepared(pipeline: Pipeline, roles: Roles) -> Roles:
     """The owner has created the tables, and its credential is gone again."""
     pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL=roles.owner.url)
-    LoginDatabaseResource(maintenance=True).prepare()
+    LoginDatabase(read_settings(), maintenance=True).prepare()
     pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL=None)
     return roles
 
@@ -67,7 +69,7 @@ def test_locks_that_a_reader_can_take_stop_nothing(pipeline: Pipeline, prepared:
     pipeline.queue.send(body())
     assert pipeline.run().metadata["user_logins_table"]["loaded"] == 1
     pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL=prepared.owner.url)
-    assert prune_inbox(LoginDatabaseResource(maintenance=True), days=30) == Pruned(0, 0, 0)
+    assert prune_inbox(LoginDatabase(read_settings(), maintenance=True), days=30) == Pruned(0, 0, 0)
     reader.close()
     for table in TABLES:
         for mode in ("ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE", "SHARE ROW EXCLUSIVE"):
@@ -91,7 +93,7 @@ def test_the_whole_pipeline_runs_as_the_loader(
     assert (figures["loaded"], figures["quarantined"], figures["deleted"]) == (1, 2, 3)
 
     prepared.owner.query("ALTER TABLE user_logins DROP CONSTRAINT wrong")
-    assert redrive("refused.check_violation", dry_run=False).sent_back == 1
+    assert redrive(read_settings(), "refused.check_violation", dry_run=False).sent_back == 1
     assert pipeline.run().failures == []
     assert sorted(prepared.reader.query("SELECT user_id FROM user_logins")) == [("good",), ("mended",)]
     assert command("check")[0] == 0
@@ -363,7 +365,7 @@ def test_pruning_and_restoring_work_as_the_owner_and_leave_the_loader_its_rights
 
 def test_schedule_leaves_pruning_to_a_host_that_may(pipeline: Pipeline, prepared: Roles) -> None:
     def asked() -> str:
-        resources = {"maintenance_database": LoginDatabaseResource(maintenance=True)}
+        resources = {"maintenance_postgres": LoginDatabaseResource(maintenance=True)}
         with dg.build_schedule_context(resources=resources) as context:
             return inbox_pruning_schedule.evaluate_tick(context).skip_message or "asked for a run"
 
@@ -375,8 +377,8 @@ def test_schedule_leaves_pruning_to_a_host_that_may(pipeline: Pipeline, prepared
 def test_sentences_name_the_setting_that_was_used(pipeline: Pipeline) -> None:
     pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL="postgresql://a:b@127.0.0.1:9/c")
     with pytest.raises(ConfigurationError, match="The database in LOGIN_MAINTENANCE_DATABASE_URL cannot be used: "):
-        LoginDatabaseResource(maintenance=True).prepare()
-    LoginDatabaseResource().prepare()
+        LoginDatabase(read_settings(), maintenance=True).prepare()
+    LoginDatabase(read_settings()).prepare()
 
 
 def test_embedded_services_are_maintained_and_no_other_database(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,7 +386,7 @@ def test_embedded_services_are_maintained_and_no_other_database(monkeypatch: pyt
     with temporary_folder() as folder, local_services(folder) as settings:
         for name, value in pipeline_environment(settings).items():
             monkeypatch.setenv(name, value)
-    assert Access.from_settings(maintenance=True).variable == "LOGIN_DATABASE_URL"
+    assert Access.from_settings(read_settings(), maintenance=True).variable == "LOGIN_DATABASE_URL"
 
 
 def _as(roles: Roles, name: str) -> Database:

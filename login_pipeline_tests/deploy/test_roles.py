@@ -12,7 +12,8 @@ from psycopg2 import OperationalError, errors
 
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import temporary_folder
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.settings import read_settings
 from login_pipeline_tests import ROOT
 from login_pipeline_tests.conftest import Database
 
@@ -61,8 +62,8 @@ def test_prepare_makes_what_the_runs_need_and_they_can_change_nothing(
     runs = url_of("logins_run", "logins", server, "of-the-runs")
     monkeypatch.setenv("LOGIN_MAINTENANCE_DATABASE_URL", maintenance)
     monkeypatch.setenv("LOGIN_DATABASE_URL", runs)
-    LoginDatabaseResource(maintenance=True).prepare()
-    LoginDatabaseResource().prepare()
+    LoginDatabase(read_settings(), maintenance=True).prepare()
+    LoginDatabase(read_settings()).prepare()
     for statement in ("DELETE FROM user_logins", "CREATE TABLE mine (number integer)", "SET ROLE login_pipeline_owner"):
         with pytest.raises(errors.InsufficientPrivilege):
             Database(runs).query(statement)

@@ -10,10 +10,10 @@ import msgspec
 import pandas as pd
 
 from login_pipeline.ingest.quarantine import quarantine
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.dead_letters import Letter
 from login_pipeline.postgres.sql import statements
-from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.message import Attributes, Message, Received, sent_again
 from login_pipeline.sqs.receive import Batch
 
@@ -27,29 +27,29 @@ class Mutant(NamedTuple):
     first_seed: int = 1
 
 
-_receive, _from_sqs = LoginQueueResource.receive, Message.from_sqs
+_receive, _from_sqs = LoginQueues.receive, Message.from_sqs
 
 
-def _delete_what_was_received(self: LoginQueueResource) -> Batch:
+def _delete_what_was_received(self: LoginQueues) -> Batch:
     batch = _receive(self)
-    self.delete(message.receipt_handle for message in batch.messages)
+    self.login_queue.delete(message.receipt_handle for message in batch.messages)
     return batch
 
 
-def _delete_before_sending(rejected: pd.DataFrame, queue: LoginQueueResource, *others: Any) -> None:
-    queue.delete(rejected["receipt_handle"])
-    quarantine(rejected, queue, *others)
+def _delete_before_sending(rejected: pd.DataFrame, queues: LoginQueues, *others: Any) -> None:
+    queues.login_queue.delete(rejected["receipt_handle"])
+    quarantine(rejected, queues, *others)
 
 
-def _delete_what_was_not_sent(rejected: pd.DataFrame, queue: LoginQueueResource, *others: Any) -> None:
+def _delete_what_was_not_sent(rejected: pd.DataFrame, queues: LoginQueues, *others: Any) -> None:
     try:
-        quarantine(rejected, queue, *others)
+        quarantine(rejected, queues, *others)
     finally:
-        queue.delete(rejected["receipt_handle"])
+        queues.login_queue.delete(rejected["receipt_handle"])
 
 
 @contextmanager
-def _record_nothing(_self: LoginDatabaseResource, letters: Mapping[str, Letter]) -> Iterator[Any]:
+def _record_nothing(_self: LoginDatabase, letters: Mapping[str, Letter]) -> Iterator[Any]:
     """As if sending and deleting were all that there is to it."""
     yield SimpleNamespace(new=set(letters), commit=lambda _not_sent: None)
 
@@ -84,13 +84,13 @@ def _send_as_new(_message_id: str, _sent_timestamp: int, body: str, attributes: 
     return sent_again("", 0, body, attributes)
 
 
-QUEUE_RESOURCE = "login_pipeline.sqs.login_queues.LoginQueueResource"
-RECORD = "login_pipeline.postgres.database.LoginDatabaseResource.record_dead_letters"
+QUEUES = "login_pipeline.sqs.login_queues.LoginQueues"
+RECORD = "login_pipeline.postgres.database.LoginDatabase.record_dead_letters"
 FROM_SQS = "login_pipeline.sqs.queue.Message.from_sqs"
 QUARANTINE = "login_pipeline.defs.assets.quarantine"
 LOAD_STATEMENTS = "login_pipeline.postgres.copy.statements"
 MUTANTS = {
-    "deletes before the commit": Mutant(f"{QUEUE_RESOURCE}.receive", _delete_what_was_received, "lost", 4),
+    "deletes before the commit": Mutant(f"{QUEUES}.receive", _delete_what_was_received, "lost", 4),
     "deletes before the dead letter is sent": Mutant(QUARANTINE, _delete_before_sending, "lost", 4),
     "deletes what is not sent": Mutant(QUARANTINE, _delete_what_was_not_sent, "lost", 64),
     "does not record dead letters": Mutant(RECORD, _record_nothing, "a second dead letter", 62),

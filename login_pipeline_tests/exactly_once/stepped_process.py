@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Semaphore, Thread
 
+import dagster as dg
+
 from login_pipeline.errors import LoginPipelineError
+from login_pipeline.logs.redaction import pipeline_error
 
 STUCK_SECONDS = 60
 
@@ -71,7 +74,9 @@ class SteppedProcess:
         """Keeps an error of the product, which ends what is inside."""
         try:
             yield
-        except LoginPipelineError as failure:
+        except (LoginPipelineError, dg.Failure) as error:
+            failure = pipeline_error(error)
+            assert failure is not None
             self.failures.append(failure)
 
     def _wait(self) -> None:

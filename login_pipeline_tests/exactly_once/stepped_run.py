@@ -16,16 +16,16 @@ from unittest.mock import patch
 import dagster as dg
 from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunction
 from psycopg2 import extensions
-from pydantic import PrivateAttr
 
 from login_pipeline.defs import assets
+from login_pipeline.defs.resources import LoginQueueResource, MaskingResource
 from login_pipeline.ingest import redrive
 from login_pipeline.logins.transform import raw_messages
-from login_pipeline.masking.masker import MaskingResource
 from login_pipeline.postgres.copy import Loaded, Row
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.dead_letters import DeadLetterRecord, Letter
-from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.settings import SqsClient, read_settings
+from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline_tests.exactly_once.simulated_sqs import SimulatedSqs
 from login_pipeline_tests.exactly_once.stepped_process import STUCK_SECONDS, KilledError, SteppedProcess
 from login_pipeline_tests.exactly_once.watch import RedriveWatch, RunWatch, Watch
@@ -51,14 +51,15 @@ def stepped_run(sqs: SimulatedSqs, watch: RunWatch, *, quarantine_first: bool, d
 
     def work(process: SteppedProcess) -> None:
         _deletes_late.set(deletes_late)
-        queue, database = _queue(sqs, process, watch), _StoppingDatabase(process, watch)
-        with queue.yield_for_execution(_CONTEXT), process.may_fail():
-            raw = raw_messages(queue.receive().messages)
+        resource, database = LoginQueueResource(), SimpleNamespace(database=_StoppingDatabase(process, watch))
+        vars(resource)["queues"] = _queues(sqs, process, watch)  # where it keeps what it made
+        with resource.yield_for_execution(_CONTEXT), process.may_fail():
+            raw = raw_messages(resource.queues.receive().messages)
             logins = _function(assets.masked_logins)(raw, MaskingResource()).value
             remaining = [assets.quarantined_logins, assets.user_logins_table]
             for asset in remaining if quarantine_first else remaining[::-1]:
                 with process.may_fail():
-                    _function(asset)(_CONTEXT, raw, logins, database, queue)
+                    _function(asset)(_CONTEXT, raw, logins, database, resource)
 
     return SteppedProcess(work)
 
@@ -68,11 +69,11 @@ def stepped_redrive(sqs: SimulatedSqs, watch: RedriveWatch) -> SteppedProcess:
 
     def work(process: SteppedProcess) -> None:
         with process.may_fail():
-            queues.append(_queue(sqs, process, watch))
-            redrive.redrive(watch.reason, dry_run=watch.dry_run)
+            queues.append(_queues(sqs, process, watch))
+            redrive.redrive(read_settings(), watch.reason, dry_run=watch.dry_run)
 
-    queues: list[LoginQueueResource] = []
-    with patch.object(redrive, "LoginQueueResource", queues.pop):
+    queues: list[LoginQueues] = []
+    with patch.object(redrive, "LoginQueues", lambda _settings: queues.pop()):
         return SteppedProcess(work)  # by its first stop it has its queue
 
 
@@ -112,13 +113,11 @@ class _Deletes(Future[Any]):
         return super().result(timeout)
 
 
-class DyingDatabase(LoginDatabaseResource):
+class DyingDatabase(LoginDatabase):
     """The database of a process that is killed before one of its transactions; None is never."""
 
-    _transactions: int | None = PrivateAttr()
-
     def __init__(self, transactions: int | None) -> None:
-        super().__init__()
+        super().__init__(read_settings())
         self._transactions = transactions
 
     @contextmanager
@@ -137,11 +136,10 @@ def _function(asset: dg.AssetsDefinition) -> Callable[..., Any]:
     return function
 
 
-def _queue(sqs: SimulatedSqs, process: SteppedProcess, watch: Watch) -> LoginQueueResource:
-    queue = LoginQueueResource(calls=1)
-    queue.__dict__["_client"] = _StoppingClient(sqs, process, watch)  # where the resource keeps what it made
-    queue.__dict__["_libcurl"] = None  # all calls are the client's
-    return queue
+def _queues(sqs: SimulatedSqs, process: SteppedProcess, watch: Watch) -> LoginQueues:
+    queues = LoginQueues(read_settings().model_copy(update={"sqs_calls": 1, "sqs_client": SqsClient.BOTO3}))
+    vars(queues)["_client"] = _StoppingClient(sqs, process, watch)  # where it keeps what it made
+    return queues
 
 
 class _StoppingClient:
@@ -166,14 +164,11 @@ class _StoppingClient:
         return call
 
 
-class _StoppingDatabase(LoginDatabaseResource):
+class _StoppingDatabase(LoginDatabase):
     """The database, of which each load and each record of dead letters is a step."""
 
-    _process: SteppedProcess = PrivateAttr()
-    _watch: RunWatch = PrivateAttr()
-
     def __init__(self, process: SteppedProcess, watch: RunWatch) -> None:
-        super().__init__()
+        super().__init__(read_settings())
         self._process, self._watch = process, watch
 
     def load(self, rows: Iterable[Row], *, seconds: float, believed: Collection[str] | None = None) -> Loaded:

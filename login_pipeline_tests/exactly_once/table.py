@@ -6,7 +6,8 @@ from typing import Any
 
 import psycopg2
 
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.settings import read_settings
 
 _CREATE = """
 CREATE SCHEMA simulated;
@@ -37,7 +38,7 @@ class Table:
         self._connection.autocommit = True
         self._cursor = self._connection.cursor()
         self._cursor.execute(_CREATE)
-        LoginDatabaseResource().prepare()
+        LoginDatabase(read_settings()).prepare()
         self._cursor.execute(_REFUSE)
 
     def empty(self) -> None:

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, reproduce_failure, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from login_pipeline.masking.masker import MaskingResource
+from login_pipeline.masking.masker import Masker
 from login_pipeline.postgres.copy import Loaded
-from login_pipeline.postgres.database import LoginDatabaseResource
-from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.settings import read_settings
+from login_pipeline.sqs.queue import SqsQueue
 from login_pipeline_tests.conftest import MASKING_KEY, Database
 from login_pipeline_tests.exactly_once.machine import VISIBILITY_TIMEOUT, DeliveryMachine
 from login_pipeline_tests.exactly_once.mutants import MUTANTS
@@ -65,7 +66,7 @@ def machine(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[typ
         monkeypatch.setattr(name, number)
     monkeypatch.setattr("login_pipeline.ingest.load.ThreadPoolExecutor", DeletesInTurn)
     table = Table(database.url)
-    masks = MaskingResource().masks()
+    masks = Masker(read_settings()).masks()
 
     class Machine(DeliveryMachine):
         def __init__(self) -> None:
@@ -96,7 +97,7 @@ def test_nothing_of_a_process_goes_on_while_it_waits_for_its_next_step(
     machine: type[DeliveryMachine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else threads would decide what the model sees, and no history could be played again."""
-    load, delete = LoginDatabaseResource.load, LoginQueueResource.delete
+    load, delete = LoginDatabase.load, SqsQueue.delete
 
     def commit_and_take_long(*arguments: Any, **named: Any) -> Loaded:
         loaded = load(*arguments, **named)
@@ -107,8 +108,8 @@ def test_nothing_of_a_process_goes_on_while_it_waits_for_its_next_step(
         sleep(0.05)
         return delete(*arguments)
 
-    monkeypatch.setattr(LoginDatabaseResource, "load", commit_and_take_long)
-    monkeypatch.setattr(LoginQueueResource, "delete", delete_later)
+    monkeypatch.setattr(LoginDatabase, "load", commit_and_take_long)
+    monkeypatch.setattr(SqsQueue, "delete", delete_later)
     history: DeliveryMachine = machine()  # type: ignore[call-arg]  # the fixture's class makes its own
     for late in (False, True):
         history.send(["user"] * 5)

@@ -14,7 +14,8 @@ from login_pipeline.ingest.load import FIRST_ROWS
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import temporary_folder
 from login_pipeline.postgres import database as postgres
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import Database, Pipeline
 from login_pipeline_tests.faults.account import Account, one_sentence
 from login_pipeline_tests.faults.full_disk import database_on_a_disk
@@ -120,9 +121,11 @@ def test_database_that_cannot_be_reached_costs_no_delivery(
 def test_database_that_says_nothing_is_given_up_after_the_connect_timeout(
     account: Account, tcp_proxy: TcpProxy
 ) -> None:
+    url = account.pipeline.environment["LOGIN_DATABASE_URL"]
+    account.pipeline.set(LOGIN_DATABASE_URL=f"{url}{'&' if '?' in url else '?'}connect_timeout=2")
     tcp_proxy.answering = False
     with pytest.raises(ConfigurationError, match="the server does not answer"):
-        LoginDatabaseResource(connect_timeout=2).prepare()
+        LoginDatabase(read_settings()).prepare()
     tcp_proxy.heal()
     account.send(5)
     account.drain()

@@ -11,8 +11,9 @@ from login_pipeline.cli.send import send_lines
 from login_pipeline.defs import sensors
 from login_pipeline.errors import QueueError
 from login_pipeline.ingest.redrive import redrive
+from login_pipeline.settings import read_settings
 from login_pipeline.sqs.batches import PAUSES
-from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline_tests.conftest import Queue
 from login_pipeline_tests.defs.test_sensors import skip_reason, tick
 from login_pipeline_tests.faults.account import Account, one_sentence
@@ -245,7 +246,7 @@ def test_entry_that_is_confirmed_at_the_second_try_is_not_noticed(account: Accou
 
 def test_release_that_sqs_does_not_confirm_is_counted(account: Account, sqs_proxy: SqsProxy) -> None:
     account.send(5)
-    queue = LoginQueueResource()
+    queue = LoginQueues(read_settings())
     queue.receive()
     with sqs_proxy.breaking("ChangeMessageVisibilityBatch", answered({})):
         assert queue.hand_back() == (5, {"NotConfirmed": 5})
@@ -257,7 +258,7 @@ def test_redriven_message_that_sqs_does_not_confirm_stays_on_the_dead_letter_que
     account.send(0, malformed=3)
     account.drain()
     with sqs_proxy.breaking("SendMessageBatch", answered(b"")):
-        done = redrive(None, dry_run=False)
+        done = redrive(read_settings(), None, dry_run=False)
     assert (done.sent_back, done.not_sent) == (0, {"NotConfirmed": 3})
     account.assert_settled()
 
@@ -273,7 +274,7 @@ def test_count_that_sqs_does_not_say_is_an_error_and_not_zero(
     account.send(5)
     with sqs_proxy.breaking("GetQueueAttributes", fault):
         with pytest.raises(QueueError, match=r"SQS did not say ApproximateNumberOfMessages of .* LOGIN_QUEUE_URL"):
-            LoginQueueResource().depth()
+            LoginQueues(read_settings()).login_queue.depth()
         assert one_sentence(account.pipeline.run()).startswith("SQS did not say QueueArn of")
     assert sqs_proxy.calls["ReceiveMessage"] == 0
 
@@ -283,13 +284,14 @@ def test_count_that_sqs_does_not_say_is_an_error_and_not_zero(
 
 def test_only_line_of_a_file_that_is_too_long_is_refused_as_a_line(account: Account, sqs_proxy: SqsProxy) -> None:
     with sqs_proxy.breaking("SendMessageBatch", TOO_LONG):
-        assert send_lines([b"a very long line"]).refused == {1: "SQS refused it (BatchRequestTooLong)"}
+        sent = send_lines(LoginQueues(read_settings()).login_queue, [b"a very long line"])
+    assert sent.refused == {1: "SQS refused it (BatchRequestTooLong)"}
 
 
 def test_line_that_is_too_long_costs_its_neighbours_nothing(account: Account, sqs_proxy: SqsProxy) -> None:
     too_long_together = Some(TOO_LONG, first=0, times=2)  # the call with all three, and that with the first alone
     with sqs_proxy.breaking("SendMessageBatch", too_long_together):
-        sent = send_lines([b"a very long line", b"a line", b"another line"])
+        sent = send_lines(LoginQueues(read_settings()).login_queue, [b"a very long line", b"a line", b"another line"])
     assert (sent.messages, list(sent.refused)) == (2, [1])
 
 

@@ -14,9 +14,10 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from login_pipeline.errors import LoginPipelineError
-from login_pipeline.settings import SqsClient
+from login_pipeline.settings import SqsClient, read_settings
 from login_pipeline.sqs.concurrency import FIRST
-from login_pipeline.sqs.login_queues import LoginQueueResource
+from login_pipeline.sqs.login_queues import LoginQueues
+from login_pipeline.sqs.transport.client import ClientOptions
 from login_pipeline_tests.conftest import REGION, Pipeline
 from login_pipeline_tests.faults import sts
 from login_pipeline_tests.faults.sqs_faults import (
@@ -62,18 +63,18 @@ def client(each_sqs_client: SqsClient) -> SqsClient:
 
 
 @pytest.fixture
-def resource(sqs_proxy: SqsProxy) -> LoginQueueResource:
+def queues(sqs_proxy: SqsProxy) -> LoginQueues:
     """Behind the proxy."""
-    return LoginQueueResource()
+    return LoginQueues(read_settings())
 
 
-def use(resource: LoginQueueResource, pipeline: Pipeline, body: Callable[..., str], messages: int = 40) -> None:
+def use(queues: LoginQueues, pipeline: Pipeline, body: Callable[..., str], messages: int = 40) -> None:
     """Receives, deletes half, and hands the other half back: all that a run asks for by the thousand, twice or more."""
     pipeline.queue.send(*(body() for _ in range(messages)))
-    handles = [message.receipt_handle for message in resource.receive().messages]
+    handles = [message.receipt_handle for message in queues.receive().messages]
     assert len(handles) == messages
-    assert resource.delete(handles[::2]) == {}
-    assert resource.hand_back() == (messages // 2, {})
+    assert queues.login_queue.delete(handles[::2]) == {}
+    assert queues.hand_back() == (messages // 2, {})
     assert pipeline.queue.count() == messages // 2
 
 
@@ -108,16 +109,16 @@ def signature(call: Heard, endpoint: str, credentials: Credentials, region: str)
 
 
 def test_libcurl_makes_every_call_but_the_first(
-    resource: LoginQueueResource, sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str], client: SqsClient
+    queues: LoginQueues, sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str], client: SqsClient
 ) -> None:
-    use(resource, pipeline, body)
+    use(queues, pipeline, body)
     calls = of_one_run(sqs_proxy.heard)
     assert {call.action for call in calls} == set(BUSY)
     assert by_boto3(calls) == by_boto3_if_all_goes_well(client, len(calls))
 
 
 def test_each_call_has_a_good_signature_by_fresh_credentials_of_the_role(
-    resource: LoginQueueResource,
+    queues: LoginQueues,
     sqs_proxy: SqsProxy,
     pipeline: Pipeline,
     body: Callable[..., str],
@@ -129,7 +130,7 @@ def test_each_call_has_a_good_signature_by_fresh_credentials_of_the_role(
     pipeline.set(AWS_PROFILE="assumed", AWS_CONFIG_FILE=str(tmp_path / "config"))
     with sts.sts_server() as endpoint:
         pipeline.set(AWS_ENDPOINT_URL_STS=endpoint)
-        use(resource, pipeline, body)
+        use(queues, pipeline, body)
     numbers = set()
     calls = of_one_run(sqs_proxy.heard)
     assert by_boto3(calls) == by_boto3_if_all_goes_well(client, len(calls))
@@ -148,7 +149,7 @@ def test_each_call_has_a_good_signature_by_fresh_credentials_of_the_role(
 
 
 def test_credentials_that_cannot_be_refreshed_are_told_and_end_no_other_work(
-    resource: LoginQueueResource, pipeline: Pipeline, body: Callable[..., str], tmp_path: Path
+    queues: LoginQueues, pipeline: Pipeline, body: Callable[..., str], tmp_path: Path
 ) -> None:
     (tmp_path / "config").write_text(ROLE)
     pipeline.set(AWS_ACCESS_KEY_ID=None, AWS_SECRET_ACCESS_KEY=None, AWS_REGION=None, AWS_MAX_ATTEMPTS=1)
@@ -156,34 +157,34 @@ def test_credentials_that_cannot_be_refreshed_are_told_and_end_no_other_work(
     pipeline.queue.send(*(body() for _ in range(40)))
     with sts.sts_server() as endpoint:
         pipeline.set(AWS_ENDPOINT_URL_STS=endpoint)
-        handles = [message.receipt_handle for message in resource.receive().messages]
-    assert resource.delete(handles[:20]) == {"EndpointConnectionError": 20}
+        handles = [message.receipt_handle for message in queues.receive().messages]
+    assert queues.login_queue.delete(handles[:20]) == {"EndpointConnectionError": 20}
     with pytest.raises(LoginPipelineError, match="does not answer"):
-        resource.receive()
-    assert resource.hand_back() == (40, {"EndpointConnectionError": 40})
+        queues.receive()
+    assert queues.hand_back() == (40, {"EndpointConnectionError": 40})
 
 
 def test_connections_are_used_again(
-    resource: LoginQueueResource, sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str]
+    queues: LoginQueues, sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str]
 ) -> None:
-    resource = resource.model_copy(update={"calls": 1})
-    use(resource, pipeline, body)
+    pipeline.set(LOGIN_SQS_CALLS=1)
+    use(LoginQueues(read_settings()), pipeline, body)
     calls = of_one_run(sqs_proxy.heard)
     assert len(calls) > 8
     assert len({call.client for call in calls}) <= 2  # one of boto3's, one of libcurl's
 
 
 def test_each_call_says_which_program_makes_it(
-    resource: LoginQueueResource, sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str]
+    queues: LoginQueues, sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str]
 ) -> None:
-    use(resource, pipeline, body)
+    use(queues, pipeline, body)
     assert {"Boto3/" in call.headers["User-Agent"] for call in sqs_proxy.heard} == {True}
     assert {"login-pipeline/" in call.headers["User-Agent"] for call in sqs_proxy.heard} == {True}
 
 
 @pytest.mark.parametrize("by_way_of_it", [True, False])
 def test_calls_go_by_way_of_the_proxy_in_the_environment(
-    resource: LoginQueueResource,
+    queues: LoginQueues,
     sqs_proxy: SqsProxy,
     pipeline: Pipeline,
     body: Callable[..., str],
@@ -195,7 +196,7 @@ def test_calls_go_by_way_of_the_proxy_in_the_environment(
         pipeline.set(HTTP_PROXY=sqs_proxy.endpoint, AWS_ENDPOINT_URL_SQS=elsewhere)
     else:
         pipeline.set(HTTP_PROXY="http://127.0.0.1:9", NO_PROXY="127.0.0.1")
-    use(resource, pipeline, body)
+    use(queues, pipeline, body)
     calls = of_one_run(sqs_proxy.heard)
     assert {call.target for call in calls} == ({f"{elsewhere}/"} if by_way_of_it else {"/"})
     assert by_boto3(calls) == by_boto3_if_all_goes_well(client, len(calls))
@@ -215,24 +216,25 @@ def test_calls_go_by_way_of_the_proxy_in_the_environment(
     ids=["cut", "silent", "throttled", "rate exceeded", "without namespace", "unavailable", "500"],
 )
 def test_calls_that_fail_for_a_while_are_made_again(
-    resource: LoginQueueResource, sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str], fault: Fault
+    queues: LoginQueues, sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str], fault: Fault
 ) -> None:
-    resource = resource.model_copy(update={"read_timeout": 2})
-    use(resource, pipeline, body, messages=20)  # no call is the first of its kind any more
+    queues = LoginQueues(read_settings(), ClientOptions(read_timeout=2))
+    use(queues, pipeline, body, messages=20)  # no call is the first of its kind any more
     pipeline.queue.take_all()
     for action in BUSY:
         sqs_proxy.on(action, fault, times=2)
-    use(resource, pipeline, body, messages=20)
+    use(queues, pipeline, body, messages=20)
 
 
 def test_silent_queue_is_not_asked_for_every_message(
-    resource: LoginQueueResource, sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str]
+    queues: LoginQueues, sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str]
 ) -> None:
-    resource = resource.model_copy(update={"read_timeout": 1, "max_attempts": 1, "calls": 4})
+    pipeline.set(LOGIN_SQS_CALLS=4)
+    queues = LoginQueues(read_settings(), ClientOptions(read_timeout=1, max_attempts=1))
     pipeline.queue.send(*(body() for _ in range(300)))
-    assert len(resource.receive().messages) == 300
+    assert len(queues.receive().messages) == 300
     with sqs_proxy.breaking("ChangeMessageVisibilityBatch", silent):
-        messages, not_taken = resource.hand_back()
+        messages, not_taken = queues.hand_back()
     assert messages == sum(not_taken.values()) == 300
     assert not_taken["NotCalled"] >= 200
     assert sqs_proxy.calls["ChangeMessageVisibilityBatch"] <= 12  # of 30: four by each client, and libcurl's again
@@ -250,7 +252,7 @@ def test_call_that_was_left_to_boto3_is_told_in_the_log(
 
 
 def test_end_of_a_queue_takes_few_polls_where_libcurl_never_succeeds(
-    resource: LoginQueueResource,
+    queues: LoginQueues,
     sqs_proxy: SqsProxy,
     pipeline: Pipeline,
     body: Callable[..., str],
@@ -259,12 +261,12 @@ def test_end_of_a_queue_takes_few_polls_where_libcurl_never_succeeds(
     pipeline.set(LOGIN_SQS_CLIENT="libcurl")
     monkeypatch.setattr("login_pipeline.sqs.transport.curl_session.Bundle.send", no_answer)
     pipeline.queue.send(*(body() for _ in range(10)))
-    assert resource.receive().ran_dry
+    assert queues.receive().ran_dry
     assert sqs_proxy.calls["ReceiveMessage"] <= 1 + 3
 
 
 def test_boto3_makes_as_many_calls_at_once_where_libcurl_never_succeeds(
-    resource: LoginQueueResource,
+    queues: LoginQueues,
     sqs_proxy: SqsProxy,
     pipeline: Pipeline,
     body: Callable[..., str],
@@ -280,10 +282,10 @@ def test_boto3_makes_as_many_calls_at_once_where_libcurl_never_succeeds(
             return forward(content)
 
     pipeline.queue.send(*(body() for _ in range(600)))
-    handles = [message.receipt_handle for message in resource.receive().messages]
+    handles = [message.receipt_handle for message in queues.receive().messages]
     monkeypatch.setattr("login_pipeline.sqs.transport.curl_session.Bundle.send", no_answer)
     sqs_proxy.on("DeleteMessageBatch", slow)
-    assert resource.delete(handles) == {}
+    assert queues.login_queue.delete(handles) == {}
     assert max(at_once) >= 8
 
 
@@ -297,23 +299,23 @@ def test_boto3_makes_as_many_calls_at_once_where_libcurl_never_succeeds(
     ],
 )
 def test_call_that_fails_for_good_is_told_in_the_same_sentence(
-    resource: LoginQueueResource,
+    queues: LoginQueues,
     sqs_proxy: SqsProxy,
     pipeline: Pipeline,
     body: Callable[..., str],
     fault: Fault,
     says: str,
 ) -> None:
-    use(resource, pipeline, body, messages=20)
+    use(queues, pipeline, body, messages=20)
     with sqs_proxy.breaking("ReceiveMessage", fault), pytest.raises(LoginPipelineError, match=says):
-        resource.receive()
+        queues.receive()
 
 
 def test_receipt_handle_that_is_not_valid_fails_alone(
-    resource: LoginQueueResource, pipeline: Pipeline, body: Callable[..., str]
+    queues: LoginQueues, pipeline: Pipeline, body: Callable[..., str]
 ) -> None:
-    use(resource, pipeline, body, messages=20)
-    (handle, *others) = [message.receipt_handle for message in resource.receive().messages]
-    assert resource.delete([*others, "nonsense"]) == {"ReceiptHandleIsInvalid": 1}
-    assert resource.hand_back() == (1, {})
+    use(queues, pipeline, body, messages=20)
+    (handle, *others) = [message.receipt_handle for message in queues.receive().messages]
+    assert queues.login_queue.delete([*others, "nonsense"]) == {"ReceiptHandleIsInvalid": 1}
+    assert queues.hand_back() == (1, {})
     assert handle

@@ -14,7 +14,8 @@ from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 from dagster_graphql.cli import execute_query
 
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.settings import read_settings
 from login_pipeline_tests.faults.account import Account
 from login_pipeline_tests.faults.moments import WAITING_LOADS, locked, wait_for
 from login_pipeline_tests.faults.sqs_faults import Hold
@@ -69,7 +70,7 @@ def instance(account: Account, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 @contextmanager
 def loading(account: Account, sqs_proxy: SqsProxy, instance: dg.DagsterInstance) -> Iterator[tuple[str, int]]:
     """The id and the process of a run in the middle of its load, which a lock on the table holds."""
-    LoginDatabaseResource().prepare()
+    LoginDatabase(read_settings()).prepare()
     account.send(3)
     receiving = Hold(after=True)
     with sqs_proxy.breaking("ReceiveMessage", receiving):

@@ -11,6 +11,7 @@ from login_pipeline.cli.drain import Totals
 from login_pipeline.cli.output import show_drain, show_redrive, show_rows
 from login_pipeline.ingest.redrive import redrive
 from login_pipeline.logins.columns import NAMES
+from login_pipeline.settings import read_settings
 from login_pipeline.sqs.message import Answer, Message
 from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.defs.test_assets import stored
@@ -130,7 +131,7 @@ def test_no_text_of_a_message_reaches_the_terminal_or_dagster(
     totals.add(run)
     show_drain(totals)
     pipeline.dead_letter_queue.send("body", reason=attribute("x\n\u202e203.0.113.77"))
-    show_redrive(redrive(None, dry_run=True))
+    show_redrive(redrive(read_settings(), None, dry_run=True))
     shown = "".join(capfd.readouterr())
     assert "not_a_code" in shown
     assert unescaped(shown) == set()
@@ -152,7 +153,7 @@ def test_reason_that_this_pipeline_does_not_give_is_not_shown(pipeline: Pipeline
     reasons = ["203.0.113.77", "593-47-5928", "sentinel", "missing.sentinel", "refused.sentinel", "refused."]
     for reason in reasons:
         pipeline.dead_letter_queue.send("body", reason=attribute(reason))
-    assert redrive(None, dry_run=True).reasons == {"not_a_code": len(reasons)}
+    assert redrive(read_settings(), None, dry_run=True).reasons == {"not_a_code": len(reasons)}
 
 
 LONGEST = 256 * 1024

@@ -8,7 +8,8 @@ import psycopg2
 import pytest
 
 from login_pipeline.cli.doctor import examine
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.roles import Roles, roles_of
 
@@ -76,7 +77,7 @@ def prepared(pipeline: Pipeline) -> Iterator[Roles]:
     """The tables are the owner's; runs have the loader's rights."""
     with roles_of(pipeline.database) as roles:
         pipeline.set(LOGIN_DATABASE_URL=roles.loader.url, LOGIN_MAINTENANCE_DATABASE_URL=roles.owner.url)
-        LoginDatabaseResource(maintenance=True).prepare(as_owner=True)
+        LoginDatabase(read_settings(), maintenance=True).prepare(as_owner=True)
         yield roles
         name = urlsplit(pipeline.database.url).path[1:]
         pipeline.database.query(f"SET transaction_read_only = off; ALTER DATABASE {name} RESET ALL")
@@ -121,7 +122,7 @@ def test_dead_letter_queue_that_is_the_login_queue_under_another_host_name(pipel
 
 
 def test_trial_leaves_nothing_and_waits_for_no_other(pipeline: Pipeline) -> None:
-    database = LoginDatabaseResource()
+    database = LoginDatabase(read_settings())
     database.prepare()
     with closing(psycopg2.connect(pipeline.database.url)) as other:
         other.cursor().execute("LOCK TABLE user_logins_inbox IN ROW EXCLUSIVE MODE")
@@ -131,7 +132,7 @@ def test_trial_leaves_nothing_and_waits_for_no_other(pipeline: Pipeline) -> None
 
 
 def test_trigger_that_may_refuse_the_trial_alone_is_not_held_against_the_table(pipeline: Pipeline, body: Body) -> None:
-    LoginDatabaseResource().prepare()
+    LoginDatabase(read_settings()).prepare()
     pipeline.database.query("ALTER TABLE user_logins ADD CHECK (user_id LIKE 'user-%')")
     pipeline.queue.send(body(user_id="user-1"))
     assert pipeline.run().failures == []

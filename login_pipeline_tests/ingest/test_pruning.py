@@ -12,8 +12,9 @@ from login_pipeline.definitions import defs
 from login_pipeline.errors import DatabaseError
 from login_pipeline.ingest.pruning import Pruned, prune_inbox
 from login_pipeline.postgres import copy as postgres_load
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.sql import statements
+from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import Pipeline
 
 Body = Callable[..., str]
@@ -21,9 +22,9 @@ DAY = 24 * 60 * 60 * 1000
 
 
 @pytest.fixture
-def resource(pipeline: Pipeline) -> LoginDatabaseResource:
+def resource(pipeline: Pipeline) -> LoginDatabase:
     pipeline.run()
-    return LoginDatabaseResource()
+    return LoginDatabase(read_settings())
 
 
 def first_id(name: str) -> str:
@@ -59,7 +60,7 @@ LONG_AGO = 1_767_225_600_000  # 2026-01-01
 
 
 def test_old_keys_are_forgotten_and_the_rows_still_agree(
-    pipeline: Pipeline, body: Body, resource: LoginDatabaseResource
+    pipeline: Pipeline, body: Body, resource: LoginDatabase
 ) -> None:
     for number in range(5):
         send_again(pipeline, body(), f"old {number}", sent=LONG_AGO)
@@ -73,7 +74,7 @@ def test_old_keys_are_forgotten_and_the_rows_still_agree(
 
 
 def test_message_of_an_old_date_that_was_loaded_lately_is_remembered(
-    pipeline: Pipeline, body: Body, resource: LoginDatabaseResource
+    pipeline: Pipeline, body: Body, resource: LoginDatabase
 ) -> None:
     send_again(pipeline, body(), "redriven", sent=LONG_AGO)
     pipeline.run()
@@ -84,7 +85,7 @@ def test_message_of_an_old_date_that_was_loaded_lately_is_remembered(
 
 
 def test_message_of_a_forgotten_date_gets_no_row_and_goes_to_the_dead_letter_queue(
-    pipeline: Pipeline, body: Body, resource: LoginDatabaseResource
+    pipeline: Pipeline, body: Body, resource: LoginDatabase
 ) -> None:
     send_again(pipeline, body(), "loaded", sent=LONG_AGO)
     pipeline.run()
@@ -101,7 +102,7 @@ def test_message_of_a_forgotten_date_gets_no_row_and_goes_to_the_dead_letter_que
 
 
 def test_pruning_that_was_killed_after_it_closed_a_date_goes_on(
-    pipeline: Pipeline, body: Body, resource: LoginDatabaseResource, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, body: Body, resource: LoginDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(5):
         send_again(pipeline, body(), f"old {number}", sent=LONG_AGO)
@@ -109,14 +110,14 @@ def test_pruning_that_was_killed_after_it_closed_a_date_goes_on(
     age(pipeline, days=31)
     transactions = iter([True, True, True])  # the tables, the dates, the entry
 
-    def killed(self: LoginDatabaseResource) -> Any:
+    def killed(self: LoginDatabase) -> Any:
         if not next(transactions, False):
             raise DatabaseError("killed")
         return real(self)
 
-    real = LoginDatabaseResource.transaction
+    real = LoginDatabase.transaction
     with monkeypatch.context() as death:
-        death.setattr(LoginDatabaseResource, "transaction", killed)
+        death.setattr(LoginDatabase, "transaction", killed)
         with pytest.raises(DatabaseError):
             prune_inbox(resource, days=30)
     assert (len(keys(pipeline)), pruned(pipeline)) == (5, [("2026-01-01", 0)])
@@ -131,7 +132,7 @@ def test_pruning_that_was_killed_after_it_closed_a_date_goes_on(
 
 
 def test_keys_that_are_deleted_beside_a_load_give_no_second_row(
-    pipeline: Pipeline, body: Body, resource: LoginDatabaseResource, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, body: Body, resource: LoginDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send_again(pipeline, body(), "loaded", sent=LONG_AGO)
     pipeline.run()
@@ -142,7 +143,7 @@ def test_keys_that_are_deleted_beside_a_load_give_no_second_row(
 
     def while_keys_are_deleted(*arguments: Any) -> Any:
         if not arguments[1][0].startswith("check "):  # which the run tries beforehand
-            with LoginDatabaseResource().transaction() as cursor:
+            with LoginDatabase(read_settings()).transaction() as cursor:
                 cursor.execute(statements("prune")["prune"], day)
         return insert(*arguments)
 
@@ -154,23 +155,23 @@ def test_keys_that_are_deleted_beside_a_load_give_no_second_row(
 
 
 def test_date_is_closed_when_the_loads_under_way_have_ended(
-    pipeline: Pipeline, body: Body, resource: LoginDatabaseResource
+    pipeline: Pipeline, body: Body, resource: LoginDatabase
 ) -> None:
-    with resource.transaction() as load, LoginDatabaseResource().transaction() as closing:
+    with resource.transaction() as load, LoginDatabase(read_settings()).transaction() as closing:
         load.execute(statements("load")["stage"])
         with pytest.raises(errors.LockNotAvailable):
             closing.execute(statements("prune")["lock"])
         closing.connection.rollback()
 
 
-def test_records_of_dead_letters_are_forgotten_too(pipeline: Pipeline, resource: LoginDatabaseResource) -> None:
+def test_records_of_dead_letters_are_forgotten_too(pipeline: Pipeline, resource: LoginDatabase) -> None:
     pipeline.queue.send("not a login", "nor this")
     pipeline.run()
     pipeline.database.query("UPDATE user_logins_dead_letters SET sent_at = sent_at - interval '31 days'")
     assert prune_inbox(resource, days=30).dead_letters == 2
 
 
-def test_job_prunes_and_says_how_much(pipeline: Pipeline, body: Body, resource: LoginDatabaseResource) -> None:
+def test_job_prunes_and_says_how_much(pipeline: Pipeline, body: Body, resource: LoginDatabase) -> None:
     send_again(pipeline, body(), "old", sent=LONG_AGO)
     pipeline.run()
     age(pipeline, days=31)
@@ -180,7 +181,7 @@ def test_job_prunes_and_says_how_much(pipeline: Pipeline, body: Body, resource: 
 
 
 def test_restore_that_opens_a_date_in_the_middle_of_its_pruning_costs_no_key(
-    pipeline: Pipeline, body: Body, resource: LoginDatabaseResource, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, body: Body, resource: LoginDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(5):
         send_again(pipeline, body(), f"old {number}", sent=LONG_AGO)
@@ -188,7 +189,7 @@ def test_restore_that_opens_a_date_in_the_middle_of_its_pruning_costs_no_key(
     age(pipeline, days=31)
     transactions = iter(range(99))
 
-    def restored(self: LoginDatabaseResource) -> Any:
+    def restored(self: LoginDatabase) -> Any:
         if next(transactions) == 3:  # the tables, the dates, the entry
             pipeline.database.query("DELETE FROM user_logins_ledger")
             for number in range(5):
@@ -196,9 +197,9 @@ def test_restore_that_opens_a_date_in_the_middle_of_its_pruning_costs_no_key(
                 pipeline.database.query("INSERT INTO user_logins_inbox VALUES (%s, %s) ON CONFLICT DO NOTHING", *key)
         return real(self)
 
-    real = LoginDatabaseResource.transaction
+    real = LoginDatabase.transaction
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(LoginDatabaseResource, "transaction", restored)
+        meanwhile.setattr(LoginDatabase, "transaction", restored)
         prune_inbox(resource, days=30)
     assert len(keys(pipeline)) == 5
     assert pipeline.run("user_logins_checks_job").passed

@@ -17,7 +17,8 @@ import pytest
 from login_pipeline.cli.doctor import examine
 from login_pipeline.ingest import quarantine
 from login_pipeline.postgres.copy import MAX_CREDIBLE_REFUSALS
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.settings import read_settings
 from login_pipeline.sqs.batches import NOT_CALLED, Entry
 from login_pipeline.sqs.queue import SqsQueue
 from login_pipeline_tests.conftest import Pipeline
@@ -159,7 +160,7 @@ def test_old_refused_rows_are_moved_although_new_ones_keep_coming(refusing: Pipe
 @pytest.fixture
 def unchecked(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """Its tables are there, and its runs receive whatever is wrong with them; what they release is back at once."""
-    LoginDatabaseResource().prepare()
+    LoginDatabase(read_settings()).prepare()
     monkeypatch.setattr("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 0)
     monkeypatch.setattr("login_pipeline.defs.assets.check_surroundings", lambda *_: None)
     return pipeline

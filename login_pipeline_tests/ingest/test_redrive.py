@@ -13,6 +13,7 @@ import pytest
 
 from login_pipeline.cli.main import main
 from login_pipeline.ingest.redrive import redrive
+from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import Pipeline
 
 Body = Callable[..., str]
@@ -35,7 +36,7 @@ def user_ids(pipeline: Pipeline) -> list[str]:
 
 
 def test_messages_are_loaded_after_what_was_wrong_is_mended(fixed: Pipeline) -> None:
-    done = redrive(None, dry_run=False)
+    done = redrive(read_settings(), None, dry_run=False)
     assert (done.examined, done.sent_back, done.left, done.complete) == (3, 3, 0, True)
     assert done.reasons == {"refused.check_violation": 2, "not_json": 1}
     assert fixed.run().failures == []
@@ -46,14 +47,14 @@ def test_messages_are_loaded_after_what_was_wrong_is_mended(fixed: Pipeline) -> 
 
 
 def test_only_messages_with_the_reason_are_sent_back(fixed: Pipeline) -> None:
-    done = redrive("refused.check_violation", dry_run=False)
+    done = redrive(read_settings(), "refused.check_violation", dry_run=False)
     assert (done.examined, done.sent_back, done.left) == (3, 2, 1)
     (left,) = fixed.dead_letter_queue.take_all()
     assert left["Body"] == "not a login"
 
 
 def test_dry_run_changes_nothing(fixed: Pipeline) -> None:
-    done = redrive(None, dry_run=True)
+    done = redrive(read_settings(), None, dry_run=True)
     assert (done.examined, done.sent_back, done.left) == (3, 0, 3)
     assert fixed.queue.count() == 0
     assert len(fixed.dead_letter_queue.take_all()) == 3
@@ -67,7 +68,7 @@ def test_message_keeps_its_first_id_and_time_however_often_it_goes_round(pipelin
     pipeline.queue.send("not a login")
     for _ in range(2):
         pipeline.run()
-        redrive(None, dry_run=False)
+        redrive(read_settings(), None, dry_run=False)
         time.sleep(0.01)
     (again,) = pipeline.queue.take_all()
     assert "reason" not in again["MessageAttributes"]
@@ -84,7 +85,7 @@ def test_sender_s_attributes_are_kept_in_the_dead_letter_and_after_a_redrive(pip
     }
     pipeline.queue.send("not a login", **sent, reason={"DataType": "String", "StringValue": "the sender's"})
     pipeline.run()
-    redrive(None, dry_run=False)
+    redrive(read_settings(), None, dry_run=False)
     (message,) = pipeline.queue.take_all()
     attributes = message["MessageAttributes"]
     assert attributes.keys() == sent.keys() | {"original_message_id", "original_sent_timestamp"}
@@ -105,10 +106,10 @@ def test_message_that_has_its_row_already_is_dropped(fixed: Pipeline) -> None:
     for letter in letters * 2:
         attributes = {name: {"DataType": "String", **value} for name, value in letter["MessageAttributes"].items()}
         fixed.dead_letter_queue.send(letter["Body"], **attributes)
-    redrive("refused.check_violation", dry_run=False)
+    redrive(read_settings(), "refused.check_violation", dry_run=False)
     fixed.run()
     assert user_ids(fixed) == ["a", "b"]
-    done = redrive("refused.check_violation", dry_run=False)
+    done = redrive(read_settings(), "refused.check_violation", dry_run=False)
     assert (done.sent_back, done.loaded_before) == (0, 2)
     assert fixed.queue.count() == 0
 
@@ -127,7 +128,7 @@ def test_message_that_sqs_s_own_redrive_policy_moved_is_sent_back(
         for _ in range(3):
             pipeline.run()
     assert pipeline.dead_letter_queue.count() == 1
-    done = redrive("max_receive_count", dry_run=False)
+    done = redrive(read_settings(), "max_receive_count", dry_run=False)
     assert (done.sent_back, done.reasons) == (1, {"max_receive_count": 1})
     assert pipeline.run().failures == []
     assert len(pipeline.database.logins()) == 1
@@ -137,7 +138,7 @@ def test_reason_that_somebody_else_wrote_is_not_printed(pipeline: Pipeline) -> N
     pipeline.run()
     reason = {"DataType": "String", "StringValue": "\x1b[31m forged\n"}
     pipeline.dead_letter_queue.send("body", reason=reason)
-    assert redrive(None, dry_run=True).reasons == {"not_a_code": 1}
+    assert redrive(read_settings(), None, dry_run=True).reasons == {"not_a_code": 1}
 
 
 def test_redrive_that_was_killed_in_the_middle_loses_nothing_and_gives_no_second_row(
@@ -156,11 +157,11 @@ def test_redrive_that_was_killed_in_the_middle_loses_nothing_and_gives_no_second
     assert process.wait() == -signal.SIGKILL
     assert pipeline.run().failures == []
     while len(user_ids(pipeline)) < letters:  # what it had in hand comes back by its visibility timeout
-        redrive(None, dry_run=False)
+        redrive(read_settings(), None, dry_run=False)
         assert pipeline.run().failures == []
     assert user_ids(pipeline) == sorted(f"user {number}" for number in range(letters))
     while pipeline.dead_letter_queue.count():  # it may have sent them all back, and deleted none
-        redrive(None, dry_run=False)
+        redrive(read_settings(), None, dry_run=False)
     assert pipeline.queue.count() == 0
 
 
@@ -205,7 +206,7 @@ def test_redrive_of_more_than_sqs_keeps_in_flight_says_that_it_is_not_complete(
 ) -> None:
     monkeypatch.setattr("login_pipeline.ingest.redrive.IN_FLIGHT_BUDGET", 2)
     monkeypatch.setattr("login_pipeline.ingest.redrive.AT_ONCE", 2)
-    done = redrive(None, dry_run=True)
+    done = redrive(read_settings(), None, dry_run=True)
     assert not done.complete
     assert fixed.dead_letter_queue.depth() == (3, 0)
 

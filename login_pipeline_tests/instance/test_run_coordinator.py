@@ -14,11 +14,11 @@ import psutil
 import pytest
 
 from login_pipeline.definitions import defs
+from login_pipeline.defs.resources import LoginQueueResource
 from login_pipeline.defs.sensors import queue_depth_sensor
 from login_pipeline.instance.run_coordinator import LIMITED
 from login_pipeline.local import supervisor as guard
 from login_pipeline.local.ports import wait_until
-from login_pipeline.sqs.login_queues import LoginQueueResource
 from login_pipeline_tests import ROOT
 from login_pipeline_tests.conftest import Pipeline
 
@@ -78,7 +78,7 @@ def test_sensor_asks_for_as_many_runs_again_as_can_be_at_work(
 ) -> None:
     pipeline.set(LOGIN_BATCH_SIZE=10, LOGIN_MAX_CONCURRENT_RUNS=3)
     pipeline.queue.send(*(body() for _ in range(100)))
-    with dg.build_sensor_context(instance, resources={"queue": LoginQueueResource()}) as context:
+    with dg.build_sensor_context(instance, resources={"sqs": LoginQueueResource()}) as context:
         result = queue_depth_sensor(context)
     assert isinstance(result, dg.SensorResult)
     assert len(result.run_requests or []) == 6

@@ -13,10 +13,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from login_pipeline.logs import setup as logs
+from login_pipeline.defs.run_log import run_log
 from login_pipeline.logs.json_lines import FIRST, formatter
 from login_pipeline.logs.redaction import redact_errors
-from login_pipeline.logs.setup import process_log, run_log
+from login_pipeline.logs.setup import LOGGER, process_log, set_up_logging
 from login_pipeline_tests.conftest import MASKING_KEY, Pipeline
 from login_pipeline_tests.defs.test_assets import SENTINELS, send_sentinels, stored
 
@@ -63,9 +63,9 @@ def json_lines(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str
     ]:
         monkeypatch.setattr(owner, name, getattr(owner, name))
     monkeypatch.setenv("LOGIN_LOG_FORMAT", "json")
-    root, ours = logging.getLogger(), logging.getLogger(logs.LOGGER)
+    root, ours = logging.getLogger(), logging.getLogger(LOGGER)
     before, level = list(root.handlers), root.level
-    assert logs.set_up()
+    assert set_up_logging()
     (console,) = (handler for handler in ours.handlers if handler in root.handlers)
     assert isinstance(console, logging.StreamHandler)
     console.setStream(_Stderr())
@@ -290,8 +290,8 @@ def test_error_that_ends_a_thread_is_its_class_and_place(json_lines: Lines) -> N
 def test_warning_and_error_that_ends_the_process_are_told_by_their_class_and_place() -> None:
     program = """
 import warnings
-from login_pipeline.logs import setup as logs
-logs.set_up()
+from login_pipeline.logs.setup import set_up_logging
+set_up_logging()
 warnings.warn("sentinel-1")
 raise ValueError("sentinel-1")
 """

@@ -21,7 +21,8 @@ from login_pipeline.local.sqs import LocalSqs
 from login_pipeline.masking import key_source as source
 from login_pipeline.masking.key_source import masking_keys
 from login_pipeline.masking.keys import read_key_ring
-from login_pipeline.masking.masker import MaskingResource
+from login_pipeline.masking.masker import Masker
+from login_pipeline.settings import read_settings
 from login_pipeline_tests.faults.sqs_proxy import SqsProxy
 from login_pipeline_tests.faults.tls_proxy import server_context
 
@@ -62,15 +63,15 @@ def store(service: str, name: str, value: str) -> None:
 def test_keys_are_read_from_aws(service: str, aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store(service, aws, f"{KEY}\n{secrets.token_hex(32)}\n")
     monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", f"{service}:{aws}")
-    assert masking_keys().active == RING.active
-    assert MaskingResource().masks().ip("192.0.2.1").startswith(f"{RING.active.id}.")
+    assert masking_keys(read_settings()).active == RING.active
+    assert Masker(read_settings()).masks().ip("192.0.2.1").startswith(f"{RING.active.id}.")
 
 
 @pytest.mark.parametrize("service", AWS)
 def test_key_that_aws_does_not_have_is_one_sentence(service: str, aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", f"{service}:{aws}")
     with pytest.raises(ConfigurationError, match=rf"LOGIN_MASKING_KEY_SOURCE={service}:{aws} does not exist \("):
-        masking_keys()
+        masking_keys(read_settings())
 
 
 @pytest.mark.parametrize("service", AWS)
@@ -80,7 +81,7 @@ def test_weak_key_in_aws_is_refused_and_not_quoted(service: str, aws: str, monke
     with pytest.raises(
         ConfigurationError, match="is not random; put into it the output of: login-pipeline keys generate"
     ) as refused:
-        masking_keys()
+        masking_keys(read_settings())
     assert "deadbeef" not in str(refused.value)
 
 
@@ -88,7 +89,7 @@ def test_parameter_in_clear_is_refused(aws: str, monkeypatch: pytest.MonkeyPatch
     boto3.client("ssm").put_parameter(Name=aws, Value=KEY, Type="String")
     monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", f"ssm:{aws}")
     with pytest.raises(ConfigurationError, match="is stored in clear, as a String; make a new key"):
-        masking_keys()
+        masking_keys(read_settings())
 
 
 def test_aws_that_does_not_answer_is_one_sentence(aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +97,7 @@ def test_aws_that_does_not_answer_is_one_sentence(aws: str, monkeypatch: pytest.
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", f"secretsmanager:{aws}")
     with pytest.raises(ConfigurationError, match=r"AWS does not answer at http://127\.0\.0\.1:9/? .+ read LOGIN_MASK"):
-        masking_keys()
+        masking_keys(read_settings())
 
 
 @pytest.mark.parametrize(
@@ -125,14 +126,14 @@ def test_certificate_that_is_not_trusted_is_told_as_one(
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", f"ssm:{aws}")
         with pytest.raises(ConfigurationError, match="is not trusted, so the SDK cannot read LOGIN_MASKING_KEY_SOURCE"):
-            masking_keys()
+            masking_keys(read_settings())
 
 
 def test_endpoint_that_is_no_url_is_one_sentence(aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "not a url")
     monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", f"ssm:{aws}")
     with pytest.raises(ConfigurationError, match="An AWS_ENDPOINT_URL variable is not the URL of an endpoint"):
-        masking_keys()
+        masking_keys(read_settings())
 
 
 def test_keys_are_read_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +141,7 @@ def test_keys_are_read_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     file.write_text(KEY)
     file.chmod(0o640)
     monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", str(file))
-    assert masking_keys().active == RING.active
+    assert masking_keys(read_settings()).active == RING.active
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o602])
@@ -150,7 +151,7 @@ def test_file_that_is_open_to_everybody_is_refused(tmp_path: Path, monkeypatch: 
     file.chmod(mode)
     monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", str(file))
     with pytest.raises(ConfigurationError, match=rf"is open to every user of this machine; run: chmod 600 {file}"):
-        masking_keys()
+        masking_keys(read_settings())
 
 
 @pytest.fixture
@@ -175,10 +176,10 @@ def test_secret_mount_that_is_open_to_everybody_gets_advice_that_can_be_followed
     with pytest.raises(
         ConfigurationError, match=r"is mounted read-only, .+ defaultMode: 0440 in Kubernetes"
     ) as refused:
-        masking_keys()
+        masking_keys(read_settings())
     assert "run: chmod" not in str(refused.value)
     file.chmod(0o440)
-    assert masking_keys().active == RING.active
+    assert masking_keys(read_settings()).active == RING.active
 
 
 @pytest.mark.usefixtures("read_only_mount")
@@ -191,7 +192,7 @@ def test_secret_mount_of_another_user_gets_advice_that_can_be_followed(
     monkeypatch.setattr(Path, "read_text", Mock(side_effect=PermissionError(errno.EACCES, "Permission denied")))
     monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", str(file))
     with pytest.raises(ConfigurationError, match=r"cannot be read: Permission denied; it is mounted .+ fsGroup"):
-        masking_keys()
+        masking_keys(read_settings())
 
 
 @pytest.mark.parametrize(
@@ -211,18 +212,18 @@ def test_file_without_keys_is_one_sentence(
         file.write_bytes(content)
     monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", str(file))
     with pytest.raises(ConfigurationError, match=f"LOGIN_MASKING_KEY_SOURCE={file} {says}"):
-        masking_keys()
+        masking_keys(read_settings())
 
 
 @pytest.mark.parametrize("value", ["keys", "ssm:", "vault:x", "./keys"])
 def test_source_that_is_none_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", value)
     with pytest.raises(ConfigurationError, match="LOGIN_MASKING_KEY_SOURCE: is neither an absolute path nor"):
-        masking_keys()
+        masking_keys(read_settings())
 
 
 def test_two_places_for_the_keys_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGIN_MASKING_KEY", KEY)
     monkeypatch.setenv("LOGIN_MASKING_KEY_SOURCE", str(tmp_path / "keys"))
     with pytest.raises(ConfigurationError, match="LOGIN_MASKING_KEY and LOGIN_MASKING_KEY_SOURCE are both set"):
-        masking_keys()
+        masking_keys(read_settings())

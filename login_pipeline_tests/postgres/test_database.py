@@ -16,18 +16,19 @@ from login_pipeline.errors import ConfigurationError, DatabaseError, LoginPipeli
 from login_pipeline.logins.columns import USER_LOGINS, declared_type
 from login_pipeline.masking.keys import read_key_ring
 from login_pipeline.postgres.copy import MAX_CREDIBLE_REFUSALS, Loaded, load_rows
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.dead_letters import Letter
 from login_pipeline.postgres.sql import statements
 from login_pipeline.privacy.erasure import erase
 from login_pipeline.privacy.unmasking import unmask_all
+from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import MASKING_KEY, Database
 
 
 @pytest.fixture
-def resource(database: Database, monkeypatch: pytest.MonkeyPatch) -> LoginDatabaseResource:
+def resource(database: Database, monkeypatch: pytest.MonkeyPatch) -> LoginDatabase:
     monkeypatch.setenv("LOGIN_DATABASE_URL", database.url)
-    resource = LoginDatabaseResource()
+    resource = LoginDatabase(read_settings())
     resource.prepare()
     return resource
 
@@ -36,11 +37,11 @@ def row(message_id: str, user_id: str = "user", locale: str | None = None) -> tu
     return (user_id, "ios", "mask", "mask", locale, 2, date(2026, 1, 1), message_id)
 
 
-def test_table_is_the_destination_s_ddl(resource: LoginDatabaseResource) -> None:
+def test_table_is_the_destination_s_ddl(resource: LoginDatabase) -> None:
     assert resource.columns() == [(column.name, declared_type(column)) for column in USER_LOGINS]
 
 
-def test_preparing_twice_changes_nothing(resource: LoginDatabaseResource, database: Database) -> None:
+def test_preparing_twice_changes_nothing(resource: LoginDatabase, database: Database) -> None:
     resource.load([row("a")], seconds=10)
     resource.prepare()
     assert len(database.logins()) == 1
@@ -50,19 +51,17 @@ def test_preparing_twice_changes_nothing(resource: LoginDatabaseResource, databa
 def test_preparing_at_once_from_many_runs_works(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGIN_DATABASE_URL", database.url)
     with ThreadPoolExecutor(8) as pool:
-        for done in [pool.submit(LoginDatabaseResource().prepare) for _ in range(8)]:
+        for done in [pool.submit(LoginDatabase(read_settings()).prepare) for _ in range(8)]:
             done.result()
 
 
-def test_key_that_the_inbox_has_gets_no_second_row(resource: LoginDatabaseResource, database: Database) -> None:
+def test_key_that_the_inbox_has_gets_no_second_row(resource: LoginDatabase, database: Database) -> None:
     assert resource.load([row("a"), row("b")], seconds=10) == Loaded(rows=2, duplicates=0, refused={})
     assert resource.load([row("b"), row("c")], seconds=10) == Loaded(rows=1, duplicates=1, refused={})
     assert len(database.logins()) == 3
 
 
-def test_two_loads_of_the_same_messages_at_once_give_one_row_each(
-    resource: LoginDatabaseResource, database: Database
-) -> None:
+def test_two_loads_of_the_same_messages_at_once_give_one_row_each(resource: LoginDatabase, database: Database) -> None:
     rows = [row(str(number)) for number in range(500)]
     with ThreadPoolExecutor(4) as pool:
         loads = [pool.submit(resource.load, batch, seconds=30) for batch in (rows, rows[::-1]) * 2]
@@ -72,7 +71,7 @@ def test_two_loads_of_the_same_messages_at_once_give_one_row_each(
 
 
 def test_keys_are_inserted_in_order_so_that_two_loads_cannot_deadlock(
-    resource: LoginDatabaseResource, database: Database
+    resource: LoginDatabase, database: Database
 ) -> None:
     other = psycopg2.connect(database.url)
     insert = "INSERT INTO user_logins_inbox (message_id) VALUES (%s)"
@@ -107,7 +106,7 @@ def test_keys_are_inserted_in_order_so_that_two_loads_cannot_deadlock(
     ],
 )
 def test_what_a_load_would_lack_is_found_before(
-    resource: LoginDatabaseResource, database: Database, monkeypatch: pytest.MonkeyPatch, change: str, lacking: str
+    resource: LoginDatabase, database: Database, monkeypatch: pytest.MonkeyPatch, change: str, lacking: str
 ) -> None:
     role = f"loader_{uuid.uuid4().hex}"
     database.query(f"CREATE ROLE {role} LOGIN PASSWORD 'loader'")
@@ -115,12 +114,13 @@ def test_what_a_load_would_lack_is_found_before(
     database.query(f"GRANT SELECT ON user_logins_ledger TO {role}")
     parts = urlsplit(database.url)
     monkeypatch.setenv("LOGIN_DATABASE_URL", f"postgresql://{role}:loader@{parts.hostname}:{parts.port}{parts.path}")
+    loader = LoginDatabase(read_settings())
     try:
-        resource.prepare()
-        assert resource.load([row("a")], seconds=10) == Loaded(1, 0, {})
+        loader.prepare()
+        assert loader.load([row("a")], seconds=10) == Loaded(1, 0, {})
         database.query(change.format(role=role))
         with pytest.raises(ConfigurationError, match=f"lacks {lacking}"):
-            resource.prepare()
+            loader.prepare()
     finally:
         database.query(f"DROP OWNED BY {role}")
         database.query(f"DROP ROLE {role}")
@@ -134,12 +134,12 @@ def test_database_in_another_encoding_is_refused(database: Database, monkeypatch
     connection.cursor().execute(f"CREATE DATABASE {name}_latin1 {options}")
     monkeypatch.setenv("LOGIN_DATABASE_URL", f"{database.url}_latin1")
     with pytest.raises(ConfigurationError, match="not encoded in UTF8"):
-        LoginDatabaseResource().prepare()
+        LoginDatabase(read_settings()).prepare()
     connection.cursor().execute(f"DROP DATABASE {name}_latin1")
     connection.close()
 
 
-def test_empty_batch_loads_nothing(resource: LoginDatabaseResource) -> None:
+def test_empty_batch_loads_nothing(resource: LoginDatabase) -> None:
     assert resource.load([], seconds=10) == Loaded(0, 0, {})
 
 
@@ -158,7 +158,7 @@ def test_empty_batch_loads_nothing(resource: LoginDatabaseResource) -> None:
     ids=["constraint", "trigger", "trigger at commit"],
 )
 def test_row_that_only_the_database_refuses_costs_its_neighbours_nothing(
-    resource: LoginDatabaseResource, database: Database, change: str
+    resource: LoginDatabase, database: Database, change: str
 ) -> None:
     database.query(change)
     rows = [row(f"id-{number}", user_id="secret" if number in (0, 6, 7, 19) else "good") for number in range(20)]
@@ -170,16 +170,14 @@ def test_row_that_only_the_database_refuses_costs_its_neighbours_nothing(
     assert database.query("SELECT count(*) FROM user_logins_inbox") == [(16,)]
 
 
-def test_null_that_the_table_does_not_take_is_refused_by_its_row(
-    resource: LoginDatabaseResource, database: Database
-) -> None:
+def test_null_that_the_table_does_not_take_is_refused_by_its_row(resource: LoginDatabase, database: Database) -> None:
     database.query("ALTER TABLE user_logins ALTER locale SET NOT NULL")
     loaded = resource.load([row("a"), row("b", locale="RU")], seconds=10)
     assert loaded == Loaded(1, 0, {"a": "refused.not_null_violation"})
 
 
 def test_error_that_is_not_about_a_row_refuses_all_and_quotes_nothing(
-    resource: LoginDatabaseResource, database: Database
+    resource: LoginDatabase, database: Database
 ) -> None:
     database.fill_disk()
     with pytest.raises(DatabaseError) as error:
@@ -191,7 +189,7 @@ def test_error_that_is_not_about_a_row_refuses_all_and_quotes_nothing(
     assert database.query("SELECT count(*) FROM user_logins_inbox") == [(0,)]
 
 
-def test_load_that_takes_too_long_is_rolled_back(resource: LoginDatabaseResource, database: Database) -> None:
+def test_load_that_takes_too_long_is_rolled_back(resource: LoginDatabase, database: Database) -> None:
     blocker = psycopg2.connect(database.url)
     blocker.cursor().execute("LOCK TABLE user_logins_inbox")
     try:
@@ -202,7 +200,7 @@ def test_load_that_takes_too_long_is_rolled_back(resource: LoginDatabaseResource
     assert database.logins() == []
 
 
-def test_null_is_null_and_text_is_text(resource: LoginDatabaseResource, database: Database) -> None:
+def test_null_is_null_and_text_is_text(resource: LoginDatabase, database: Database) -> None:
     resource.load([row("a", user_id="\\N"), row("b", user_id="None")], seconds=10)
     assert {(each[0], each[4]) for each in database.logins()} == {("\\N", None), ("None", None)}
 
@@ -234,19 +232,19 @@ def test_table_with_other_columns_is_refused_and_left_as_it_is(
     monkeypatch.setenv("LOGIN_DATABASE_URL", database.url)
     database.query(f"CREATE TABLE user_logins ({ddl})")
     with pytest.raises(ConfigurationError, match=problem):
-        LoginDatabaseResource().prepare()
+        LoginDatabase(read_settings()).prepare()
     assert database.query("SELECT to_regclass('user_logins_inbox')") == [(None,)]
 
 
 def test_preparing_waits_for_no_lock_for_long(
-    database: Database, resource: LoginDatabaseResource, monkeypatch: pytest.MonkeyPatch
+    database: Database, resource: LoginDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As an erasure or a restore holds it."""
     monkeypatch.setattr("login_pipeline.postgres.tables.LOCK_SECONDS", 0.1)
     holder = psycopg2.connect(database.url)
     holder.cursor().execute(statements("ledger")["lock_alone"])
     with pytest.raises(DatabaseError, match="a table is locked by another session"):
-        LoginDatabaseResource(maintenance=True).prepare()
+        LoginDatabase(read_settings(), maintenance=True).prepare()
     holder.close()
 
 
@@ -255,7 +253,7 @@ def waiting_for_a_lock(database: Database) -> bool:
     return database.query(waiting) != [(0,)]
 
 
-def test_load_whose_backend_is_terminated_is_tried_again(resource: LoginDatabaseResource, database: Database) -> None:
+def test_load_whose_backend_is_terminated_is_tried_again(resource: LoginDatabase, database: Database) -> None:
     blocker = psycopg2.connect(database.url)
     blocker.cursor().execute("LOCK TABLE user_logins_inbox")
     with ThreadPoolExecutor(1) as pool:
@@ -270,7 +268,7 @@ def test_load_whose_backend_is_terminated_is_tried_again(resource: LoginDatabase
     blocker.close()
 
 
-def test_signal_cancels_a_load_that_waits_for_a_lock(resource: LoginDatabaseResource, database: Database) -> None:
+def test_signal_cancels_a_load_that_waits_for_a_lock(resource: LoginDatabase, database: Database) -> None:
     """libpq itself would wait on, and Python would run the signal's handler afterwards."""
     blocker = psycopg2.connect(database.url)
     blocker.cursor().execute("LOCK TABLE user_logins_inbox")
@@ -298,7 +296,7 @@ def test_signal_cancels_a_load_that_waits_for_a_lock(resource: LoginDatabaseReso
     ],
 )
 def test_table_that_cannot_be_written_is_found_before(
-    resource: LoginDatabaseResource, database: Database, monkeypatch: pytest.MonkeyPatch, change: str, sentence: str
+    resource: LoginDatabase, database: Database, monkeypatch: pytest.MonkeyPatch, change: str, sentence: str
 ) -> None:
     monkeypatch.setattr("login_pipeline.postgres.database.LOCK_SECONDS", 0.1)
     other = psycopg2.connect(database.url)
@@ -311,7 +309,7 @@ def test_table_that_cannot_be_written_is_found_before(
 
 @pytest.mark.parametrize("code", ["LG001", "22999", "P0999", "42501"])
 def test_row_that_a_trigger_refuses_with_a_code_of_its_own_costs_its_neighbours_nothing(
-    resource: LoginDatabaseResource, database: Database, code: str
+    resource: LoginDatabase, database: Database, code: str
 ) -> None:
     database.query(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.user_id = 'secret' THEN "
@@ -323,7 +321,7 @@ def test_row_that_a_trigger_refuses_with_a_code_of_its_own_costs_its_neighbours_
     assert loaded == Loaded(2, 0, {"b": f"refused.{condition}"})
 
 
-def test_table_that_takes_no_row_is_not_tried_with_each(resource: LoginDatabaseResource, database: Database) -> None:
+def test_table_that_takes_no_row_is_not_tried_with_each(resource: LoginDatabase, database: Database) -> None:
     database.query(
         "CREATE SEQUENCE tries; "
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
@@ -340,7 +338,7 @@ def test_table_that_takes_no_row_is_not_tried_with_each(resource: LoginDatabaseR
 
 @pytest.mark.parametrize("refused", [1, 50])
 def test_place_of_a_refused_row_is_found_without_a_scan(
-    resource: LoginDatabaseResource, database: Database, refused: int
+    resource: LoginDatabase, database: Database, refused: int
 ) -> None:
     """Each of the chunk's rows is read a few times, however many are refused."""
     database.query("ALTER TABLE user_logins ADD CHECK (user_id <> 'refused')")
@@ -356,7 +354,7 @@ def test_place_of_a_refused_row_is_found_without_a_scan(
 
 
 def test_row_that_a_trigger_leaves_out_without_a_word_is_refused_and_not_taken_for_a_duplicate(
-    resource: LoginDatabaseResource, database: Database
+    resource: LoginDatabase, database: Database
 ) -> None:
     database.query(
         "CREATE FUNCTION leave_out() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.user_id = 'secret' THEN "
@@ -368,14 +366,14 @@ def test_row_that_a_trigger_leaves_out_without_a_word_is_refused_and_not_taken_f
     assert database.query("SELECT message_id FROM user_logins_inbox ORDER BY 1") == [("a",), ("c",)]
 
 
-def test_signal_cancels_any_statement(resource: LoginDatabaseResource, database: Database) -> None:
+def test_signal_cancels_any_statement(resource: LoginDatabase, database: Database) -> None:
     threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
     with pytest.raises(KeyboardInterrupt), resource.transaction() as cursor:
         cursor.execute("SELECT pg_sleep(100)")
 
 
 def test_table_that_is_locked_is_told_by_every_command(
-    resource: LoginDatabaseResource, database: Database, monkeypatch: pytest.MonkeyPatch
+    resource: LoginDatabase, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("login_pipeline.postgres.database.LOCK_SECONDS", 0.1)
     other = psycopg2.connect(database.url)
@@ -390,7 +388,7 @@ def test_what_was_reported_is_on_disk_where_the_database_commits_asynchronously(
 ) -> None:
     monkeypatch.setenv("LOGIN_DATABASE_URL", database.url)
     monkeypatch.setenv("LOGIN_MASKING_KEY", MASKING_KEY)
-    resource = LoginDatabaseResource()
+    resource = LoginDatabase(read_settings())
     resource.prepare()
     tables = ("user_logins", "user_logins_dead_letters", "user_logins_erasures", "user_logins_unmaskings")
     database.query(

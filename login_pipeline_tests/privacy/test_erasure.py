@@ -29,6 +29,7 @@ from login_pipeline.masking.keys import MaskingKey, new_key, read_key_ring
 from login_pipeline.privacy import erasure
 from login_pipeline.privacy.erasure import erase, erased_since, proofs
 from login_pipeline.privacy.request import subject
+from login_pipeline.settings import read_settings
 from login_pipeline_tests.backup.fixtures import MONDAY, TRICKY, TUESDAY, Kept, kept
 from login_pipeline_tests.conftest import MASKING_KEY, Pipeline
 
@@ -584,9 +585,9 @@ def test_rights_that_lack_are_named(known: Known) -> None:
 def test_only_the_erased_are_told_by_their_keys(known: Known) -> None:
     erase(known.kept.resource, USER, WHY, "jo")
     with known.kept.resource.transaction() as cursor:
-        erased = erased_since(cursor, None)
+        erased = erased_since(cursor, read_settings(), None)
         (proof,) = proofs(known.kept.resource, USER)
-        assert erased_since(cursor, proof.erased_at) is None
+        assert erased_since(cursor, read_settings(), proof.erased_at) is None
     assert erased is not None
     rows = [login(), login("another"), (None,) * 7, *TRICKY]
     assert erased.without(rows) == rows[1:]

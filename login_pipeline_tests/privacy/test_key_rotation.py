@@ -22,8 +22,9 @@ from login_pipeline.errors import DatabaseError
 from login_pipeline.ingest.pruning import prune_inbox
 from login_pipeline.masking.keys import KeyRing, new_key
 from login_pipeline.masking.methods import unmask
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.privacy.key_rotation import remaining, rotate, rows_by_key
+from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import Pipeline
 
 Body = Callable[..., str]
@@ -62,7 +63,7 @@ def many(database: Any, rows: int, mask: str) -> None:
 
 def test_equal_values_match_across_the_rotation(masked: Pipeline, body: Body) -> None:
     before = masks(masked, "masked_device_id")
-    rotated = rotate(LoginDatabaseResource(), RING)
+    rotated = rotate(LoginDatabase(read_settings()), RING)
     masked.queue.send(body(user_id="c", ip="192.0.2.1"))
     assert masked.run().failures == []
     assert rotated.rows == 2
@@ -74,9 +75,9 @@ def test_equal_values_match_across_the_rotation(masked: Pipeline, body: Body) ->
 
 
 def test_rotated_again_nothing_changes(masked: Pipeline) -> None:
-    rotate(LoginDatabaseResource(), RING)
+    rotate(LoginDatabase(read_settings()), RING)
     before = masked.database.query("SELECT ctid, * FROM user_logins")
-    assert rotate(LoginDatabaseResource(), RING).rows == 0
+    assert rotate(LoginDatabase(read_settings()), RING).rows == 0
     assert masked.database.query("SELECT ctid, * FROM user_logins") == before
 
 
@@ -85,12 +86,12 @@ def test_killed_in_the_middle_it_goes_on_the_next_time(masked: Pipeline) -> None
     command = [str(Path(sys.executable).parent / "login-pipeline"), "keys", "rotate"]
     with subprocess.Popen(command, env=dict(os.environ)) as begun:
         try:
-            _wait(lambda: rows_by_key(LoginDatabaseResource()).get(f"{RING.active.id}.siv", 0) > 0)
+            _wait(lambda: rows_by_key(LoginDatabase(read_settings())).get(f"{RING.active.id}.siv", 0) > 0)
         finally:
             begun.kill()
-    half = rows_by_key(LoginDatabaseResource())
+    half = rows_by_key(LoginDatabase(read_settings()))
     assert half.get(f"{OLD.active.id}.siv", 0) > 0
-    assert rotate(LoginDatabaseResource(), RING).by_key == {f"{RING.active.id}.siv": 60_002}
+    assert rotate(LoginDatabase(read_settings()), RING).by_key == {f"{RING.active.id}.siv": 60_002}
     assert len(set(masks(masked))) == 1
 
 
@@ -115,18 +116,18 @@ def test_rows_of_every_partition_are_rotated(masked: Pipeline) -> None:
     masked.database.query("INSERT INTO user_logins VALUES ('x', 'ios', %s, %s, NULL, 1, '2025-01-05')", mask, mask)
     masked.database.query("CREATE PUBLICATION logins FOR TABLE user_logins")
     with pytest.raises(DatabaseError, match="whose rows have no replica identity; run ALTER TABLE user_logins REPLICA"):
-        rotate(LoginDatabaseResource(), RING)
+        rotate(LoginDatabase(read_settings()), RING)
     _, _, commands = {each.subject: each.says for each in examine()}["database"].partition("owner run: ")
     assert commands == "ALTER TABLE early REPLICA IDENTITY FULL; ALTER TABLE late REPLICA IDENTITY FULL;"
     masked.database.query(commands)
-    assert rotate(LoginDatabaseResource(), RING).by_key == {f"{RING.active.id}.siv": 4}
+    assert rotate(LoginDatabase(read_settings()), RING).by_key == {f"{RING.active.id}.siv": 4}
 
 
 def test_backup_after_a_rotation_takes_the_new_masks_and_not_for_damage(masked: Pipeline, tmp_path: Any) -> None:
     masked.set(LOGIN_BACKUP_URL=str(tmp_path / "backup"))
-    back_up(LoginDatabaseResource(), backup_store())
-    rotate(LoginDatabaseResource(), RING)
-    assert back_up(LoginDatabaseResource(), backup_store()).damaged == {}
+    back_up(LoginDatabase(read_settings()), backup_store(read_settings()))
+    rotate(LoginDatabase(read_settings()), RING)
+    assert back_up(LoginDatabase(read_settings()), backup_store(read_settings())).damaged == {}
 
 
 @pytest.mark.parametrize("altered", ["rows", "nothing"])
@@ -134,8 +135,8 @@ def test_restore_from_a_backup_before_the_rotation_adds_no_row_twice(
     masked: Pipeline, tmp_path: Any, altered: str
 ) -> None:
     masked.set(LOGIN_BACKUP_URL=str(tmp_path / "backup"))
-    back_up(LoginDatabaseResource(), backup_store())
-    rotate(LoginDatabaseResource(), RING)
+    back_up(LoginDatabase(read_settings()), backup_store(read_settings()))
+    rotate(LoginDatabase(read_settings()), RING)
     if altered == "rows":
         masked.database.query("DELETE FROM user_logins WHERE user_id = 'a'")
     code = _main("restore")
@@ -162,7 +163,7 @@ def test_masks_that_cannot_be_rotated_are_left_and_told(masked: Pipeline, body: 
     masked.queue.send(body(user_id="foreign"))
     masked.run()
     before = masked.database.query("SELECT * FROM user_logins WHERE user_id IN ('hmac', 'sha', 'foreign')")
-    rotated = rotate(LoginDatabaseResource(), RING)
+    rotated = rotate(LoginDatabase(read_settings()), RING)
     sentences = " ".join(remaining(rotated, RING))
     assert masked.database.query("SELECT * FROM user_logins WHERE user_id IN ('hmac', 'sha', 'foreign')") == before
     assert rotated.rows == 2
@@ -174,7 +175,7 @@ def test_masks_that_cannot_be_rotated_are_left_and_told(masked: Pipeline, body: 
 @pytest.mark.parametrize("column", ["masked_ip", "masked_device_id"])
 def test_altered_mask_is_left_and_told(masked: Pipeline, column: str) -> None:
     masked.database.query(f"UPDATE user_logins SET {column} = overlay({column} placing 'AAAA' from 40)")  # noqa: S608
-    rotated = rotate(LoginDatabaseResource(), RING)
+    rotated = rotate(LoginDatabase(read_settings()), RING)
     assert rotated.rows == 2  # of each row the other mask
     assert f"2 rows are still masked under {OLD.active.id}" in " ".join(remaining(rotated, RING))
 
@@ -190,10 +191,10 @@ def test_restore_after_a_rotation_adds_no_row_beside_one_that_was_masked_again(
     masked: Pipeline, body: Body, tmp_path: Path
 ) -> None:
     masked.set(LOGIN_BACKUP_URL=str(tmp_path / "backup"))
-    back_up(LoginDatabaseResource(), backup_store())
+    back_up(LoginDatabase(read_settings()), backup_store(read_settings()))
     masked.queue.send(body(user_id="c"), body(user_id="d"))
     assert masked.run().failures == []
-    rotate(LoginDatabaseResource(), RING)
+    rotate(LoginDatabase(read_settings()), RING)
     masked.database.query("DELETE FROM user_logins WHERE user_id IN ('b', 'c', 'd')")
     assert _main("restore") == 1
     assert [user for (user, *_) in masked.database.logins()] == ["a"]
@@ -201,11 +202,11 @@ def test_restore_after_a_rotation_adds_no_row_beside_one_that_was_masked_again(
 
 def test_backup_after_a_rotation_and_a_restore_sees_no_damage(masked: Pipeline, tmp_path: Path) -> None:
     masked.set(LOGIN_BACKUP_URL=str(tmp_path / "backup"))
-    rotate(LoginDatabaseResource(), RING)
-    back_up(LoginDatabaseResource(), backup_store())
-    rotate(LoginDatabaseResource(), RING.rotated(TODAY))
+    rotate(LoginDatabase(read_settings()), RING)
+    back_up(LoginDatabase(read_settings()), backup_store(read_settings()))
+    rotate(LoginDatabase(read_settings()), RING.rotated(TODAY))
     _main("restore")
-    assert back_up(LoginDatabaseResource(), backup_store()).damaged == {}
+    assert back_up(LoginDatabase(read_settings()), backup_store(read_settings())).damaged == {}
 
 
 def test_rotation_waits_for_a_load_in_the_order_in_which_loads_lock(masked: Pipeline) -> None:
@@ -220,14 +221,14 @@ def test_rotation_waits_for_a_load_in_the_order_in_which_loads_lock(masked: Pipe
 
     with closing(loading), ThreadPoolExecutor(1) as pool:
         gone_on = pool.submit(go_on)
-        assert rotate(LoginDatabaseResource(), RING).rows == 2
+        assert rotate(LoginDatabase(read_settings()), RING).rows == 2
         gone_on.result()
 
 
 def test_pruning_leaves_the_marks_of_a_rotation(masked: Pipeline) -> None:
-    rotate(LoginDatabaseResource(), RING)
+    rotate(LoginDatabase(read_settings()), RING)
     for table in ("user_logins", "user_logins_inbox", "user_logins_ledger"):
         masked.database.query(f"UPDATE {table} SET create_date = '2020-01-01'")  # noqa: S608
     masked.database.query("UPDATE user_logins_inbox SET loaded_at = '2020-01-02'")
-    assert prune_inbox(LoginDatabaseResource(), days=30).keys == 2
+    assert prune_inbox(LoginDatabase(read_settings()), days=30).keys == 2
     assert masked.run("user_logins_checks_job").passed

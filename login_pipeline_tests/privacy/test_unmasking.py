@@ -15,9 +15,10 @@ import pytest
 
 from login_pipeline.cli.main import main
 from login_pipeline.masking.key_source import masking_keys
-from login_pipeline.postgres.database import LoginDatabaseResource
+from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.privacy.erasure import erase
 from login_pipeline.privacy.request import subject
+from login_pipeline.settings import read_settings
 from login_pipeline_tests.at_rest import places
 from login_pipeline_tests.conftest import Pipeline
 
@@ -71,8 +72,8 @@ def test_whose_the_masks_are_is_recorded_as_in_an_erasure(masked: Pipeline, body
     shared = mask_of(masked, "b")
     assert unmask("--user-id", "a", "--reason", "ticket 7") == 0
     assert unmask(shared, mask_of(masked, "c", "masked_device_id"), "--reason", "ticket 8") == 0
-    proof = erase(LoginDatabaseResource(maintenance=True), "a", "ticket 9", "jo")
-    key = masking_keys().active
+    proof = erase(LoginDatabase(read_settings(), maintenance=True), "a", "ticket 9", "jo")
+    key = masking_keys(read_settings()).active
     assert proof.subject == subject(key, "a")
     assert sorted(masked.database.query("SELECT reason, masks, subject FROM user_logins_unmaskings")) == sorted(
         [("ticket 7", 3, subject(key, "a")), ("ticket 8", 2, subject(key, "b")), ("ticket 8", 2, subject(key, "c"))]

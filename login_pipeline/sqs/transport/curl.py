@@ -1,95 +1,80 @@
 """SQS's busiest calls at a fraction of what they cost with boto3: libcurl signs and sends them.
 
-boto3 makes the first call, and libcurl the others on its pattern (request_template.py). A call not answered with
-200, for whatever reason, is left to boto3, which makes it again where it is still of use: endpoint, region,
-credentials, retries, backoff and errors are the SDK's own, and only what goes well is made cheap.
+boto3 makes the first call, and libcurl the others by the template that it leaves (request_template.py). A call that is
+not answered with 200, for whatever reason, boto3 makes again: endpoint, region, credentials, retries, backoff and
+errors are the SDK's own, and only what goes well is made cheap.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from collections.abc import Sequence
 
 import msgspec
 import pycurl
-from botocore.exceptions import BotoCoreError, ClientError
 
-from login_pipeline.sqs.message import Answer
-from login_pipeline.sqs.transport.curl_session import Bundles, Call, Connection, Response
-from login_pipeline.sqs.transport.request_template import LastCall
+from login_pipeline.sqs.transport.client import (
+    CALL_ERRORS,
+    CHANGE_VISIBILITY,
+    DELETE,
+    RECEIVE,
+    Boto3Transport,
+    CallError,
+    Operation,
+    Request,
+    Response,
+    Sdk,
+)
+from login_pipeline.sqs.transport.curl_session import Call, ConnectionOptions, CurlSessions, HttpResponse
+from login_pipeline.sqs.transport.request_template import TemplateRecorder
 
-if TYPE_CHECKING:
-    from botocore.credentials import Credentials
-    from mypy_boto3_sqs import SQSClient
-
-BatchAnswer = dict[str, Any]
-"""What failed and what did not, as boto3 has it."""
-Request = Mapping[str, Any]
-Decoded = TypeVar("Decoded")
-
-
-class Timed(NamedTuple, Generic[Decoded]):
-    """An answer, and after how many seconds it came."""
-
-    answer: Decoded | None
-    seconds: float
+# Those that a run makes by the thousand. What a message says of itself is base64 in a SendMessageBatch.
+BY_LIBCURL = {RECEIVE.name, DELETE.name, CHANGE_VISIBILITY.name}
 
 
-class LibcurlSqs:
-    """The calls that a run makes by the thousand: several at once, by one thread.
+class CurlTransport:
+    """libcurl makes the calls, several at once in one thread; those that fail boto3 makes again."""
 
-    An answer is None where boto3 is to make the call: before its own first one, and whenever something went wrong.
-    """
+    def __init__(self, sdk: Sdk) -> None:
+        self._boto3 = Boto3Transport(sdk.client)
+        self._credentials = sdk.credentials
+        self._recorder = TemplateRecorder(sdk.client)
+        self._sessions = CurlSessions(ConnectionOptions(sdk.connect_timeout, sdk.read_timeout, sdk.ca_bundle))
+        # By HTTP's status, libcurl's error code (CURLcode) or the SDK's error.
+        self.left_to_boto3: Counter[str] = Counter()
 
-    CHANGES = ("DeleteMessageBatch", "ChangeMessageVisibilityBatch")
-    OPERATIONS = ("ReceiveMessage", *CHANGES)
+    def call_many(self, operation: Operation[Response], requests: Sequence[Request]) -> Sequence[Response | CallError]:
+        """See `Transport`."""
+        responses = self._by_libcurl(operation, requests)
+        left = [place for place, response in enumerate(responses) if response is None]
+        again = self._boto3.call_many(operation, [requests[place] for place in left]) if left else []
+        by_boto3 = dict(zip(left, again, strict=True))
+        return [by_boto3[place] if response is None else response for place, response in enumerate(responses)]
 
-    def __init__(self, client: "SQSClient", credentials: "Credentials | None", connection: Connection) -> None:
-        self._credentials = credentials
-        self._last_call = LastCall(client)
-        self._bundles = Bundles(connection)
-        self.failures: Counter[str] = Counter()
-        """How many calls were left to boto3, by HTTP's status, libcurl's error code (CURLcode) or the SDK's error."""
-
-    def receive(self, requests: Sequence[Request]) -> list[Timed[Answer]]:
-        """ReceiveMessage, so often."""
-        return self._send("ReceiveMessage", requests, Answer.from_json)
-
-    def change(self, operation: str, requests: Sequence[Request]) -> list[Timed[BatchAnswer]]:
-        """One of CHANGES, so often."""
-        return self._send(operation, requests, _batch_answer)
-
-    def _send(
-        self, operation: str, requests: Sequence[Request], decode: Callable[[bytes], Decoded]
-    ) -> list[Timed[Decoded]]:
-        pattern = self._last_call.pattern
-        if pattern is None:
-            return [Timed(None, 0.0) for _ in requests]
+    def _by_libcurl(self, operation: Operation[Response], requests: Sequence[Request]) -> Sequence[Response | None]:
+        template = self._recorder.template
+        if template is None or operation.name not in BY_LIBCURL:
+            return [None] * len(requests)
         try:
             credentials = self._credentials.get_frozen_credentials() if self._credentials else None
-        except (BotoCoreError, ClientError, RuntimeError) as error:  # their refresh failed: boto3 says why
-            return self._left_to_boto3(type(error).__name__, requests)
-        call = Call(pattern, operation, credentials)
+        except CALL_ERRORS as error:  # their refresh failed: boto3 says why
+            return self._all_failed(type(error).__name__, requests)
+        call = Call(template, operation.name, credentials)
         try:
-            with self._bundles.one() as bundle:
-                responses = bundle.send(call, [msgspec.json.encode(request) for request in requests])
+            with self._sessions.lend() as session:
+                responses = session.send(call, [msgspec.json.encode(request) for request in requests])
         except pycurl.error as error:
-            return self._left_to_boto3(f"libcurl {error.args[0]}", requests)
-        return [Timed(self._good(response, decode), response.seconds) for response in responses]
+            return self._all_failed(f"libcurl {error.args[0]}", requests)
+        return [self._decode(operation, response) for response in responses]
 
-    def _left_to_boto3(self, problem: str, requests: Sequence[Request]) -> list[Timed[Any]]:
-        self.failures[problem] += len(requests)
-        return [Timed(None, 0.0) for _ in requests]
+    def _all_failed(self, problem: str, requests: Sequence[Request]) -> list[None]:
+        self.left_to_boto3[problem] += len(requests)
+        return [None] * len(requests)
 
-    def _good(self, response: Response, decode: Callable[[bytes], Decoded]) -> Decoded | None:
+    def _decode(self, operation: Operation[Response], response: HttpResponse) -> Response | None:
         problem = response.problem
         if problem is None:
             try:
-                return decode(response.body)
+                return msgspec.json.decode(response.body, type=operation.response, strict=False)
             except msgspec.DecodeError:
                 problem = "not JSON"
-        self.failures[problem] += 1
+        self.left_to_boto3[problem] += 1
         return None
-
-
-def _batch_answer(answer: bytes) -> BatchAnswer:
-    return msgspec.json.decode(answer, type=BatchAnswer)

@@ -10,21 +10,21 @@ from typing import NamedTuple
 import pycurl
 from botocore.credentials import ReadOnlyCredentials
 
-from login_pipeline.sqs.transport.request_template import Pattern
+from login_pipeline.sqs.transport.request_template import RequestTemplate
 
+# Headers that libcurl would add unasked.
 NOT_BOTO3_S = ("Accept:", "Expect:")
-"""Headers that libcurl would add unasked."""
 OK = 200
+# Between two looks at calls of which nothing is heard.
 POLL_SECONDS = 1.0
-"""Between two looks at calls of which nothing is heard."""
+# While libcurl has no socket yet: it says so, and is asked again after a pause. Source: curl_multi_fdset.
 NOTHING_TO_WAIT_FOR, PAUSE_SECONDS = -1, 0.01
-"""While libcurl has no socket yet: it says so, and is asked again after a pause. Source: curl_multi_fdset."""
-SLOWEST = 1
-"""Bytes a second; below it for the read timeout, the server is taken to be silent. libcurl's mean is of some seconds,
-what was sent included, so that it waits for these, too."""
+# Below it for the read timeout, the server is taken to be silent. libcurl's mean is of some seconds, what was sent
+# included, so that it waits for these, too.
+MIN_BYTES_PER_SECOND = 1
 
 
-class Connection(NamedTuple):
+class ConnectionOptions(NamedTuple):
     """How connections are made; times in seconds.
 
     `ca_bundle` is the file of the authorities to trust; None trusts any server.
@@ -38,46 +38,45 @@ class Connection(NamedTuple):
 class Call(NamedTuple):
     """What calls of one operation have in common while the credentials last."""
 
-    pattern: Pattern
+    template: RequestTemplate
     operation: str
     credentials: ReadOnlyCredentials | None
 
 
-class Response(NamedTuple):
-    """What became of one call; `problem` says why there is no good answer, as a code; `seconds` is what it took."""
+class HttpResponse(NamedTuple):
+    """What became of one call; `problem` says as a code why there is no good response."""
 
     body: bytes
     problem: str | None
-    seconds: float
 
 
-class Bundle:
+class CurlSession:
     """Calls that one thread makes at once. Their connections stay open for the next ones."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ConnectionOptions) -> None:
         self._connection = connection
         self._multi = pycurl.CurlMulti()
         self._handles: list[pycurl.Curl] = []
         self._prepared_for: list[Call | None] = []
 
-    def send(self, call: Call, bodies: Sequence[bytes]) -> list[Response]:
+    def send(self, call: Call, bodies: Sequence[bytes]) -> list[HttpResponse]:
         """Makes a call with each body; the responses in their order.
 
         Raises:
             pycurl.error: libcurl does not take what it is told.
         """
         handles = [self._handle(place, call) for place in range(len(bodies))]
-        answers = [BytesIO() for _ in bodies]
-        for handle, body, answer in zip(handles, bodies, answers, strict=True):
+        responses = [BytesIO() for _ in bodies]
+        for handle, body, response in zip(handles, bodies, responses, strict=True):
             handle.setopt(pycurl.POSTFIELDS, body)
-            handle.setopt(pycurl.WRITEDATA, answer)
+            handle.setopt(pycurl.WRITEDATA, response)
             self._multi.add_handle(handle)
         errors = self._until_all_are_answered(len(handles))
         for handle in handles:
             self._multi.remove_handle(handle)
         return [
-            Response(answer.getvalue(), _problem(handle, errors), handle.getinfo(pycurl.TOTAL_TIME))
-            for handle, answer in zip(handles, answers, strict=True)
+            HttpResponse(body.getvalue(), _problem(handle, errors))
+            for handle, body in zip(handles, responses, strict=True)
         ]
 
     def _until_all_are_answered(self, calls: int) -> dict[pycurl.Curl, int]:
@@ -102,33 +101,33 @@ class Bundle:
         return self._handles[place]
 
 
-class Bundles:
-    """The bundles that no thread uses."""
+class CurlSessions:
+    """The sessions that no thread uses."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ConnectionOptions) -> None:
         self._connection = connection
-        self._free: deque[Bundle] = deque()
+        self._free: deque[CurlSession] = deque()
 
     @contextmanager
-    def one(self) -> Iterator[Bundle]:
+    def lend(self) -> Iterator[CurlSession]:
         """The one used last, whose connections are the least likely to be closed; not used again after an error."""
         try:
-            bundle = self._free.pop()
+            session = self._free.pop()
         except IndexError:
-            bundle = Bundle(self._connection)
-        yield bundle
-        self._free.append(bundle)
+            session = CurlSession(self._connection)
+        yield session
+        self._free.append(session)
 
 
-def _new_handle(connection: Connection) -> pycurl.Curl:
+def _new_handle(connection: ConnectionOptions) -> pycurl.Curl:
     handle = pycurl.Curl()
     handle.setopt(pycurl.NOSIGNAL, 1)  # libcurl's own signals would end other threads' calls
     handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)  # SQS speaks nothing newer
     handle.setopt(pycurl.TCP_KEEPALIVE, 1)
     handle.setopt(pycurl.CONNECTTIMEOUT, connection.connect_timeout)
-    handle.setopt(pycurl.LOW_SPEED_LIMIT, SLOWEST)
+    handle.setopt(pycurl.LOW_SPEED_LIMIT, MIN_BYTES_PER_SECOND)
     handle.setopt(pycurl.LOW_SPEED_TIME, connection.read_timeout)
-    handle.setopt(pycurl.NOPROXY, "")  # the pattern's proxy is right: libcurl has rules of its own
+    handle.setopt(pycurl.NOPROXY, "")  # the template's proxy is right: libcurl has rules of its own
     if connection.ca_bundle is None:
         handle.setopt(pycurl.SSL_VERIFYPEER, 0)
         handle.setopt(pycurl.SSL_VERIFYHOST, 0)
@@ -146,14 +145,14 @@ def _problem(handle: pycurl.Curl, errors: Mapping[pycurl.Curl, int]) -> str | No
 
 def _prepare(handle: pycurl.Curl, call: Call) -> None:
     """Has libcurl sign what it sends. Source: AWS Signature Version 4; libcurl, CURLOPT_AWS_SIGV4."""
-    pattern, operation, credentials = call
-    headers = [*pattern.headers_of(operation), *NOT_BOTO3_S]
+    template, operation, credentials = call
+    headers = [*template.headers_of(operation), *NOT_BOTO3_S]
     if credentials is not None:
-        handle.setopt(pycurl.AWS_SIGV4, f"aws:amz:{pattern.region}:{pattern.service}")
+        handle.setopt(pycurl.AWS_SIGV4, f"aws:amz:{template.region}:{template.service}")
         handle.setopt(pycurl.USERNAME, credentials.access_key)
         handle.setopt(pycurl.PASSWORD, credentials.secret_key)
         if credentials.token:
             headers.append(f"X-Amz-Security-Token: {credentials.token}")
-    handle.setopt(pycurl.URL, pattern.url)
-    handle.setopt(pycurl.PROXY, pattern.proxy)
+    handle.setopt(pycurl.URL, template.url)
+    handle.setopt(pycurl.PROXY, template.proxy)
     handle.setopt(pycurl.HTTPHEADER, headers)

@@ -1,5 +1,9 @@
-"""What goes wrong with any AWS service: the credentials, the region, the SDK's configuration, the connection."""
+"""Clients of any AWS service, and what goes wrong with them: credentials, region, configuration, connection."""
 
+from typing import Any, Literal
+
+import boto3
+from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -25,6 +29,15 @@ _NOT_KNOWN = {
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 }
+
+
+def aws_client(service: Literal["s3", "secretsmanager", "ssm"], region: str | None) -> Any:
+    """A client of the service; without a region the SDK finds one.
+
+    Raises:
+        BotoCoreError: the SDK is not configured.
+    """
+    return boto3.Session(region_name=region).client(service, config=Config(retries={"mode": "standard"}))
 
 
 def error_code(error: ClientError) -> str:

@@ -1,0 +1,151 @@
+"""Calls to SQS: the operations, the interface of what makes them, and boto3, which can make any."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
+
+import boto3
+import botocore.session
+import msgspec
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.httpsession import get_cert_path
+
+from login_pipeline.settings import Settings
+from login_pipeline.sqs.transport.responses import AttributesResponse, BatchResponse, ReceiveResponse
+
+if TYPE_CHECKING:
+    from botocore.credentials import Credentials
+    from mypy_boto3_sqs import SQSClient
+
+CONNECT_SECONDS = 5
+# How much longer than a long poll SQS may take to respond: an empty poll is no time-out.
+RESPONSE_SECONDS = 15
+
+Request = Mapping[str, Any]
+Response = TypeVar("Response", bound=msgspec.Struct)
+# What the SDK raises: a RuntimeError where it gets new credentials that are expired already.
+CallError = ClientError | BotoCoreError | RuntimeError
+CALL_ERRORS = (ClientError, BotoCoreError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class Operation(Generic[Response]):
+    """One of SQS's operations: its name, boto3's method, and the type of its response."""
+
+    name: str
+    method: str
+    response: type[Response]
+
+
+RECEIVE = Operation("ReceiveMessage", "receive_message", ReceiveResponse)
+SEND = Operation("SendMessageBatch", "send_message_batch", BatchResponse)
+DELETE = Operation("DeleteMessageBatch", "delete_message_batch", BatchResponse)
+CHANGE_VISIBILITY = Operation("ChangeMessageVisibilityBatch", "change_message_visibility_batch", BatchResponse)
+GET_ATTRIBUTES = Operation("GetQueueAttributes", "get_queue_attributes", AttributesResponse)
+
+
+class Transport(Protocol):
+    """Makes calls to SQS."""
+
+    left_to_boto3: Counter[str]
+    """How many calls it could not make itself, by what kept it from that."""
+
+    def call_many(self, operation: Operation[Response], requests: Sequence[Request]) -> Sequence[Response | CallError]:
+        """Calls the operation with each request, all at once; the response, or the error, of each in their order."""
+
+
+class Boto3Transport:
+    """boto3 makes each call, several at once in threads."""
+
+    def __init__(self, client: "SQSClient") -> None:
+        self._client = client
+        self.left_to_boto3: Counter[str] = Counter()
+
+    def call_many(self, operation: Operation[Response], requests: Sequence[Request]) -> Sequence[Response | CallError]:
+        """See `Transport`."""
+        if len(requests) == 1:
+            return [self._call(operation, requests[0])]
+        with ThreadPoolExecutor(max(1, len(requests)), thread_name_prefix="boto3") as threads:
+            return list(threads.map(lambda request: self._call(operation, request), requests))
+
+    def _call(self, operation: Operation[Response], request: Request) -> Response | CallError:
+        try:
+            response = getattr(self._client, operation.method)(**request)
+        except CALL_ERRORS as error:
+            return error
+        return msgspec.convert(response, operation.response, strict=False)
+
+
+class ClientOptions(NamedTuple):
+    """How the SDK's client is made, times in seconds. What is None is as the settings and the SDK have it."""
+
+    region_name: str | None = None
+    max_attempts: int = 5
+    profile_name: str | None = None
+    use_ssl: bool = True
+    endpoint_url: str | None = None
+    verify: bool | None = True
+    aws_access_key_id: str | None = None
+    aws_secret_access_key: str | None = None
+    aws_session_token: str | None = None
+    read_timeout: int | None = None
+
+
+class Sdk:
+    """The AWS SDK as the settings configure it. Its properties raise what the SDK does where that is wrong."""
+
+    def __init__(self, settings: Settings, options: ClientOptions) -> None:
+        self._settings = settings
+        self._options = options
+        self.connect_timeout = CONNECT_SECONDS
+        self.read_timeout = options.read_timeout or settings.long_poll + RESPONSE_SECONDS
+
+    @cached_property
+    def client(self) -> "SQSClient":
+        """SQS's client."""
+        return self._session.client(
+            "sqs",
+            endpoint_url=self._options.endpoint_url,
+            use_ssl=self._options.use_ssl,
+            verify=None if self._options.verify else False,  # None lets the SDK's own AWS_CA_BUNDLE decide
+            config=Config(
+                connect_timeout=self.connect_timeout,
+                read_timeout=self.read_timeout,
+                max_pool_connections=self._settings.sqs_calls,
+                retries={"mode": "standard", "total_max_attempts": self._options.max_attempts},
+                parameter_validation=False,  # ours are right by construction; it costs a tenth of a call
+                user_agent_extra=f"login-pipeline/{version('login-pipeline')}",
+            ),
+        )
+
+    @property
+    def credentials(self) -> "Credentials | None":
+        """What calls are signed with."""
+        return self._session.get_credentials()
+
+    @property
+    def ca_bundle(self) -> str | None:
+        """The file of the authorities to trust; None trusts any server."""
+        named = self._core.get_config_variable("ca_bundle") or os.getenv("REQUESTS_CA_BUNDLE")  # as botocore does
+        return (named or get_cert_path(verify=True)) if self._options.verify else None
+
+    @cached_property
+    def _core(self) -> botocore.session.Session:
+        return botocore.session.get_session()
+
+    @cached_property
+    def _session(self) -> boto3.Session:
+        return boto3.Session(
+            aws_access_key_id=self._options.aws_access_key_id,
+            aws_secret_access_key=self._options.aws_secret_access_key,
+            aws_session_token=self._options.aws_session_token,
+            region_name=self._options.region_name or self._settings.queue_region,
+            profile_name=self._options.profile_name,
+            botocore_session=self._core,
+        )
