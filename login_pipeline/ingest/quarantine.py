@@ -15,8 +15,9 @@ from typing import Any
 import pandas as pd
 
 from login_pipeline.errors import DatabaseError, QueueError
+from login_pipeline.logins.reasons import Reason
 from login_pipeline.logs.setup import Log
-from login_pipeline.postgres.copy import FORGOTTEN, MAX_CREDIBLE_REFUSALS
+from login_pipeline.postgres.copy import MAX_CREDIBLE_REFUSALS
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.dead_letters import Letter
 from login_pipeline.postgres.errors import OF_THE_ROW, OF_THE_TABLE
@@ -149,11 +150,11 @@ def credible(refused: Mapping[str, str], believed: Collection[str], *, taken: bo
         believed: What `enough_deliveries` has.
         taken: Whether the run loaded another row.
     """
-    few = sum(reason != FORGOTTEN for reason in refused.values()) <= MAX_CREDIBLE_REFUSALS
+    few = sum(reason != Reason.EXPIRED for reason in refused.values()) <= MAX_CREDIBLE_REFUSALS
     return {
         message_id: reason
         for message_id, reason in refused.items()
-        if reason == FORGOTTEN
+        if reason == Reason.EXPIRED
         or (
             (condition := reason.removeprefix("refused.")) not in OF_THE_TABLE
             and (taken or message_id in believed or (few and condition in OF_THE_ROW))

@@ -4,12 +4,17 @@ Their first id and time go with them, so the inbox knows them, and their date do
 a message is on one queue or on both, and is one login all the same; run it again.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from login_pipeline.logins.reasons import is_reason
+from psycopg2 import errorcodes
+
+from login_pipeline.logins.event import is_rejection
+from login_pipeline.logins.reasons import Reason
+from login_pipeline.postgres.copy import SKIPPED_BY_TRIGGER
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.settings import IN_FLIGHT_BUDGET, Settings
 from login_pipeline.signals import deferred_interrupts
@@ -18,6 +23,10 @@ from login_pipeline.sqs.message import Message, sent_again
 
 MOVED_BY_SQS = "max_receive_count"
 """The reason of messages that the queue's own redrive policy moved: they have none."""
+
+_CONDITIONS = {name.lower() for name in vars(errorcodes) if name.isupper()} | {SKIPPED_BY_TRIGGER}
+# A trigger can raise one that PostgreSQL has no name for. Source: PostgreSQL documentation, PL/pgSQL, RAISE.
+_SQLSTATE = re.compile(r"[0-9A-Z]{5}")
 
 AT_ONCE = 1_000
 """Messages that are received before they are sent back."""
@@ -123,3 +132,10 @@ def _reason(message: Message) -> str:
     if not message.reason:
         return MOVED_BY_SQS
     return message.reason if is_reason(message.reason) else "not_a_code"
+
+
+def is_reason(code: str) -> bool:
+    """Whether this pipeline puts messages on the dead-letter queue with this code. Somebody else wrote any other."""
+    kind, _, condition = code.partition(".")
+    refused = kind == Reason.REFUSED and (condition in _CONDITIONS or _SQLSTATE.fullmatch(condition) is not None)
+    return refused or is_rejection(code) or code == Reason.EXPIRED

@@ -16,6 +16,7 @@ from msgspec import UNSET, UnsetType
 
 from login_pipeline.logins.columns import MAX_LENGTH
 from login_pipeline.logins.ip_address import canonical_ip, is_ip
+from login_pipeline.logins.reasons import OF_A_FIELD, OF_THE_BODY, Reason
 from login_pipeline.masking.methods import MAX_VALUE_BYTES
 
 # Characters. The table holds only the mask, which has to fit its 256 characters by every method (masking/methods.py).
@@ -87,6 +88,12 @@ def parse_login(body: str) -> LoginEvent | Rejection:
         return Rejection(str(rejected))
 
 
+def is_rejection(reason: str) -> bool:
+    """Whether `parse_login` rejects bodies with this code."""
+    kind, _, field = reason.partition(".")
+    return reason in OF_THE_BODY or (kind in OF_A_FIELD and field in FIELDS)
+
+
 def create_date(sent_timestamp: int) -> date:
     """The UTC date of an SQS SentTimestamp, in milliseconds since the epoch."""
     return _date(sent_timestamp // _DAY)
@@ -126,22 +133,22 @@ def decode_exactly(body: str) -> tuple[Fields, int]:
     try:
         message = json.loads(body, object_pairs_hook=_unique_keys, parse_constant=_not_json)
     except (ValueError, RecursionError):  # not JSON; an integer of over 4,300 digits; nested too deep
-        raise RejectedError("not_json") from None
+        raise RejectedError(Reason.NOT_JSON) from None
     if not isinstance(message, dict):
-        raise RejectedError("not_an_object")
+        raise RejectedError(Reason.NOT_AN_OBJECT)
     return Fields(**{name: message[name] for name in FIELDS & message.keys()}), len(message.keys() - FIELDS)
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     keys = dict(pairs)
     if len(keys) != len(pairs):
-        raise RejectedError("duplicate_key")
+        raise RejectedError(Reason.DUPLICATE_KEY)
     return keys
 
 
 def _not_json(_constant: str) -> NoReturn:
     """Python's parser takes NaN and Infinity; RFC 8259 does not."""
-    raise RejectedError("not_json")
+    raise RejectedError(Reason.NOT_JSON)
 
 
 def _login(fields: Fields, unknown_keys: int) -> LoginEvent:
@@ -160,13 +167,13 @@ def _login(fields: Fields, unknown_keys: int) -> LoginEvent:
 def _text(field: str, value: Any, max_length: int | None = None) -> str:
     """The value, where it is something that PostgreSQL can store. Every address and every version is."""
     if not isinstance(value, str):
-        raise RejectedError(f"missing.{field}" if value is UNSET else f"wrong_type.{field}")
+        raise RejectedError((Reason.MISSING if value is UNSET else Reason.WRONG_TYPE).of(field))
     if not value.strip():
-        raise RejectedError(f"empty.{field}")
+        raise RejectedError(Reason.EMPTY.of(field))
     if max_length and len(value) > max_length:
-        raise RejectedError(f"too_long.{field}")
+        raise RejectedError(Reason.TOO_LONG.of(field))
     if "\x00" in value or not (value.isascii() or _is_unicode(value)):  # PostgreSQL stores neither
-        raise RejectedError(f"bad_character.{field}")
+        raise RejectedError(Reason.BAD_CHARACTER.of(field))
     return value
 
 
@@ -174,14 +181,14 @@ def _stored_in_clear(field: str, value: Any) -> str:
     """What a sender writes into the table as it is: it must not be an ip."""
     text = _text(field, value, MAX_LENGTH[field])
     if is_ip(text):
-        raise RejectedError(f"ip_in_clear.{field}")
+        raise RejectedError(Reason.IP_IN_CLEAR.of(field))
     return text
 
 
 def _device_id(value: Any) -> str:
     device_id = _text("device_id", value, DEVICE_ID_MAX_LENGTH)
     if len(device_id.encode()) > MAX_VALUE_BYTES:
-        raise RejectedError("too_long.device_id")
+        raise RejectedError(Reason.TOO_LONG.of("device_id"))
     return device_id
 
 
@@ -205,10 +212,10 @@ def _major_version(value: Any) -> int:
     version = _APP_VERSION.fullmatch(value) if isinstance(value, str) else None
     if version is None:
         _text("app_version", value)
-        raise RejectedError("malformed.app_version")
+        raise RejectedError(Reason.MALFORMED.of("app_version"))
     digits = version[1]
     if len(digits) > _INT4_DIGITS or (major := int(digits)) > INT4_MAX:
-        raise RejectedError("out_of_range.app_version")
+        raise RejectedError(Reason.OUT_OF_RANGE.of("app_version"))
     return major
 
 
@@ -217,4 +224,4 @@ def _ip(value: Any) -> str:
         return canonical_ip(value if isinstance(value, str) else "")
     except ValueError:
         _text("ip", value)
-        raise RejectedError("malformed.ip") from None
+        raise RejectedError(Reason.MALFORMED.of("ip")) from None

@@ -1,29 +1,44 @@
-"""The reason codes with which a message is on the dead-letter queue. Somebody else wrote any other."""
+"""The reason codes with which messages are on the dead-letter queue."""
 
-import re
-
-from psycopg2 import errorcodes
-
-from login_pipeline.logins.event import FIELDS
-from login_pipeline.postgres.copy import FORGOTTEN, LEFT_OUT
-
-_OF_THE_BODY = {"not_json", "not_an_object", "duplicate_key"}
-_OF_A_FIELD = {
-    *("missing", "wrong_type", "empty", "too_long", "bad_character", "ip_in_clear", "malformed", "out_of_range"),
-}
-_REJECTED = _OF_THE_BODY | {f"{kind}.{field}" for kind in _OF_A_FIELD for field in FIELDS}
-_CONDITIONS = {name.lower() for name in vars(errorcodes) if name.isupper()} | {LEFT_OUT}
-_SQLSTATE = re.compile(r"[0-9A-Z]{5}")
-"""A trigger can raise one that PostgreSQL has no name for. Source: PostgreSQL documentation, PL/pgSQL, RAISE."""
+from enum import StrEnum
 
 
-def is_rejection(reason: str) -> bool:
-    """Whether the contract (logins/event.py) rejects messages with this code."""
-    return reason in _REJECTED
+class Reason(StrEnum):
+    """Why a message is no login, or no row. What a code is about may follow it: `missing.user_id`."""
+
+    # The body.
+    NOT_JSON = "not_json"
+    NOT_AN_OBJECT = "not_an_object"
+    DUPLICATE_KEY = "duplicate_key"
+    # A field of the contract, whose name follows.
+    MISSING = "missing"
+    WRONG_TYPE = "wrong_type"
+    EMPTY = "empty"
+    TOO_LONG = "too_long"
+    BAD_CHARACTER = "bad_character"
+    IP_IN_CLEAR = "ip_in_clear"
+    MALFORMED = "malformed"
+    OUT_OF_RANGE = "out_of_range"
+    # PostgreSQL's condition, which follows: `refused.check_violation`, or an SQLSTATE that has no name.
+    REFUSED = "refused"
+    # The inbox has pruned the message's date, so whether it has a row already cannot be said.
+    EXPIRED = "older_than_the_inbox"
+
+    def of(self, subject: str) -> str:
+        """The code with what it is about, such as `missing.user_id`."""
+        return f"{self}.{subject}"
 
 
-def is_reason(reason: str) -> bool:
-    """Whether this pipeline puts messages on the dead-letter queue with this code."""
-    of, _, condition = reason.partition(".")
-    refused = of == "refused" and (condition in _CONDITIONS or _SQLSTATE.fullmatch(condition) is not None)
-    return refused or is_rejection(reason) or reason == FORGOTTEN
+OF_THE_BODY = frozenset({Reason.NOT_JSON, Reason.NOT_AN_OBJECT, Reason.DUPLICATE_KEY})
+OF_A_FIELD = frozenset(
+    {
+        Reason.MISSING,
+        Reason.WRONG_TYPE,
+        Reason.EMPTY,
+        Reason.TOO_LONG,
+        Reason.BAD_CHARACTER,
+        Reason.IP_IN_CLEAR,
+        Reason.MALFORMED,
+        Reason.OUT_OF_RANGE,
+    }
+)

@@ -10,14 +10,12 @@ from typing import Any, NamedTuple
 import psycopg2
 from psycopg2 import extensions
 
+from login_pipeline.logins.reasons import Reason
 from login_pipeline.postgres.errors import refused_row
 from login_pipeline.postgres.sql import statements
 
-FORGOTTEN = "older_than_the_inbox"
-"""Why a message is not loaded whose date's keys are forgotten: whether it has a row cannot be told any more."""
-
-LEFT_OUT = "left_out"
-"""What is told of a row that the table takes without an error and does not have: a trigger returned NULL."""
+# The condition of a row that the table takes without an error and does not have: a trigger returned NULL.
+SKIPPED_BY_TRIGGER = "skipped_by_trigger"
 
 # If no row is taken and more than this are refused, blame the table, not the rows.
 MAX_CREDIBLE_REFUSALS = 20
@@ -66,10 +64,10 @@ def load_rows(
     cursor.execute(statements("load")["stage"])
     cursor.copy_expert(statements("load")["copy"], placed)
     cursor.execute(statements("load")["forgotten"])
-    forgotten = {message_id: FORGOTTEN for message_id, known in cursor.fetchall() if not known}
+    expired = {message_id: Reason.EXPIRED for message_id, known in cursor.fetchall() if not known}
     loaded = _insert_all(cursor, message_ids, until, set(message_ids) if believed is None else believed)
-    refused = loaded.refused | forgotten
-    not_tried = tuple(message_id for message_id in loaded.not_tried if message_id not in forgotten)
+    refused = loaded.refused | expired
+    not_tried = tuple(message_id for message_id in loaded.not_tried if message_id not in expired)
     duplicates = len(rows) - loaded.rows - len(refused) - len(not_tried)
     return Loaded(loaded.rows, duplicates, refused, not_tried)
 
@@ -129,7 +127,7 @@ def _insert_all(
         if isinstance(outcome, int):
             inserted += outcome
         elif end - first == 1:
-            refused[message_ids[first]] = f"refused.{outcome}"
+            refused[message_ids[first]] = Reason.REFUSED.of(outcome)
             against_the_table += message_ids[first] not in believed
         else:
             if end - first == len(message_ids):
@@ -146,7 +144,7 @@ def _insert(cursor: extensions.cursor, first: int, end: int) -> int | str:
     try:
         cursor.execute(statements("load")["load"], {"first": first, "end": end})
         keys, rows = cursor.fetchone() or (0, 0)
-        condition = None if keys == rows else LEFT_OUT
+        condition = None if keys == rows else SKIPPED_BY_TRIGGER
     except psycopg2.Error as error:
         condition = refused_row(error)
         if condition is None:

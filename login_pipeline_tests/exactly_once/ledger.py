@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
-from login_pipeline.postgres.copy import FORGOTTEN, Loaded
+from login_pipeline.logins.reasons import Reason
+from login_pipeline.postgres.copy import Loaded
 from login_pipeline_tests.exactly_once.simulated_sqs import DAY
 
 
@@ -82,7 +83,7 @@ class Ledger:
     def may_be_dead_letter(self, message: str, reason: str) -> bool:
         """Whether a letter about it may have this reason."""
         sent = self.sent[message]
-        return reason == sent.reason or (reason == FORGOTTEN and self.is_forgotten(message))
+        return reason == sent.reason or (reason == Reason.EXPIRED and self.is_forgotten(message))
 
     def is_forgotten(self, message: str) -> bool:
         """Whether nobody can tell any more if it has its row; only these may have a letter beside it for ever."""
@@ -92,8 +93,8 @@ class Ledger:
     def _reasons_now(self, message: str) -> set[str]:
         sent = self.sent.get(message)
         if sent is None or sent.reason is None or not self.refusing:
-            return {FORGOTTEN} if sent and self.is_forgotten(message) else set()
-        return {sent.reason, FORGOTTEN} if self.is_forgotten(message) else {sent.reason}
+            return {Reason.EXPIRED} if sent and self.is_forgotten(message) else set()
+        return {sent.reason, Reason.EXPIRED} if self.is_forgotten(message) else {sent.reason}
 
 
 def original_id(message_id: str, attributes: Mapping[str, Any]) -> str:

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple, Protocol
 from login_pipeline.errors import DatabaseError
 from login_pipeline.ingest import quarantine
 from login_pipeline.ingest.redrive import MOVED_BY_SQS
+from login_pipeline.logins.reasons import Reason
 from login_pipeline.postgres import copy as postgres_load
-from login_pipeline.postgres.copy import FORGOTTEN, Loaded
+from login_pipeline.postgres.copy import Loaded
 from login_pipeline_tests.exactly_once.ledger import Ledger, original_id
 from login_pipeline_tests.exactly_once.simulated_sqs import DEAD_LETTER_QUEUE, QUEUE, SimulatedSqs
 
@@ -47,7 +48,7 @@ class RunWatch:
         """A load was committed."""
         self._ledger.loaded(messages, loaded, now=self._sqs.now)
         self._rows += loaded.rows
-        self._refused |= {message for message, reason in loaded.refused.items() if reason != FORGOTTEN}
+        self._refused |= {message for message, reason in loaded.refused.items() if reason != Reason.EXPIRED}
 
     @contextmanager
     def recording(self, sendings: Set[str]) -> Iterator[None]:

@@ -12,10 +12,10 @@ from login_pipeline.logins.event import (
     Rejection,
     decode,
     decode_exactly,
+    is_rejection,
     parse_login,
 )
 from login_pipeline.logins.ip_address import parsed_ip
-from login_pipeline.logins.reasons import is_rejection
 from login_pipeline.logins.schema import count_misfits
 from login_pipeline.logins.transform import RAW_COLUMNS, mask_logins, raw_messages, rejected_messages
 from login_pipeline.masking.keys import MaskingKey

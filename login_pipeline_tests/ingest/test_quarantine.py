@@ -183,7 +183,7 @@ TAKES_NONE = (
     ("change", "reason", "remedy"),
     [
         (NO_PARTITION.format(by="RANGE (create_date)"), "no_partition", "create the partition for their create_date"),
-        (TAKES_NONE.format(does="RETURN NULL"), "left_out", "correct its trigger or constraint"),
+        (TAKES_NONE.format(does="RETURN NULL"), "skipped_by_trigger", "correct its trigger or constraint"),
         (TAKES_NONE.format(does="RAISE 'no place'"), "raise_exception", "correct its trigger or constraint"),
         (
             TAKES_NONE.format(does="RAISE insufficient_privilege"),

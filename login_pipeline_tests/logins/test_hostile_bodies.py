@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from login_pipeline.logins.event import Rejection, parse_login
-from login_pipeline.logins.reasons import is_reason, is_rejection
+from login_pipeline.ingest.redrive import is_reason
+from login_pipeline.logins.event import Rejection, is_rejection, parse_login
 from login_pipeline_tests.bodies import FIELDS, POISON, valid
 from login_pipeline_tests.fuzz.__main__ import fuzz
 from login_pipeline_tests.fuzz.invariants import require_batch, require_body

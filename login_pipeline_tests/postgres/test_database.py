@@ -362,7 +362,7 @@ def test_row_that_a_trigger_leaves_out_without_a_word_is_refused_and_not_taken_f
         "CREATE TRIGGER leave_out BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION leave_out()"
     )
     loaded = resource.load([row("a"), row("b", user_id="secret"), row("c")], seconds=10)
-    assert loaded == Loaded(2, 0, {"b": "refused.left_out"})
+    assert loaded == Loaded(2, 0, {"b": "refused.skipped_by_trigger"})
     assert database.query("SELECT message_id FROM user_logins_inbox ORDER BY 1") == [("a",), ("c",)]
 
 
