@@ -13,7 +13,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from login_pipeline.database_url import url_problem
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.masking.methods import MaskingMethod
 from login_pipeline.setting_text import slip, slip_of_others, without_margin
 
 MAX_IN_FLIGHT = 120_000
@@ -40,6 +39,14 @@ class SqsClient(StrEnum):
 
     LIBCURL = "libcurl"
     BOTO3 = "boto3"
+
+
+class MaskingMethod(StrEnum):
+    """How ip and device_id are masked."""
+
+    HMAC_SHA256 = "hmac-sha256"
+    AES_SIV = "aes-siv"
+    SHA256 = "sha256"
 
 
 class LogFormat(StrEnum):

@@ -10,10 +10,9 @@ from login_pipeline.core_dumps import dump_taker
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.masking.key_source import masking_keys
 from login_pipeline.masking.masker import NOT_KEYED, Masker
-from login_pipeline.masking.methods import MaskingMethod
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.tables import is_there, replication_problem
-from login_pipeline.settings import Settings, read_settings
+from login_pipeline.settings import MaskingMethod, Settings, read_settings
 from login_pipeline.sqs.errors import endpoint_in_clear
 from login_pipeline.sqs.login_queues import LoginQueues, few_deliveries
 from login_pipeline.sqs.queue import QueueDepth

@@ -7,6 +7,14 @@ from pathlib import Path
 import click
 
 from login_pipeline.cli.options import as_json, end
+from login_pipeline.cli.output import show_figures, show_records
+from login_pipeline.masking.key_file import write_key_file
+from login_pipeline.masking.key_source import masking_keys
+from login_pipeline.masking.key_status import key_status
+from login_pipeline.masking.keys import KeyRing, new_key
+from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.privacy.key_rotation import remaining, rows_by_key
+from login_pipeline.privacy.key_rotation import rotate as mask_again
 from login_pipeline.settings import read_settings
 
 
@@ -20,10 +28,6 @@ def keys() -> None:
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A file for them, instead of stdout.")
 def generate(add: bool, output: Path | None) -> None:
     """Make a random masking key, and print it with today's date."""
-    from login_pipeline.masking.key_file import write_key_file
-    from login_pipeline.masking.key_source import masking_keys
-    from login_pipeline.masking.keys import KeyRing, new_key
-
     today = datetime.now(UTC).date()
     ring = masking_keys(read_settings()).rotated(today) if add else KeyRing(new_key(today))
     if output is None:
@@ -38,12 +42,6 @@ def generate(add: bool, output: Path | None) -> None:
 @as_json
 def status(rows: bool, as_json: bool) -> None:
     """Say which masking keys are configured, and how old they are; never the keys."""
-    from login_pipeline.cli.output import show_records
-    from login_pipeline.masking.key_source import masking_keys
-    from login_pipeline.masking.key_status import key_status
-    from login_pipeline.postgres.database import LoginDatabase
-    from login_pipeline.privacy.key_rotation import rows_by_key
-
     settings = read_settings()
     by_key = rows_by_key(LoginDatabase(settings)) if rows else None
     records = [each._asdict() for each in key_status(masking_keys(settings), by_key, datetime.now(UTC).date())]
@@ -57,12 +55,6 @@ def status(rows: bool, as_json: bool) -> None:
 @as_json
 def rotate(as_json: bool) -> None:
     """Mask again, under the first key, what aes-siv has masked under the others."""
-    from login_pipeline.cli.output import show_figures
-    from login_pipeline.masking.key_source import masking_keys
-    from login_pipeline.postgres.database import LoginDatabase
-    from login_pipeline.privacy.key_rotation import remaining
-    from login_pipeline.privacy.key_rotation import rotate as mask_again
-
     settings = read_settings()
     ring = masking_keys(settings)
     rotated = mask_again(LoginDatabase(settings, maintenance=True), ring)

@@ -12,15 +12,25 @@ from typing import IO, NoReturn
 
 import click
 
-from login_pipeline.cli import keys as cli_keys
-from login_pipeline.cli import privacy as cli_privacy
+from login_pipeline.cli.database import backup, check, prepare, prune, restore
+from login_pipeline.cli.dev import dev
+from login_pipeline.cli.doctor import examine
+from login_pipeline.cli.keys import keys
 from login_pipeline.cli.options import DONE, FAILED, INTERRUPTED, MISCONFIGURED, as_json, end
+from login_pipeline.cli.output import drain_progress, show_drain, show_findings, show_redrive
+from login_pipeline.cli.privacy import forget, unmask
+from login_pipeline.cli.send import send_lines
 from login_pipeline.errors import ConfigurationError, LoginPipelineError
+from login_pipeline.ingest.redrive import problems, redrive
+from login_pipeline.local.sample_messages import sample_messages
+from login_pipeline.local.services import local_services
 from login_pipeline.logs.setup import report_error, report_warning, set_up_logging
-from login_pipeline.settings import LogFormat, Settings, read_settings, variable
+from login_pipeline.masking.masker import NOT_KEYED
+from login_pipeline.settings import LogFormat, MaskingMethod, Settings, read_settings, variable
 from login_pipeline.signals import raise_at_signals
+from login_pipeline.sqs.login_queues import LoginQueues
 
-# Each command imports what it needs when it runs: Dagster and pandas take seconds, and --help needs neither.
+# A command imports what needs Dagster or pandas when it runs: they take seconds, and --help needs neither.
 
 
 def _choose_log_format(_context: click.Context, _option: click.Parameter, chosen: str | None) -> None:
@@ -47,22 +57,20 @@ def cli() -> None:
     """
 
 
-for command in (cli_keys.keys, cli_privacy.unmask, cli_privacy.forget):
+for command in (check, prepare, prune, backup, restore, keys, unmask, forget):
     cli.add_command(command)
 
 
 @cli.command()
 def demo() -> None:
     """Drain 100 sample messages through embedded services, and show what happened."""
-    from login_pipeline.local.services import local_services
-
     with ThreadPoolExecutor(1) as meanwhile:  # the servers start while Dagster and pandas are imported
         module = meanwhile.submit(import_module, "login_pipeline.cli.demo")
         with local_services() as settings:
             sys.exit(module.result().demo(settings))
 
 
-@cli.command()
+@cli.command("dev")
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
@@ -70,12 +78,10 @@ def demo() -> None:
     show_default=True,
     help="Port of the Dagster UI, on 127.0.0.1.",
 )
-def dev(port: int) -> None:
+def dev_command(port: int) -> None:
     """Run the embedded services under the Dagster UI, with the sensor on, until Ctrl-C."""
-    from login_pipeline.cli.dev import dev as serve
-
     _warn_of_masks_without_a_key(read_settings())
-    sys.exit(serve(port))
+    sys.exit(dev(port))
 
 
 @cli.command()
@@ -83,10 +89,6 @@ def dev(port: int) -> None:
 @click.option("--sample", type=click.IntRange(min=1), help="Send so many sample messages instead of a file.")
 def send(file: IO[bytes] | None, sample: int | None) -> None:
     """Put the lines of FILE, or of stdin for -, on the queue, each as a message, exactly as it is."""
-    from login_pipeline.cli.send import send_lines
-    from login_pipeline.local.sample_messages import sample_messages
-    from login_pipeline.sqs.login_queues import LoginQueues
-
     if (file is None) == (sample is None):
         raise click.UsageError("name a FILE (- for stdin) or --sample N")
     lines = file if file else (body.encode() for body in sample_messages(sample or 0))
@@ -97,19 +99,18 @@ def send(file: IO[bytes] | None, sample: int | None) -> None:
     sys.exit(FAILED if sent.refused else DONE)
 
 
-@cli.command()
+@cli.command("drain")
 @as_json
-def drain(as_json: bool) -> None:
+def drain_command(as_json: bool) -> None:
     """Run login_job until the queue is empty and no other run is at work."""
-    from login_pipeline.cli.drain import drain as run_until_empty
-    from login_pipeline.cli.output import drain_progress, show_drain
+    from login_pipeline.cli.drain import drain
     from login_pipeline.cli.runs import dagster_instance
 
     settings = read_settings()
     _warn_of_masks_without_a_key(settings)
     try:
         with dagster_instance() as instance, drain_progress() as progress:
-            totals = run_until_empty(settings, instance, progress)
+            totals = drain(settings, instance, progress)
     except KeyboardInterrupt:
         _end("Interrupted; what was in hand is back on the queue.", INTERRUPTED)
     if as_json:
@@ -119,38 +120,14 @@ def drain(as_json: bool) -> None:
     end(totals.failures)
 
 
-@cli.command()
-@as_json
-def check(as_json: bool) -> None:
-    """Run the asset checks on the table."""
-    from login_pipeline.cli.output import show_checks
-    from login_pipeline.cli.runs import dagster_instance, run
-    from login_pipeline.postgres.database import LoginDatabase
-
-    LoginDatabase(read_settings()).require_table()
-    with dagster_instance() as instance:
-        result = run("user_logins_checks_job", instance)
-    if as_json:
-        click.echo(json.dumps({"passed": result.passed, "checks": [each._asdict() for each in result.checks]}))
-    else:
-        show_checks(result.checks)
-    for sentence in result.failures:
-        report_error(sentence, "command_failed", exit_code=FAILED)
-    sys.exit(DONE if result.passed else FAILED)
-
-
-@cli.command()
+@cli.command("redrive")
 @click.option("--reason", metavar="CODE", help="Only those with this reason, such as malformed.ip.")
 @click.option("--dry-run", is_flag=True, help="Only count them, by reason; everything stays where it is.")
 @as_json
-def redrive(reason: str | None, dry_run: bool, as_json: bool) -> None:
+def redrive_command(reason: str | None, dry_run: bool, as_json: bool) -> None:
     """Send quarantined messages back to the queue, after what was wrong is mended."""
-    from login_pipeline.cli.output import show_redrive
-    from login_pipeline.ingest.redrive import problems
-    from login_pipeline.ingest.redrive import redrive as send_back
-
     settings = read_settings()
-    done = send_back(settings, reason, dry_run=dry_run)
+    done = redrive(settings, reason, dry_run=dry_run)
     if as_json:
         click.echo(json.dumps(done.figures()))
     else:
@@ -159,106 +136,8 @@ def redrive(reason: str | None, dry_run: bool, as_json: bool) -> None:
 
 
 @cli.command()
-@click.option("--every-date", is_flag=True, help="Write every date again, also those that did not change.")
-@click.option(
-    "--accept-losses", is_flag=True, help="Count in the ledger what rows are lost, and back dates up as they are."
-)
-@click.option("--take-over", is_flag=True, help="Also where another database is backed up there: replace that backup.")
-@as_json
-def backup(every_date: bool, accept_losses: bool, take_over: bool, as_json: bool) -> None:
-    """Back up the table and its inbox to LOGIN_BACKUP_URL."""
-    from login_pipeline.backup.identity import read_manifest, require_own_backup
-    from login_pipeline.backup.store import backup_store
-    from login_pipeline.cli.output import show_figures
-    from login_pipeline.cli.runs import dagster_instance, run
-    from login_pipeline.postgres.database import LoginDatabase
-
-    settings = read_settings()
-    database, manifest = LoginDatabase(settings), read_manifest(backup_store(settings))
-    database.require_table()
-    with database.transaction() as cursor:  # what is configured wrong is told before the run
-        require_own_backup(database, cursor, manifest, take_over=take_over)
-    config = {"every_date": every_date, "accept_losses": accept_losses, "take_over": take_over}
-    with dagster_instance() as instance:
-        result = run("user_logins_backup_job", instance, {"ops": {"user_logins_backup": {"config": config}}})
-    figures = result.metadata.get("user_logins_backup", {})
-    if as_json:
-        click.echo(json.dumps(figures))
-    else:
-        show_figures(figures)
-    for sentence in result.failures:
-        report_error(sentence, "command_failed", exit_code=FAILED)
-    sys.exit(DONE if result.passed else FAILED)
-
-
-@cli.command()
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
-@click.option("--replace", is_flag=True, help="Also remove rows that neither the backup nor a later load accounts for.")
-@click.option("--forget-lost", is_flag=True, help="Also forget the keys of messages whose rows are lost for good.")
-@click.option("--take-over", is_flag=True, help="Also another database's backup, into one that is not empty.")
-@as_json
-def restore(dry_run: bool, replace: bool, forget_lost: bool, take_over: bool, as_json: bool) -> None:
-    """Rebuild the table and its inbox from the backup in LOGIN_BACKUP_URL, and check them."""
-    from login_pipeline.backup.restore import restore as restore_from
-    from login_pipeline.backup.store import backup_store
-    from login_pipeline.cli.output import show_checks, show_restore
-    from login_pipeline.cli.runs import dagster_instance, run
-    from login_pipeline.postgres.database import LoginDatabase
-
-    settings = read_settings()
-    database = LoginDatabase(settings, maintenance=True)
-    options = {"dry_run": dry_run, "replace": replace, "forget_lost": forget_lost, "take_over": take_over}
-    restored = restore_from(database, backup_store(settings), **options)
-    with dagster_instance() as instance:
-        checked = None if dry_run else run("user_logins_checks_job", instance)
-    checks, failures = (checked.checks, checked.failures) if checked else ([], [])
-    if as_json:
-        click.echo(json.dumps({**restored.figures(), "checks": [each._asdict() for each in checks]}))
-    else:
-        show_restore(restored)
-        show_checks(checks)
-    for sentence in [*restored.advice(), *failures]:
-        report_error(sentence, "command_failed", exit_code=FAILED)
-    sys.exit(FAILED if checked and not (checked.passed and restored.complete) else DONE)
-
-
-@cli.command()
-def prepare() -> None:
-    """Create the tables, and give the roles of deploy/postgres/roles.sql their rights; again after an upgrade."""
-    from login_pipeline.postgres.database import LoginDatabase
-    from login_pipeline.postgres.tables import replication_problem
-
-    database = LoginDatabase(read_settings(), maintenance=True)
-    database.prepare(as_owner=True)
-    with database.transaction() as cursor:
-        problem = replication_problem(cursor)
-    if problem:
-        report_warning(problem, "no_replica_identity")
-    click.echo(f"The tables are ready in {database.where()}")
-
-
-@cli.command()
-@as_json
-def prune(as_json: bool) -> None:
-    """Forget the keys of messages that cannot come back any more, as inbox_pruning_job does."""
-    from login_pipeline.cli.output import show_figures
-    from login_pipeline.ingest.pruning import prune_inbox
-    from login_pipeline.postgres.database import LoginDatabase
-
-    settings = read_settings()
-    pruned = prune_inbox(LoginDatabase(settings, maintenance=True), days=settings.inbox_days)._asdict()
-    if as_json:
-        click.echo(json.dumps(pruned))
-    else:
-        show_figures(pruned)
-
-
-@cli.command()
 def doctor() -> None:
     """Say what is configured, what is reachable, and how to mend what is not."""
-    from login_pipeline.cli.doctor import examine
-    from login_pipeline.cli.output import show_findings
-
     findings = examine()
     show_findings(findings)
     sys.exit(DONE if all(finding.well for finding in findings) else MISCONFIGURED)
@@ -294,8 +173,6 @@ def _escape_what_cannot_be_encoded() -> None:
 
 
 def _warn_of_masks_without_a_key(settings: Settings) -> None:
-    from login_pipeline.masking.masker import NOT_KEYED
-    from login_pipeline.masking.methods import MaskingMethod
 
     if settings.masking_method is MaskingMethod.SHA256:
         report_warning(NOT_KEYED, "masks_need_a_key")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -14,20 +14,22 @@ from login_pipeline.backup.manifest import date_name
 from login_pipeline.backup.reconcile import DateRestored
 from login_pipeline.backup.restore import Restored
 from login_pipeline.cli.doctor import Finding
-from login_pipeline.cli.drain import Progress as DrainProgress
-from login_pipeline.cli.drain import Totals
-from login_pipeline.cli.runs import CheckResult
 from login_pipeline.ingest.redrive import Redriven
 from login_pipeline.logins.columns import NAMES
 from login_pipeline.settings import LogFormat, read_settings
 from login_pipeline.sqs.queue import QueueDepth
+
+if TYPE_CHECKING:  # they import Dagster
+    from login_pipeline.cli.drain import Progress as DrainProgress
+    from login_pipeline.cli.drain import Totals
+    from login_pipeline.cli.runs import CheckResult
 
 MASK_SHOWN = 18
 """Characters of a mask that are shown; it is longer than a line has room for."""
 
 
 @contextmanager
-def drain_progress() -> Iterator[DrainProgress]:
+def drain_progress() -> "Iterator[DrainProgress]":
     """A bar on a terminal: messages received, of those that were on the queue. None among lines of JSON."""
     console = Console(stderr=True)
     bar = Progress(
@@ -43,7 +45,7 @@ def drain_progress() -> Iterator[DrainProgress]:
     with bar:
         task = bar.add_task("draining", total=None)
 
-        def show(totals: Totals, depth: QueueDepth) -> None:
+        def show(totals: "Totals", depth: QueueDepth) -> None:
             waiting = not depth.visible and (depth.in_flight or depth.delayed)
             description = f"waiting for {depth.in_flight + depth.delayed} in flight" if waiting else "draining"
             total = totals.received + depth.visible
@@ -52,7 +54,7 @@ def drain_progress() -> Iterator[DrainProgress]:
         yield show
 
 
-def show_drain(totals: Totals) -> None:
+def show_drain(totals: "Totals") -> None:
     """The figures of a drain, and why messages were quarantined."""
     _show_figures(totals.figures(), reasons_after="quarantined", reasons=totals.reasons)
 
@@ -115,7 +117,7 @@ def show_restore(restored: Restored) -> None:
         click.echo(f"{restored.withheld} rows in the backup are of users who were erased since; they stay out")
 
 
-def show_checks(checks: Sequence[CheckResult]) -> None:
+def show_checks(checks: "Sequence[CheckResult]") -> None:
     """A line a check, and what one counted that failed or warns."""
     for check in checks:
         line = _verdict(check)
@@ -125,7 +127,7 @@ def show_checks(checks: Sequence[CheckResult]) -> None:
         _console().print(line, soft_wrap=True)
 
 
-def _verdict(check: CheckResult) -> Text:
+def _verdict(check: "CheckResult") -> Text:
     if check.passed:
         return Text("passed  ", style="green")
     return Text("warns   ", style="yellow") if check.warned else Text("FAILED  ", style="bold red")

@@ -3,17 +3,22 @@
 import json
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from login_pipeline.backup.export import back_up
+from login_pipeline.backup.store import backup_store
 from login_pipeline.cli.options import as_json, end
+from login_pipeline.cli.output import show_figures, show_records
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.logs.setup import process_log, report_error
+from login_pipeline.masking.key_source import masking_keys
+from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.privacy.erasure import count_rows_of, erase, proofs
+from login_pipeline.privacy.request import check_reason, operator
+from login_pipeline.privacy.unmasking import masks_of_user, unmask_all
 from login_pipeline.settings import read_settings
-
-if TYPE_CHECKING:
-    from login_pipeline.postgres.database import LoginDatabase
 
 QUEUES_UNTOUCHED = (
     "Messages of this user that wait on the queue or the dead-letter queue are still there; a login that comes later "
@@ -34,11 +39,6 @@ def unmask(masks: Sequence[str], user_id: str | None, reason: str | None, by: st
 
     It is recorded in user_logins_unmaskings before anything is printed.
     """
-    from login_pipeline.cli.output import show_records
-    from login_pipeline.masking.key_source import masking_keys
-    from login_pipeline.privacy.request import check_reason, operator
-    from login_pipeline.privacy.unmasking import masks_of_user, unmask_all
-
     if bool(masks) == (user_id is not None):
         raise click.UsageError("name MASKS (- for stdin) or --user-id ID")
     who = operator(by)
@@ -113,17 +113,12 @@ def _line_of_stdin() -> str:
     return lines[0]
 
 
-def _database() -> "LoginDatabase":
-    from login_pipeline.postgres.database import LoginDatabase
-
+def _database() -> LoginDatabase:
     return LoginDatabase(read_settings(), maintenance=True)
 
 
 def _erase(user_id: str, reason: str, by: str | None, as_json: bool, *, allow_none: bool) -> None:
     """The rows first: where the backup fails, running it again does that part again."""
-    from login_pipeline.privacy.erasure import erase
-    from login_pipeline.privacy.request import operator
-
     database = _database()
     done = erase(database, user_id, reason, operator(by), allow_none=allow_none).figures()
     process_log().info("erased", rows=done["rows"], dates=done["dates"], subject=done["subject"])
@@ -141,9 +136,7 @@ def _erase(user_id: str, reason: str, by: str | None, as_json: bool, *, allow_no
     end([problem] if problem else [])
 
 
-def _back_up(database: "LoginDatabase") -> None:
-    from login_pipeline.backup.export import back_up
-    from login_pipeline.backup.store import backup_store
+def _back_up(database: LoginDatabase) -> None:
 
     back_up(database, backup_store(database.settings))
 
@@ -156,14 +149,12 @@ def _still_in_the_backup(why: str) -> str:
 
 
 def _show_count(user_id: str, as_json: bool) -> None:
-    from login_pipeline.privacy.erasure import count_rows_of
 
     rows, dates = count_rows_of(_database(), user_id)
     _show({"dry_run": True, "rows": rows, "dates": dates}, as_json)
 
 
 def _show(figures: dict[str, Any], as_json: bool) -> None:
-    from login_pipeline.cli.output import show_figures
 
     if as_json:
         click.echo(json.dumps({**figures, "note": QUEUES_UNTOUCHED}))
@@ -173,8 +164,6 @@ def _show(figures: dict[str, Any], as_json: bool) -> None:
 
 
 def _show_proofs(user_id: str, as_json: bool) -> None:
-    from login_pipeline.cli.output import show_figures
-    from login_pipeline.privacy.erasure import proofs
 
     found = [each.figures() for each in proofs(_database(), user_id)]
     if as_json:

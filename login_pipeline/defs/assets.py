@@ -19,7 +19,7 @@ from login_pipeline.ingest.preflight import check_surroundings, ways_in_clear
 from login_pipeline.ingest.quarantine import QuarantineFigures, quarantine
 from login_pipeline.logins.transform import mask_logins, raw_messages, rejected_messages
 from login_pipeline.masking.masker import NOT_KEYED
-from login_pipeline.masking.methods import MaskingMethod
+from login_pipeline.settings import MaskingMethod
 from login_pipeline.sqs.login_queues import few_deliveries
 
 GROUP = "logins"

@@ -16,10 +16,9 @@ from login_pipeline.defs.resources import LoginDatabaseResource, MaskingResource
 from login_pipeline.logins.columns import column_problems
 from login_pipeline.logins.quality import check_batch
 from login_pipeline.masking.masker import NOT_KEYED
-from login_pipeline.masking.methods import MaskingMethod
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.privacy.k_anonymity import group_sizes
-from login_pipeline.settings import read_settings
+from login_pipeline.settings import MaskingMethod, read_settings
 
 NOT_ASKED = "not asked, because the columns are wrong"
 

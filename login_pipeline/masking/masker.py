@@ -1,8 +1,8 @@
 """The masks that the settings ask for, made from the key."""
 
 from login_pipeline.masking.key_source import masking_keys
-from login_pipeline.masking.methods import MaskingMethod, Masks, aes_siv_masks, hmac_sha256_masks, sha256_masks
-from login_pipeline.settings import Settings
+from login_pipeline.masking.methods import Masks, aes_siv_masks, hmac_sha256_masks, sha256_masks
+from login_pipeline.settings import MaskingMethod, Settings
 
 NOT_KEYED = (
     "LOGIN_MASKING_METHOD is sha256, which has no key: whoever reads the table finds an ip again in minutes; set it to "

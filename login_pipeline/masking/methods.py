@@ -10,7 +10,6 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from hashlib import sha256
 
 from cryptography.exceptions import InvalidTag
@@ -33,14 +32,6 @@ TOKEN = re.compile("|".join(each.pattern for each in (_HASH, _HMAC, _AES_SIV)))
 """What every mask looks like: a hash, with the id of its key before it where there is one, or an aes-siv token."""
 
 Mask = Callable[[str], str]
-
-
-class MaskingMethod(StrEnum):
-    """How ip and device_id are masked."""
-
-    HMAC_SHA256 = "hmac-sha256"
-    AES_SIV = "aes-siv"
-    SHA256 = "sha256"
 
 
 @dataclass(frozen=True, slots=True)

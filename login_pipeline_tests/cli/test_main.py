@@ -220,7 +220,7 @@ def test_error_that_nobody_foresaw_is_its_class_and_place_and_not_what_it_says(
     def fail(*_: object, **__: object) -> None:
         raise ValueError("sentinel")
 
-    monkeypatch.setattr("login_pipeline.ingest.redrive.redrive", fail)
+    monkeypatch.setattr("login_pipeline.cli.main.redrive", fail)
     code, _, err = command("redrive")
     assert code == 1
     assert err.startswith("It failed unexpectedly: ValueError at ")
@@ -355,7 +355,7 @@ def test_interrupted_drain_hands_its_messages_back(pipeline: Pipeline, body: Bod
 def test_nothing_follows_the_sentence_of_an_interrupt(log_format: str) -> None:
     code = """
 import sys
-from login_pipeline.cli import doctor, main
+from login_pipeline.cli import main
 
 class CutOff:
     def __init__(self): raise KeyboardInterrupt
@@ -363,7 +363,7 @@ class CutOff:
 
 def examine(): half_made = CutOff.__new__(CutOff); half_made.__init__()
 
-doctor.examine = examine
+main.examine = examine
 sys.argv = ["login-pipeline", "--log-format", sys.argv[1], "doctor"]
 main.main()
 """
@@ -395,7 +395,7 @@ def test_drain_says_at_its_start_that_masks_need_a_key(pipeline: Pipeline, comma
 def test_dev_says_at_its_start_that_masks_need_a_key(
     pipeline: Pipeline, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.cli.dev.dev", lambda _port: 0)
+    monkeypatch.setattr("login_pipeline.cli.main.dev", lambda _port: 0)
     assert command("dev")[2] == ""
     pipeline.set(LOGIN_MASKING_METHOD="sha256")
     assert command("dev") == (0, "", f"{NOT_KEYED}\n")
@@ -405,3 +405,13 @@ def test_help_has_no_markup_of_click_s_in_it(command: Command) -> None:
     code, out, _ = command("--help")
     assert (code, "\\b" in out) == (0, False)
     assert "Exit codes: 0 done; 1 a run or a check failed;" in out
+
+
+def test_help_imports_neither_dagster_nor_pandas() -> None:
+    """Each takes a second and more."""
+    code = (
+        "import sys; from login_pipeline.cli.main import cli; cli(['-h'], standalone_mode=False); print(*sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "redrive" in shown
+    assert {"dagster", "pandas"} & set(shown.split()) == set()

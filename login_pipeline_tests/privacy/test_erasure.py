@@ -446,9 +446,9 @@ def test_backup_that_fails_is_told_and_made_up_for_by_the_same_command(known: Kn
 
 KILLED = """
 import os, signal, sys
-from login_pipeline.backup import export
+from login_pipeline.cli import privacy
 from login_pipeline.cli.main import main
-export.back_up = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+privacy.back_up = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 sys.argv = ["login-pipeline", "forget", "-", "--reason", "ticket 4711", "--by", "jo"]
 main()
 """
@@ -471,7 +471,7 @@ def test_backup_that_ends_unforeseen_is_told(known: Known, command: Command, mon
     def fail(*_: object) -> None:
         raise ValueError(USER)
 
-    monkeypatch.setattr("login_pipeline.backup.export.back_up", fail)
+    monkeypatch.setattr("login_pipeline.cli.privacy.back_up", fail)
     code, _, err = command("forget", USER, *ASKED)
     assert (code, len(err.splitlines())) == (1, 2)
     assert "may still hold rows of theirs: it was cut off; then run the same command again" in err

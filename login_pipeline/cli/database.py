@@ -1,0 +1,115 @@
+"""The commands for the table and the tables beside it."""
+
+import json
+import sys
+
+import click
+
+from login_pipeline.backup.identity import read_manifest, require_own_backup
+from login_pipeline.backup.restore import restore as restore_tables
+from login_pipeline.backup.store import backup_store
+from login_pipeline.cli.options import DONE, FAILED, as_json
+from login_pipeline.cli.output import show_checks, show_figures, show_restore
+from login_pipeline.ingest.pruning import prune_inbox
+from login_pipeline.logs.setup import report_error, report_warning
+from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.postgres.tables import replication_problem
+from login_pipeline.settings import read_settings
+
+
+@click.command()
+@as_json
+def check(as_json: bool) -> None:
+    """Run the asset checks on the table."""
+    from login_pipeline.cli.runs import dagster_instance, run
+
+    LoginDatabase(read_settings()).require_table()
+    with dagster_instance() as instance:
+        result = run("user_logins_checks_job", instance)
+    if as_json:
+        click.echo(json.dumps({"passed": result.passed, "checks": [each._asdict() for each in result.checks]}))
+    else:
+        show_checks(result.checks)
+    for sentence in result.failures:
+        report_error(sentence, "command_failed", exit_code=FAILED)
+    sys.exit(DONE if result.passed else FAILED)
+
+
+@click.command()
+@click.option("--every-date", is_flag=True, help="Write every date again, also those that did not change.")
+@click.option(
+    "--accept-losses", is_flag=True, help="Count in the ledger what rows are lost, and back dates up as they are."
+)
+@click.option("--take-over", is_flag=True, help="Also where another database is backed up there: replace that backup.")
+@as_json
+def backup(every_date: bool, accept_losses: bool, take_over: bool, as_json: bool) -> None:
+    """Back up the table and its inbox to LOGIN_BACKUP_URL."""
+    from login_pipeline.cli.runs import dagster_instance, run
+
+    settings = read_settings()
+    database, manifest = LoginDatabase(settings), read_manifest(backup_store(settings))
+    database.require_table()
+    with database.transaction() as cursor:  # what is configured wrong is told before the run
+        require_own_backup(database, cursor, manifest, take_over=take_over)
+    config = {"every_date": every_date, "accept_losses": accept_losses, "take_over": take_over}
+    with dagster_instance() as instance:
+        result = run("user_logins_backup_job", instance, {"ops": {"user_logins_backup": {"config": config}}})
+    figures = result.metadata.get("user_logins_backup", {})
+    if as_json:
+        click.echo(json.dumps(figures))
+    else:
+        show_figures(figures)
+    for sentence in result.failures:
+        report_error(sentence, "command_failed", exit_code=FAILED)
+    sys.exit(DONE if result.passed else FAILED)
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+@click.option("--replace", is_flag=True, help="Also remove rows that neither the backup nor a later load accounts for.")
+@click.option("--forget-lost", is_flag=True, help="Also forget the keys of messages whose rows are lost for good.")
+@click.option("--take-over", is_flag=True, help="Also another database's backup, into one that is not empty.")
+@as_json
+def restore(dry_run: bool, replace: bool, forget_lost: bool, take_over: bool, as_json: bool) -> None:
+    """Rebuild the table and its inbox from the backup in LOGIN_BACKUP_URL, and check them."""
+    from login_pipeline.cli.runs import dagster_instance, run
+
+    settings = read_settings()
+    database = LoginDatabase(settings, maintenance=True)
+    options = {"dry_run": dry_run, "replace": replace, "forget_lost": forget_lost, "take_over": take_over}
+    restored = restore_tables(database, backup_store(settings), **options)
+    with dagster_instance() as instance:
+        checked = None if dry_run else run("user_logins_checks_job", instance)
+    checks, failures = (checked.checks, checked.failures) if checked else ([], [])
+    if as_json:
+        click.echo(json.dumps({**restored.figures(), "checks": [each._asdict() for each in checks]}))
+    else:
+        show_restore(restored)
+        show_checks(checks)
+    for sentence in [*restored.advice(), *failures]:
+        report_error(sentence, "command_failed", exit_code=FAILED)
+    sys.exit(FAILED if checked and not (checked.passed and restored.complete) else DONE)
+
+
+@click.command()
+def prepare() -> None:
+    """Create the tables, and give the roles of deploy/postgres/roles.sql their rights; again after an upgrade."""
+    database = LoginDatabase(read_settings(), maintenance=True)
+    database.prepare(as_owner=True)
+    with database.transaction() as cursor:
+        problem = replication_problem(cursor)
+    if problem:
+        report_warning(problem, "no_replica_identity")
+    click.echo(f"The tables are ready in {database.where()}")
+
+
+@click.command()
+@as_json
+def prune(as_json: bool) -> None:
+    """Forget the keys of messages that cannot come back any more, as inbox_pruning_job does."""
+    settings = read_settings()
+    pruned = prune_inbox(LoginDatabase(settings, maintenance=True), days=settings.inbox_days)._asdict()
+    if as_json:
+        click.echo(json.dumps(pruned))
+    else:
+        show_figures(pruned)
