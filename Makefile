@@ -45,10 +45,11 @@ bench-full: $(INSTALLED) ## the same with more rounds, backlogs up to 500,000 an
 test-localstack: $(INSTALLED) ## the same tests against LocalStack 4.4.0 and the system's PostgreSQL
 	@$(BIN)/python deploy/localstack/run_with_localstack.py $(BIN)/python -m pytest
 
-lint: $(INSTALLED) ## ruff (lint and format) and mypy
+lint: $(INSTALLED) ## ruff (lint and format), mypy, and the layers of the packages
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
 
 format: $(INSTALLED) ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .
