@@ -128,7 +128,7 @@ def main() -> None:
     print(json.dumps(figures, indent=2))
 
 
-def _delete(_receipt_handles: Iterable[str], _hurry: Event | None = None) -> dict[str, int]:
+def _delete(_receipt_handles: Iterable[str], _stop: Event | None = None) -> dict[str, int]:
     return {}
 
 

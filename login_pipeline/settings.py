@@ -184,7 +184,7 @@ class Settings(LoadSettings):
         128,
         ge=1,
         le=256,
-        description="Calls to SQS at once, at most, each a connection; as many are made as pay.",
+        description="Maximum concurrent SQS calls, one connection each. A short queue takes fewer.",
         examples=["128"],
     )
     inbox_days: int = Field(

@@ -58,18 +58,18 @@ def _fail_at_a_signal() -> None:
         raise LookupError
 
 
-def test_second_signal_asks_for_no_second_hurry() -> None:
+def test_second_signal_asks_for_no_second_stop() -> None:
     """It can come in the middle of the first one's, which may hold a lock that it would wait for."""
     hurries = 0
 
-    def hurry() -> None:
+    def stop() -> None:
         nonlocal hurries
         hurries += 1
         signal.raise_signal(signal.SIGTERM)
 
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
-        with deferred_interrupts(hurry):
+        with deferred_interrupts(stop):
             signal.raise_signal(signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)

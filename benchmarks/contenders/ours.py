@@ -28,7 +28,7 @@ class Engine:
     def __init__(self, stack: ExitStack) -> None:
         settings = read_settings()
         self.queues = LoginQueues(settings)
-        stack.callback(self.queues.hand_back)
+        stack.callback(self.queues.release)
         self.database = stack.enter_context(closing(LoginDatabase(settings, keep_connection=True)))
         self.masker = Masker(settings)
         check_surroundings(self.queues, self.database, self.masker)

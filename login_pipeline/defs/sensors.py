@@ -17,8 +17,8 @@ from login_pipeline.errors import LoginPipelineError
 from login_pipeline.instance.run_coordinator import places
 from login_pipeline.settings import read_load_settings, read_settings
 from login_pipeline.sqs.login_queues import LoginQueues
-from login_pipeline.sqs.transport.client import ClientOptions
 from login_pipeline.sqs.queue import QueueDepth
+from login_pipeline.sqs.transport.client import ClientOptions
 
 ACTIVE_STATUSES = [
     dg.DagsterRunStatus.QUEUED,

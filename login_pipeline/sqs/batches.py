@@ -85,9 +85,7 @@ def _size(entry: Entry) -> int:
 class _Calls:
     """The calls for all entries, while threads make them."""
 
-    def __init__(
-        self, call_many: BatchCalls, entries: Iterable[Entry], calls_at_once: int, stop: Event | None
-    ) -> None:
+    def __init__(self, call_many: BatchCalls, entries: Iterable[Entry], calls_at_once: int, stop: Event | None) -> None:
         self.failed: dict[str, str] = {}
         self._call_many = call_many
         self._calls_at_once = calls_at_once

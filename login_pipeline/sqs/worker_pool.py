@@ -38,8 +38,12 @@ class WorkerPool:
                     started.append(pool.submit(keep_running))
 
         def keep_running() -> None:
-            while not stopped.is_set() and step():
-                start_worker()
+            try:
+                while not stopped.is_set() and step():
+                    start_worker()
+            except BaseException:
+                stopped.set()
+                raise
 
         with ThreadPoolExecutor(threads, thread_name_prefix="sqs") as pool:
             try:

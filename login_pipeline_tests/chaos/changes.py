@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable
 from threading import Event
-from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pandas as pd
@@ -17,9 +16,7 @@ from login_pipeline.settings import Settings
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.queue import SqsQueue
 from login_pipeline.sqs.receive import Batch
-
-if TYPE_CHECKING:
-    from mypy_boto3_sqs import SQSClient
+from login_pipeline.sqs.transport.client import Transport
 
 SOON = 6
 """Seconds."""
@@ -70,7 +67,7 @@ def load_without_inbox() -> None:
 def delete_nothing() -> None:
     """Every message is delivered again for ever."""
 
-    def pretend(_queue: SqsQueue, _handles: Iterable[str], _hurry: Event | None = None) -> dict[str, int]:
+    def pretend(_queue: SqsQueue, _handles: Iterable[str], _stop: Event | None = None) -> dict[str, int]:
         return {}
 
     patch.object(SqsQueue, "delete", pretend).start()
@@ -95,7 +92,9 @@ def retry_at_once() -> None:
 
 def hang_up_soon() -> None:
     """A call to SQS that is not answered is given up after a second."""
-    patch("login_pipeline.sqs.login_queues.Config", lambda **options: Config(**{**options, "read_timeout": 1})).start()
+    patch(
+        "login_pipeline.sqs.transport.client.Config", lambda **options: Config(**{**options, "read_timeout": 1})
+    ).start()
 
 
 def do_not_wait_for_locks() -> None:
@@ -109,12 +108,12 @@ def hide_for_a_moment() -> None:
 
 
 def _hide_for(seconds: int) -> None:
-    def queue(name: str, client: "SQSClient", settings: Settings, **more: Any) -> SqsQueue:
-        return SqsQueue(name, client, settings.model_copy(update={"visibility_timeout": seconds}), **more)
+    def queue(name: str, settings: Settings, transport: Transport) -> SqsQueue:
+        return SqsQueue(name, settings.model_copy(update={"visibility_timeout": seconds}), transport)
 
     patch("login_pipeline.sqs.login_queues.SqsQueue", queue).start()
 
 
-def hand_back_soon() -> None:
-    """Messages that a run hands back come back after a second, not after ten."""
-    patch("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 1).start()
+def release_soon() -> None:
+    """Messages that a run releases come back after a second, not after ten."""
+    patch("login_pipeline.sqs.login_queues.RELEASE_DELAY", 1).start()

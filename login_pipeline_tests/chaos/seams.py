@@ -9,14 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+import msgspec
 import psycopg2
 from botocore.client import BaseClient
 from psycopg2 import extensions
 
 from login_pipeline.logins.event import Rejection, parse_login
 from login_pipeline.settings import read_settings
-from login_pipeline.sqs.message import Answer
-from login_pipeline.sqs.transport.curl import LibcurlSqs
+from login_pipeline.sqs.transport.client import Operation
+from login_pipeline.sqs.transport.curl import CurlTransport
+from login_pipeline.sqs.transport.responses import ReceiveResponse
 
 
 class Step(StrEnum):
@@ -102,16 +104,18 @@ def _listen_to_sqs(listener: Listener) -> None:
         return calls.learn(_around(listener, step, lambda: make_api_call(client, operation, parameters)))
 
     BaseClient._make_api_call = make_api_call_and_tell  # type: ignore[attr-defined]
-    send = LibcurlSqs._send
+    by_libcurl = CurlTransport._by_libcurl
 
-    def send_and_tell(sqs: LibcurlSqs, operation: str, requests: Sequence[Mapping[str, Any]], decode: Any) -> Any:
-        step = calls.step(operation, requests[0])
-        sent = _around(listener, step, lambda: send(sqs, operation, requests, decode))
-        for answer, _ in sent:
-            calls.learn(answer)
-        return sent
+    def call_and_tell(
+        transport: CurlTransport, operation: Operation[Any], requests: Sequence[Mapping[str, Any]]
+    ) -> Any:
+        step = calls.step(operation.name, requests[0])
+        responses = _around(listener, step, lambda: by_libcurl(transport, operation, requests))
+        for response in responses:
+            calls.learn(response)
+        return responses
 
-    LibcurlSqs._send = send_and_tell  # type: ignore[method-assign, assignment]
+    CurlTransport._by_libcurl = call_and_tell  # type: ignore[method-assign, assignment]
 
 
 class _Calls:
@@ -121,7 +125,7 @@ class _Calls:
         self._malformed: set[str] = set()
 
     def learn(self, answer: Any) -> Any:
-        received = Answer.from_boto3(answer) if isinstance(answer, dict) else answer
+        received = msgspec.convert(answer, ReceiveResponse, strict=False) if isinstance(answer, dict) else answer
         for message in getattr(received, "messages", ()):
             if isinstance(parse_login(message.body), Rejection):
                 self._malformed.add(message.receipt_handle)

@@ -16,7 +16,7 @@ from login_pipeline_tests.chaos.faults import BREAKDOWNS
 from login_pipeline_tests.chaos.world import World
 from login_pipeline_tests.conftest import Pipeline
 
-SOON = (changes.come_back_soon, changes.hand_back_soon)
+SOON = (changes.come_back_soon, changes.release_soon)
 
 
 @pytest.mark.timeout(600)  # half a minute, on a machine with nothing else to do

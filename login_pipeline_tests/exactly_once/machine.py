@@ -27,7 +27,7 @@ from login_pipeline.ingest.pruning import prune_inbox
 from login_pipeline.ingest.redrive import MOVED_BY_SQS
 from login_pipeline.logins.event import LoginEvent, Rejection, parse_login
 from login_pipeline.masking.methods import Masks
-from login_pipeline.sqs.login_queues import LONGEST_HAND_BACK_DELAY
+from login_pipeline.sqs.login_queues import MAX_RELEASE_DELAY
 from login_pipeline_tests.exactly_once.ledger import Ledger, Sent, day_of, original_id
 from login_pipeline_tests.exactly_once.simulated_sqs import DAY, DEAD_LETTER_QUEUE, QUEUE, Fault, SimulatedSqs, Stored
 from login_pipeline_tests.exactly_once.stepped_process import KilledError, SteppedProcess
@@ -115,7 +115,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         operation, kind = fault
         self.sqs.faults[operation] = kind
 
-    @rule(seconds=st.sampled_from([10, 50, VISIBILITY_TIMEOUT, LONGEST_HAND_BACK_DELAY, DAY, 5 * DAY, 10 * DAY]))
+    @rule(seconds=st.sampled_from([10, 50, VISIBILITY_TIMEOUT, MAX_RELEASE_DELAY, DAY, 5 * DAY, 10 * DAY]))
     def time_passes(self, seconds: int) -> None:
         """No process lives for days: its messages' visibility ends it, or run monitoring does."""
         while seconds >= DAY and self.processes:
@@ -221,7 +221,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         for _ in range(len(self.ledger.sent) + len(self.sqs.live(QUEUE))):
             if not self.sqs.live(QUEUE):
                 break
-            self._pass_time(LONGEST_HAND_BACK_DELAY)
+            self._pass_time(MAX_RELEASE_DELAY)
             run = self._run(quarantine_first=True, deletes_late=False)
             run.finish()
             assert run.failures == [], "a run that nothing disturbs fails"

@@ -26,6 +26,7 @@ from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.dead_letters import DeadLetterRecord, Letter
 from login_pipeline.settings import SqsClient, read_settings
 from login_pipeline.sqs.login_queues import LoginQueues
+from login_pipeline.sqs.transport.client import Boto3Transport
 from login_pipeline_tests.exactly_once.simulated_sqs import SimulatedSqs
 from login_pipeline_tests.exactly_once.stepped_process import STUCK_SECONDS, KilledError, SteppedProcess
 from login_pipeline_tests.exactly_once.watch import RedriveWatch, RunWatch, Watch
@@ -138,7 +139,8 @@ def _function(asset: dg.AssetsDefinition) -> Callable[..., Any]:
 
 def _queues(sqs: SimulatedSqs, process: SteppedProcess, watch: Watch) -> LoginQueues:
     queues = LoginQueues(read_settings().model_copy(update={"sqs_calls": 1, "sqs_client": SqsClient.BOTO3}))
-    vars(queues)["_client"] = _StoppingClient(sqs, process, watch)  # where it keeps what it made
+    client: Any = _StoppingClient(sqs, process, watch)
+    vars(queues)["_transport"] = Boto3Transport(client)  # where it keeps what it made
     return queues
 
 

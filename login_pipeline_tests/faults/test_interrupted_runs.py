@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from login_pipeline.sqs.concurrency import FIRST
+from login_pipeline.sqs.worker_pool import CALLS_PER_STEP
 from login_pipeline_tests.faults.account import Account
 from login_pipeline_tests.faults.drain_process import Drain, drain
 from login_pipeline_tests.faults.moments import WAITING_LOADS, locked, wait_for
@@ -72,7 +72,7 @@ def handing_back(account: Account, sqs_proxy: SqsProxy, process: Drain) -> Itera
     """More calls than are made at once, so that some are not under way yet when the signals come."""
     with (
         sqs_proxy.breaking("DeleteMessageBatch", ACCESS_DENIED),
-        held(account, sqs_proxy, process, action="ChangeMessageVisibilityBatch", calls=FIRST),
+        held(account, sqs_proxy, process, action="ChangeMessageVisibilityBatch", calls=CALLS_PER_STEP),
     ):
         yield
 
@@ -106,7 +106,11 @@ STATES: dict[str, State] = {
     "between two runs": between_two_runs,
 }
 
-MESSAGES = {"handing back": (10 * FIRST + 10, 0), "masking": (10, 0), "moving to the dead-letter queue": (5, 3)}
+MESSAGES = {
+    "handing back": (10 * CALLS_PER_STEP + 10, 0),
+    "masking": (10, 0),
+    "moving to the dead-letter queue": (5, 3),
+}
 """Logins and malformed messages; elsewhere there are more than one call delivers, and no malformed ones."""
 
 

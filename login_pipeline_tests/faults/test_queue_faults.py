@@ -249,7 +249,7 @@ def test_release_that_sqs_does_not_confirm_is_counted(account: Account, sqs_prox
     queue = LoginQueues(read_settings())
     queue.receive()
     with sqs_proxy.breaking("ChangeMessageVisibilityBatch", answered({})):
-        assert queue.hand_back() == (5, {"NotConfirmed": 5})
+        assert queue.release() == (5, {"NotConfirmed": 5})
 
 
 def test_redriven_message_that_sqs_does_not_confirm_stays_on_the_dead_letter_queue(
@@ -319,7 +319,7 @@ def test_call_that_is_never_answered_is_given_up_and_made_again(
     account: Account, sqs_proxy: SqsProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As behind a firewall that forgot the connection: open on our side, and silent."""
-    monkeypatch.setattr("login_pipeline.sqs.login_queues.ANSWER_SECONDS", 0)
+    monkeypatch.setattr("login_pipeline.sqs.transport.client.RESPONSE_SECONDS", 0)
     account.send(5)
     silence = Hold()
     with sqs_proxy.breaking("ReceiveMessage", silence, times=1):
@@ -491,7 +491,7 @@ def test_load_that_is_slow_has_its_rows_before_the_deliveries_are_used_up(
     pipeline = account.pipeline
     pipeline.run()
     pipeline.set(LOGIN_VISIBILITY_TIMEOUT=30, LOGIN_RECEIVE_DEADLINE=15)
-    monkeypatch.setattr("login_pipeline.sqs.login_queues.STALE", 4 / 30)
+    monkeypatch.setattr("login_pipeline.sqs.login_queues.LOAD_DEADLINE_FRACTION", 4 / 30)
     pipeline.database.query(
         "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN PERFORM pg_sleep(0.15); RETURN NEW; END $$; "

@@ -15,9 +15,9 @@ from botocore.credentials import Credentials
 
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.settings import SqsClient, read_settings
-from login_pipeline.sqs.concurrency import FIRST
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.transport.client import ClientOptions
+from login_pipeline.sqs.worker_pool import CALLS_PER_STEP
 from login_pipeline_tests.conftest import REGION, Pipeline
 from login_pipeline_tests.faults import sts
 from login_pipeline_tests.faults.sqs_faults import (
@@ -74,7 +74,7 @@ def use(queues: LoginQueues, pipeline: Pipeline, body: Callable[..., str], messa
     handles = [message.receipt_handle for message in queues.receive().messages]
     assert len(handles) == messages
     assert queues.login_queue.delete(handles[::2]) == {}
-    assert queues.hand_back() == (messages // 2, {})
+    assert queues.release() == (messages // 2, {})
     assert pipeline.queue.count() == messages // 2
 
 
@@ -161,7 +161,7 @@ def test_credentials_that_cannot_be_refreshed_are_told_and_end_no_other_work(
     assert queues.login_queue.delete(handles[:20]) == {"EndpointConnectionError": 20}
     with pytest.raises(LoginPipelineError, match="does not answer"):
         queues.receive()
-    assert queues.hand_back() == (40, {"EndpointConnectionError": 40})
+    assert queues.release() == (40, {"EndpointConnectionError": 40})
 
 
 def test_connections_are_used_again(
@@ -234,9 +234,9 @@ def test_silent_queue_is_not_asked_for_every_message(
     pipeline.queue.send(*(body() for _ in range(300)))
     assert len(queues.receive().messages) == 300
     with sqs_proxy.breaking("ChangeMessageVisibilityBatch", silent):
-        messages, not_taken = queues.hand_back()
+        messages, not_taken = queues.release()
     assert messages == sum(not_taken.values()) == 300
-    assert not_taken["NotCalled"] >= 200
+    assert not_taken["NotAttempted"] >= 200
     assert sqs_proxy.calls["ChangeMessageVisibilityBatch"] <= 12  # of 30: four by each client, and libcurl's again
 
 
@@ -251,7 +251,7 @@ def test_call_that_was_left_to_boto3_is_told_in_the_log(
     assert told == ([{"HTTP 503": 1}] if client is SqsClient.LIBCURL else [])
 
 
-def test_end_of_a_queue_takes_few_polls_where_libcurl_never_succeeds(
+def test_end_of_a_queue_takes_no_longer_where_libcurl_never_succeeds(
     queues: LoginQueues,
     sqs_proxy: SqsProxy,
     pipeline: Pipeline,
@@ -259,10 +259,12 @@ def test_end_of_a_queue_takes_few_polls_where_libcurl_never_succeeds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pipeline.set(LOGIN_SQS_CLIENT="libcurl")
-    monkeypatch.setattr("login_pipeline.sqs.transport.curl_session.Bundle.send", no_answer)
+    monkeypatch.setattr("login_pipeline.sqs.transport.curl_session.CurlSession.send", no_answer)
     pipeline.queue.send(*(body() for _ in range(10)))
+    started = time.monotonic()
     assert queues.receive().ran_dry
-    assert sqs_proxy.calls["ReceiveMessage"] <= 1 + 3
+    assert sqs_proxy.calls["ReceiveMessage"] <= 1 + CALLS_PER_STEP
+    assert time.monotonic() - started < 3 * 2  # long polls, at once and not one after another
 
 
 def test_boto3_makes_as_many_calls_at_once_where_libcurl_never_succeeds(
@@ -272,18 +274,18 @@ def test_boto3_makes_as_many_calls_at_once_where_libcurl_never_succeeds(
     body: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    free = threading.Semaphore(FIRST)
+    free = threading.Semaphore(CALLS_PER_STEP)
     at_once: list[int] = []
 
     def slow(content: dict[str, Any], forward: Forward) -> Answer:
         with free:
-            at_once.append(FIRST - free._value)
+            at_once.append(CALLS_PER_STEP - free._value)
             time.sleep(0.05)
             return forward(content)
 
     pipeline.queue.send(*(body() for _ in range(600)))
     handles = [message.receipt_handle for message in queues.receive().messages]
-    monkeypatch.setattr("login_pipeline.sqs.transport.curl_session.Bundle.send", no_answer)
+    monkeypatch.setattr("login_pipeline.sqs.transport.curl_session.CurlSession.send", no_answer)
     sqs_proxy.on("DeleteMessageBatch", slow)
     assert queues.login_queue.delete(handles) == {}
     assert max(at_once) >= 8
@@ -317,5 +319,5 @@ def test_receipt_handle_that_is_not_valid_fails_alone(
     use(queues, pipeline, body, messages=20)
     (handle, *others) = [message.receipt_handle for message in queues.receive().messages]
     assert queues.login_queue.delete([*others, "nonsense"]) == {"ReceiptHandleIsInvalid": 1}
-    assert queues.hand_back() == (1, {})
+    assert queues.release() == (1, {})
     assert handle

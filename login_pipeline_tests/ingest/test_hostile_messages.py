@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from login_pipeline.cli.drain import Totals
@@ -12,7 +13,8 @@ from login_pipeline.cli.output import show_drain, show_redrive, show_rows
 from login_pipeline.ingest.redrive import redrive
 from login_pipeline.logins.columns import NAMES
 from login_pipeline.settings import read_settings
-from login_pipeline.sqs.message import Answer, Message
+from login_pipeline.sqs.message import Message
+from login_pipeline.sqs.transport.responses import ReceiveResponse
 from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.defs.test_assets import stored
 from login_pipeline_tests.logs.test_logs import Lines, json_lines
@@ -72,7 +74,7 @@ def test_text_that_is_no_message_id_is_not_taken_for_one(text: str) -> None:
             "original_sent_timestamp": attribute("1", "Number"),
         },
     }
-    (received,) = Answer.from_boto3({"Messages": [entry]}).messages
+    (received,) = msgspec.convert({"Messages": [entry]}, ReceiveResponse, strict=False).messages
     message = Message.from_sqs(received)
     assert (message.message_id, message.sent_timestamp) == ("its own", 1767225600000)
 
@@ -163,7 +165,7 @@ LONGEST = 256 * 1024
 def test_batch_of_long_messages_is_bounded_in_memory_and_not_taken_for_the_last(
     pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.sqs.receive.MOST_CHARACTERS", 5 * LONGEST)
+    monkeypatch.setattr("login_pipeline.sqs.receive.MAX_CHARACTERS", 5 * LONGEST)
     pipeline.queue.send(*(body(extra="x" * (LONGEST - 300)) for _ in range(25)))
     run = pipeline.run()
     assert run.metadata["raw_sqs_messages"]["dagster/row_count"] == 10  # one call

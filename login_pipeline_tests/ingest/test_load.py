@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from login_pipeline.ingest.load import FIRST_ROWS, MOST_ROWS, next_size
-from login_pipeline.sqs.login_queues import hand_back_delay
+from login_pipeline.sqs.login_queues import release_delay
 from login_pipeline_tests.conftest import Pipeline
 
 Body = Callable[..., str]
@@ -30,8 +30,8 @@ def test_next_transaction_takes_a_part_of_the_time_that_is_left(
 def test_load_that_is_too_slow_for_its_batch_gets_somewhere(
     pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.sqs.login_queues.STALE", 0.2)
-    monkeypatch.setattr("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.sqs.login_queues.LOAD_DEADLINE_FRACTION", 0.2)
+    monkeypatch.setattr("login_pipeline.sqs.login_queues.RELEASE_DELAY", 0)
     pipeline.set(LOGIN_VISIBILITY_TIMEOUT=40, LOGIN_RECEIVE_DEADLINE=10)
     pipeline.run()
     pipeline.database.query(
@@ -71,14 +71,14 @@ def test_commit_is_on_disk_before_its_messages_are_deleted(
 
 
 def test_message_that_is_handed_back_again_and_again_waits_longer_and_longer() -> None:
-    assert [hand_back_delay(count) for count in (1, 2, 3, 4, 7, 8, 1000)] == [10, 20, 40, 80, 640, 900, 900]
+    assert [release_delay(count) for count in (1, 2, 3, 4, 7, 8, 1000)] == [10, 20, 40, 80, 640, 900, 900]
 
 
 def test_handed_back_message_comes_again_by_how_often_it_came(
     pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "login_pipeline.sqs.login_queues.hand_back_delay", lambda receive_count: 600 * (receive_count - 1)
+        "login_pipeline.sqs.login_queues.release_delay", lambda receive_count: 600 * (receive_count - 1)
     )
     monkeypatch.setattr("login_pipeline.defs.assets.mask_logins", None)
     pipeline.queue.send(body())
@@ -91,14 +91,14 @@ def test_handed_back_message_comes_again_by_how_often_it_came(
 def test_twin_that_the_batch_left_out_comes_again_soon_however_often_it_came(
     pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.sqs.login_queues.hand_back_delay", lambda receive_count: receive_count - 1)
+    monkeypatch.setattr("login_pipeline.sqs.login_queues.release_delay", lambda receive_count: receive_count - 1)
     twin = {
         "original_message_id": {"DataType": "String", "StringValue": "a4e1c2f0-93b7-4d52-8c1e-5f60718293a4"},
         "original_sent_timestamp": {"DataType": "Number", "StringValue": "1767225599999"},
     }
     pipeline.queue.send(body(), body(), **twin)
     with monkeypatch.context() as broken:
-        broken.setattr("login_pipeline.sqs.login_queues.hand_back_delay", lambda _receive_count: 0)
+        broken.setattr("login_pipeline.sqs.login_queues.release_delay", lambda _receive_count: 0)
         broken.setattr("login_pipeline.defs.assets.mask_logins", None)
         pipeline.run()
     assert pipeline.run().failures == []

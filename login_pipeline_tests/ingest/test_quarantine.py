@@ -19,7 +19,7 @@ from login_pipeline.ingest import quarantine
 from login_pipeline.postgres.copy import MAX_CREDIBLE_REFUSALS
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.settings import read_settings
-from login_pipeline.sqs.batches import NOT_CALLED, Entry
+from login_pipeline.sqs.batches import NOT_ATTEMPTED, Entry
 from login_pipeline.sqs.queue import SqsQueue
 from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.exactly_once.stepped_process import KilledError
@@ -35,7 +35,7 @@ REFUSE = (
 
 @pytest.fixture
 def refusing(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    monkeypatch.setattr("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.sqs.login_queues.RELEASE_DELAY", 0)
     pipeline.run()
     pipeline.database.query(REFUSE)
     return pipeline
@@ -79,7 +79,7 @@ def test_rows_that_are_refused_at_each_delivery_do_not_go_round_for_ever(refusin
 def test_message_that_comes_again_after_it_was_moved_is_not_moved_again(
     pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.sqs.login_queues.RELEASE_DELAY", 0)
     pipeline.queue.send("not a login", body())
     with monkeypatch.context() as broken:
         broken.setattr("login_pipeline.sqs.queue.SqsQueue.delete", lambda *_: {"AccessDenied": 1})
@@ -109,7 +109,7 @@ def test_message_that_was_sent_back_unchanged_goes_to_the_dead_letter_queue_agai
 def test_messages_of_which_none_can_be_deleted_fail_the_run_and_get_no_second_row(
     pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.sqs.login_queues.RELEASE_DELAY", 0)
     pipeline.queue.send(body(), body())
     with monkeypatch.context() as broken:
         broken.setattr("login_pipeline.sqs.queue.SqsQueue.delete", lambda *_: {"AccessDenied": 2})
@@ -137,7 +137,7 @@ def test_redrive_policy_that_moves_good_messages_away_is_told(
 
 
 def test_rejects_of_which_none_can_be_deleted_fail_the_run(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.sqs.login_queues.RELEASE_DELAY", 0)
     pipeline.queue.send("not a login")
     with monkeypatch.context() as broken:
         broken.setattr("login_pipeline.sqs.queue.SqsQueue.delete", lambda *_: {"AccessDenied": 1})
@@ -161,7 +161,7 @@ def test_old_refused_rows_are_moved_although_new_ones_keep_coming(refusing: Pipe
 def unchecked(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """Its tables are there, and its runs receive whatever is wrong with them; what they release is back at once."""
     LoginDatabase(read_settings()).prepare()
-    monkeypatch.setattr("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.sqs.login_queues.RELEASE_DELAY", 0)
     monkeypatch.setattr("login_pipeline.defs.assets.check_surroundings", lambda *_: None)
     return pipeline
 
@@ -294,8 +294,8 @@ def test_letters_that_sqs_refuses_leave_no_record_and_the_others_theirs(
     send = SqsQueue.send
     pipeline.queue.send(*["not a login"] * 5)
 
-    def all_but_two(queue: SqsQueue, messages: Sequence[Entry], hurry: Event | None = None) -> dict[int, str]:
-        return {**send(queue, messages[2:], hurry), 0: "InternalError", 1: "InternalError"}
+    def all_but_two(queue: SqsQueue, messages: Sequence[Entry], stop: Event | None = None) -> dict[int, str]:
+        return {**send(queue, messages[2:], stop), 0: "InternalError", 1: "InternalError"}
 
     monkeypatch.setattr(SqsQueue, "send", all_but_two)
     (failure,) = pipeline.run().failures
@@ -313,7 +313,7 @@ def test_letters_that_sqs_refuses_leave_no_record_and_the_others_theirs(
 def small_pieces(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """Four rejects at a time, of fourteen."""
     monkeypatch.setattr("login_pipeline.ingest.quarantine.MAX_LETTERS", 4, raising=False)
-    monkeypatch.setattr("login_pipeline.sqs.login_queues.HAND_BACK_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.sqs.login_queues.RELEASE_DELAY", 0)
     pipeline.queue.send(*["not a login"] * 14)
     return pipeline
 
@@ -366,15 +366,15 @@ def test_letters_that_take_long_are_recorded_before_the_database_gives_the_recor
 ) -> None:
     send = SqsQueue.send
 
-    def send_one_until_stopped(queue: SqsQueue, messages: Sequence[Entry], hurry: Event) -> dict[int, str]:
-        not_sent = send(queue, messages[:1], hurry)
-        assert hurry.wait(60)
-        return not_sent | dict.fromkeys(range(1, len(messages)), NOT_CALLED)
+    def send_one_until_stopped(queue: SqsQueue, messages: Sequence[Entry], stop: Event) -> dict[int, str]:
+        not_sent = send(queue, messages[:1], stop)
+        assert stop.wait(60)
+        return not_sent | dict.fromkeys(range(1, len(messages)), NOT_ATTEMPTED)
 
     monkeypatch.setattr(SqsQueue, "send", send_one_until_stopped)
     monkeypatch.setattr("login_pipeline.ingest.quarantine.SEND_SECONDS", 0.05)
     (failure,) = small_pieces.run().failures
-    assert failure.startswith("10 messages could not be moved to the dead-letter queue (NotCalled)")
+    assert failure.startswith("10 messages could not be moved to the dead-letter queue (NotAttempted)")
     assert (small_pieces.queue.count(), small_pieces.dead_letter_queue.count()) == (10, 4)
     assert small_pieces.database.query("SELECT count(*) FROM user_logins_dead_letters") == [(4,)]
 
@@ -384,13 +384,13 @@ def test_sqs_that_takes_no_letter_is_not_asked_for_each_piece(
 ) -> None:
     asked: list[int] = []
 
-    def refuse(_queue: SqsQueue, messages: Sequence[Entry], _hurry: Event | None = None) -> dict[int, str]:
+    def refuse(_queue: SqsQueue, messages: Sequence[Entry], _stop: Event | None = None) -> dict[int, str]:
         asked.append(len(messages))
         return dict.fromkeys(range(len(messages)), "AccessDenied")
 
     monkeypatch.setattr(SqsQueue, "send", refuse)
     (failure,) = small_pieces.run().failures
-    assert failure.startswith("14 messages could not be moved to the dead-letter queue (AccessDenied, NotCalled)")
+    assert failure.startswith("14 messages could not be moved to the dead-letter queue (AccessDenied, NotAttempted)")
     assert (asked, small_pieces.queue.count()) == ([4], 14)
 
 

@@ -124,7 +124,7 @@ def test_failed_run_is_told_with_its_sentence_and_exit_code(pipeline: Pipeline, 
     drained = command("drain")
     assert drained.returncode == 1
     lines = parsed(drained.stderr)
-    assert events(lines) == ["received", "handed_back", "run_finished", "drained", "command_failed"]
+    assert events(lines) == ["received", "released", "run_finished", "drained", "command_failed"]
     assert lines[1]["messages"] == 1
     run, _, end = lines[2:]
     assert (run["level"], run["passed"]) == ("error", False)

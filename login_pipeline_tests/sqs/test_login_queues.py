@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -13,12 +13,12 @@ from login_pipeline.settings import SqsClient, read_settings
 from login_pipeline.sqs import batches as sqs_batches
 from login_pipeline.sqs.batches import call_in_batches, packed
 from login_pipeline.sqs.login_queues import LoginQueues
-from login_pipeline.sqs.transport.client import CallError, ClientOptions
-from login_pipeline.sqs.transport.responses import BatchResponse, Failure, Success
-from login_pipeline.sqs.worker_pool import WorkerPool
 from login_pipeline.sqs.message import Message
 from login_pipeline.sqs.queue import QueueDepth
 from login_pipeline.sqs.receive import receive_batch
+from login_pipeline.sqs.transport.client import CallError, ClientOptions
+from login_pipeline.sqs.transport.responses import BatchResponse, Failure, Success
+from login_pipeline.sqs.worker_pool import WorkerPool
 from login_pipeline_tests.conftest import Pipeline
 
 Body = Callable[..., str]
