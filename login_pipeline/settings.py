@@ -79,7 +79,7 @@ class LogSettings(BaseSettings):
 
     log_format: LogFormat = Field(
         LogFormat.TEXT,
-        description="text for a person, or json: one JSON object a line on stderr.",
+        description="text for a person, or json: one JSON object per line on stderr.",
         examples=["json"],
     )
 
@@ -89,14 +89,14 @@ class LoadSettings(LogSettings):
 
     sensor_enabled: bool = Field(
         False,
-        description="Whether queue_depth_sensor and the schedules are on when Dagster first sees them.",
+        description="Start queue_depth_sensor and the schedules when Dagster first loads them.",
         examples=["true"],
     )
     visibility_timeout: int = Field(
         900,
         ge=30,
         le=43_200,
-        description="Seconds for which a received message is hidden from other runs; a run that lasts longer is ended.",
+        description="Seconds a received message stays invisible to other runs. A run that takes longer is terminated.",
         examples=["900"],
     )
 
@@ -106,73 +106,78 @@ class Settings(LoadSettings):
 
     queue_url: str | None = Field(
         None,
-        description="URL of the SQS queue that login messages wait on.",
+        description="URL of the SQS queue with the login messages.",
         examples=["https://sqs.eu-west-1.amazonaws.com/123456789012/logins"],
     )
     dead_letter_queue_url: str | None = Field(
         None,
-        description="URL of the SQS queue that malformed messages are moved to.",
+        description="URL of the SQS queue for messages that cannot be loaded.",
         examples=["https://sqs.eu-west-1.amazonaws.com/123456789012/logins-dead-letter"],
     )
     database_url: SecretStr | None = Field(
         None,
-        description="Where table user_logins is: a libpq URL.",
+        description="libpq URL of the database with table user_logins.",
         examples=["postgresql://loader:password@db.example.com:5432/analytics"],
     )
     maintenance_database_url: SecretStr | None = Field(
         None,
-        description="The role that may create, update and delete, for prepare, prune, restore, forget, unmask, "
-        "keys rotate, backup --accept-losses; LOGIN_DATABASE_URL without it.",
+        description="libpq URL of the role that may create, update and delete: for prepare, prune, restore, forget, "
+        "unmask, keys rotate and backup --accept-losses. Defaults to LOGIN_DATABASE_URL.",
         examples=["postgresql://maintenance:password@db.example.com:5432/analytics"],
     )
     masking_method: MaskingMethod = Field(
         MaskingMethod.HMAC_SHA256,
-        description="hmac-sha256 (keyed), aes-siv (keyed, reversible), or sha256 (an ip is found again in minutes).",
+        description="hmac-sha256 (keyed), aes-siv (keyed, reversible), or sha256 (no key: an ip is found again in "
+        "minutes).",
         examples=["hmac-sha256"],
     )
     masking_key: SecretStr | None = Field(
         None,
-        description="Secret masking keys: 64 or more hexadecimal digits each; the first masks.",
+        description="Secret masking keys, 64 or more hexadecimal digits each. The first one masks.",
         examples=["the output of: login-pipeline keys generate"],
     )
     masking_key_source: str | None = Field(
         None,
-        description="Where the masking keys are, instead: a file's absolute path, secretsmanager:NAME or ssm:NAME.",
+        description="Where to read the masking keys instead: an absolute path, secretsmanager:NAME or ssm:NAME.",
         examples=["secretsmanager:login-pipeline/masking-key"],
     )
     batch_size: int = Field(
         50_000,
         ge=1,
         le=IN_FLIGHT_BUDGET,
-        description="Messages that one run receives at most; 50,000 take about 150 MB, and hide as long as they load.",
+        description="Maximum messages per run. 50,000 take about 150 MB and stay invisible to other consumers until "
+        "they are loaded.",
         examples=["50000"],
     )
     max_concurrent_runs: int = Field(
         2,
         ge=1,
         le=1000,
-        description="Runs that the sensor keeps at work at once, over all hosts; as many again wait in line.",
+        description="Maximum concurrent runs that the sensor requests, over all hosts. As many again wait in "
+        "Dagster's queue.",
         examples=["2"],
     )
     run_interval: int = Field(
         60,
         ge=0,
         le=3600,
-        description="Seconds after the newest run began for which less than a batch waits; a full batch never waits.",
+        description="Seconds after the start of the newest run before the sensor requests a run for less than a full "
+        "batch.",
         examples=["60"],
     )
     receive_deadline: int = Field(
         60,
         ge=1,
         le=3600,
-        description="Seconds after which a run stops receiving, also when its batch is not full; fewer make more runs.",
+        description="Seconds after which a run stops receiving, even if its batch is not full. A shorter time makes "
+        "more runs.",
         examples=["60"],
     )
     long_poll: int = Field(
         2,
         ge=1,
         le=20,
-        description="Seconds that a ReceiveMessage call waits for messages; a queue's end takes one or two of them.",
+        description="Seconds a ReceiveMessage call waits for messages. The end of the queue costs one or two of them.",
         examples=["2"],
     )
     sqs_client: SqsClient = Field(
@@ -191,36 +196,37 @@ class Settings(LoadSettings):
         30,
         ge=15,
         le=3650,
-        description="Days for which the inbox remembers a loaded message; SQS keeps one for 14 at most.",
+        description="Days the inbox remembers a loaded message. SQS keeps a message for at most 14.",
         examples=["30"],
     )
     run_history_days: int = Field(
         3,
         ge=1,
         le=365,
-        description="Days for which Dagster keeps runs and the queue's depth; failed runs ten times as long.",
+        description="Days Dagster keeps runs and the depth of the queue. Failed runs are kept ten times as long.",
         examples=["3"],
     )
     min_group_size: int = Field(
         5,
         ge=1,
-        description="Users who should share their device_type, locale, app_version and date; fewer are warned about.",
+        description="Minimum users who share device_type, locale, app_version and date. The checks warn about "
+        "smaller groups.",
         examples=["5"],
     )
     backup_url: str | None = Field(
         None,
-        description="Where backups are kept: the absolute path of a folder, or s3://bucket/prefix.",
+        description="Where to keep backups: the absolute path of a folder, or s3://bucket/prefix.",
         examples=["s3://my-backups/user-logins"],
     )
     local_dir: str = Field(
         ".login-pipeline",
-        description="Folder of the embedded services' data (demo, dev and tests only).",
+        description="Folder for the data of the embedded services (demo, dev and tests only).",
         examples=[".login-pipeline"],
     )
     region: str | None = Field(
         None,
         validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"),
-        description="AWS region of the queues; without it the region in LOGIN_QUEUE_URL is taken.",
+        description="AWS region of the queues. Defaults to the region in LOGIN_QUEUE_URL.",
         examples=["eu-west-1"],
     )
 
