@@ -23,7 +23,7 @@ from benchmarks.measurement import Measurement
 from benchmarks.measuring import OURS, Clocks, Scenario, wrong
 from benchmarks.process_cpu import family_cpu_seconds
 from benchmarks.surroundings import Place, Surroundings
-from login_pipeline.local import supervisor as guard
+from login_pipeline.local import supervisor
 
 COMMAND = [sys.executable, "-m", "dagster._daemon", "run", "-m", "login_pipeline.definitions", "--log-level", "error"]
 SECONDS = 1200.0
@@ -70,13 +70,13 @@ def measure_sensor_drain(scenario: Scenario, surroundings: Surroundings, number:
 @contextmanager
 def _daemon(environment: Mapping[str, str]) -> Iterator[psutil.Process]:
     """The daemon, which starts the code server, which starts the runs; all ended with the block."""
-    started = guard.start(
+    started = supervisor.start(
         COMMAND, log=Path(os.devnull), stop_signal=signal.SIGINT, env={**environment, "PYTHONWARNINGS": "ignore"}
     )
     try:
         yield psutil.Process(started.pid)
     finally:
-        guard.stop(started)
+        supervisor.stop(started)
 
 
 def _drained(place: Place, *, until: float) -> float:

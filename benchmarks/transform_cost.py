@@ -20,7 +20,7 @@ from typing import TypeVar, cast
 
 import pandas as pd
 
-from login_pipeline.ingest.load import LoadFigures, load_logins
+from login_pipeline.ingest.load import BatchLoader, LoadFigures
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.sample_messages import sample_messages
 from login_pipeline.local.services import temporary_folder
@@ -92,8 +92,8 @@ def load(raw: pd.DataFrame, masked: pd.DataFrame, watch: Stopwatch) -> float:
         os.environ["LOGIN_DATABASE_URL"] = server.url("postgres")
         database = LoginDatabase(read_settings())
         database.prepare()
-        arguments = masked, raw, database, cast("LoginQueues", queues), process_log(), LoadFigures()
-        watch.time("load_logins", lambda: load_logins(*arguments))
+        loader = BatchLoader(database, cast("LoginQueues", queues), process_log(), LoadFigures())
+        watch.time("BatchLoader.load", lambda: loader.load(masked, raw))
         server.stop()
     return _children() - before
 

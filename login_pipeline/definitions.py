@@ -4,7 +4,7 @@ import dagster as dg
 
 from login_pipeline.defs import assets, checks, jobs, sensors
 from login_pipeline.defs import backup as backup_asset
-from login_pipeline.defs.io_manager import RunMemory
+from login_pipeline.defs.io_manager import RunScopedIOManager
 from login_pipeline.defs.resources import LoginDatabaseResource, LoginQueueResource, MaskingResource
 from login_pipeline.logs.redaction import redact_errors
 from login_pipeline.logs.setup import set_up_logging
@@ -42,6 +42,6 @@ defs = dg.Definitions(
         "postgres": LoginDatabaseResource(),
         "maintenance_postgres": LoginDatabaseResource(maintenance=True),
         "masking": MaskingResource(),
-        "io_manager": RunMemory(),
+        "io_manager": RunScopedIOManager(),
     },
 )

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 import pandas as pd
 
 from benchmarks.contenders.meter import Meter
-from login_pipeline.ingest.load import LoadFigures, load_logins
+from login_pipeline.ingest.load import BatchLoader, LoadFigures
 from login_pipeline.ingest.preflight import check_surroundings
 from login_pipeline.ingest.quarantine import QuarantineFigures, quarantine
 from login_pipeline.logins.quality import check_batch
@@ -43,7 +43,7 @@ class Engine:
         self._check(raw, logins)
         rejected = rejected_messages(raw, logins)
         quarantine(rejected, self.queues, self.database, process_log(), QuarantineFigures())
-        load_logins(logins, raw, self.database, self.queues, process_log(), LoadFigures())
+        BatchLoader(self.database, self.queues, process_log(), LoadFigures()).load(logins, raw)
         return len(raw), received.ran_dry
 
     @staticmethod

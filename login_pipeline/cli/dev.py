@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import click
 
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.local import supervisor as guard
+from login_pipeline.local import supervisor
 from login_pipeline.local.ports import HOST, is_listening, wait_until
 from login_pipeline.local.services import environment_file, local_folder, local_services, pipeline_environment
 from login_pipeline.settings import LogFormat, read_settings
@@ -48,13 +48,13 @@ def dev(port: int) -> int:
 
 
 @contextmanager
-def _dagster(settings: dict[str, str], port: int) -> Iterator[guard.Guard]:
+def _dagster(settings: dict[str, str], port: int) -> Iterator[supervisor.Supervisor]:
     """`dagster dev`, which starts the webserver, the daemon and the code server; stopped at the end."""
     environment = environment_file(local_folder(), settings)
     command = ["-m", "dagster", "dev", "--host", HOST, "--port", str(port), "--log-level", "warning"]
     if read_settings().log_format is LogFormat.JSON:
         command += ["--log-format", "json"]
-    dagster = guard.start(
+    dagster = supervisor.start(
         [sys.executable, *command, "--module-name", "login_pipeline.definitions"],
         log=None,  # the terminal: what Dagster prints about an error is not for the disk
         stop_signal=signal.SIGINT,
@@ -64,7 +64,7 @@ def _dagster(settings: dict[str, str], port: int) -> Iterator[guard.Guard]:
         yield dagster
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # stopping takes seconds, and is not to be stopped
-        guard.stop(dagster)
+        supervisor.stop(dagster)
         environment.unlink(missing_ok=True)
 
 

@@ -18,7 +18,7 @@ from login_pipeline.sqs.login_queues import LoginQueues, few_deliveries
 from login_pipeline.sqs.queue import QueueDepth
 
 
-class Finding(NamedTuple):
+class Diagnosis(NamedTuple):
     """What was examined, whether all is well with it, and what there is to say; `warns` of what works and is weak."""
 
     subject: str
@@ -31,7 +31,7 @@ class _WeakError(LoginPipelineError):
     """It works, and protects less than it could."""
 
 
-def examine() -> list[Finding]:
+def examine() -> list[Diagnosis]:
     """One finding for each thing that a run needs; never raises."""
     limits = _examined("settings", lambda: _limits(read_settings()))
     if not limits.well:
@@ -52,20 +52,20 @@ def examine() -> list[Finding]:
     ]
 
 
-def _maintenance(settings: Settings) -> list[Finding]:
+def _maintenance(settings: Settings) -> list[Diagnosis]:
     """A host that only runs the pipeline has no such role, and should not."""
     if settings.maintenance_database_url is None:
         return []
     return [_examined("maintenance role", lambda: _protected(LoginDatabase(settings, maintenance=True)))]
 
 
-def _examined(subject: str, examination: Callable[[], str]) -> Finding:
+def _examined(subject: str, examination: Callable[[], str]) -> Diagnosis:
     try:
-        return Finding(subject, True, examination())
+        return Diagnosis(subject, True, examination())
     except _WeakError as weak:
-        return Finding(subject, True, weak.sentence, warns=True)
+        return Diagnosis(subject, True, weak.sentence, warns=True)
     except LoginPipelineError as error:
-        return Finding(subject, False, error.sentence)
+        return Diagnosis(subject, False, error.sentence)
 
 
 def _limits(settings: Settings) -> str:
@@ -150,7 +150,7 @@ def _server_log(database: LoginDatabase) -> str:
     return "no row and no statement is written there, extensions and triggers apart"
 
 
-def _backup(settings: Settings, database: LoginDatabase) -> list[Finding]:
+def _backup(settings: Settings, database: LoginDatabase) -> list[Diagnosis]:
     return [_examined("backup", lambda: _backup_place(settings, database))] if settings.backup_url else []
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from login_pipeline.backup.manifest import date_name
 from login_pipeline.backup.reconcile import DateRestored
 from login_pipeline.backup.restore import Restored
-from login_pipeline.cli.doctor import Finding
+from login_pipeline.cli.doctor import Diagnosis
 from login_pipeline.ingest.redrive import Redriven
 from login_pipeline.logins.columns import NAMES
 from login_pipeline.settings import LogFormat, read_settings
@@ -133,7 +133,7 @@ def _verdict(check: "CheckResult") -> Text:
     return Text("warns   ", style="yellow") if check.warned else Text("FAILED  ", style="bold red")
 
 
-def show_findings(findings: Sequence[Finding]) -> None:
+def show_findings(findings: Sequence[Diagnosis]) -> None:
     """A line a finding."""
     width = max(len(finding.subject) for finding in findings)
     for finding in findings:

@@ -14,7 +14,7 @@ from login_pipeline.defs.failures import as_failure
 from login_pipeline.defs.resources import LoginDatabaseResource, LoginQueueResource, MaskingResource
 from login_pipeline.defs.run_log import run_log
 from login_pipeline.errors import QueueError, RunError
-from login_pipeline.ingest.load import LoadFigures, load_logins
+from login_pipeline.ingest.load import BatchLoader, LoadFigures
 from login_pipeline.ingest.preflight import check_surroundings, ways_in_clear
 from login_pipeline.ingest.quarantine import QuarantineFigures, quarantine
 from login_pipeline.logins.transform import mask_logins, raw_messages, rejected_messages
@@ -176,7 +176,8 @@ def user_logins_table(
     started = time.monotonic()
     figures = LoadFigures()
     with as_failure(figures.metadata):
-        load_logins(masked_logins, raw_sqs_messages, postgres.database, sqs.queues, run_log(context), figures)
+        loader = BatchLoader(postgres.database, sqs.queues, run_log(context), figures)
+        loader.load(masked_logins, raw_sqs_messages)
         if figures.not_deleted:
             codes = dict(figures.not_deleted)
             context.log.warning(f"Loaded, but not deleted from the queue, by code: {codes}; the inbox knows them")

@@ -16,15 +16,15 @@ from login_pipeline.defs.failures import as_failure
 from login_pipeline.errors import RunError
 
 
-class RunMemory(dg.ConfigurableIOManager):
+class RunScopedIOManager(dg.ConfigurableIOManager):
     """Hands values over in the memory of one run; nothing is written to disk."""
 
     _values: dict[tuple[str, ...], Any] = PrivateAttr(default_factory=dict)
 
     @contextmanager
-    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["RunMemory"]:
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["RunScopedIOManager"]:
         """A memory for one run, forgotten at its end."""
-        memory = RunMemory()
+        memory = RunScopedIOManager()
         try:
             yield memory
         finally:

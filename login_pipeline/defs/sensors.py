@@ -37,7 +37,7 @@ ATTEMPTS, ANSWER_SECONDS = 2, 15
 FAILURES_TO_BACK_OFF = 3
 """Failed runs in a row after which the sensor pauses."""
 FIRST_PAUSE = timedelta(seconds=30)
-LONGEST_PAUSE = timedelta(minutes=15)
+MAX_PAUSE = timedelta(minutes=15)
 
 
 # The depth is observed when it changed, and not at every tick: Dagster would keep 17,280 observations a day.
@@ -204,7 +204,7 @@ def _pause(failing: _Failing | None, now: datetime) -> str | None:
     """Why no run is started yet after failures in a row; each further one doubles the pause."""
     if failing is None:
         return None
-    pause = min(FIRST_PAUSE * 2 ** (failing.failures - FAILURES_TO_BACK_OFF), LONGEST_PAUSE)
+    pause = min(FIRST_PAUSE * 2 ** (failing.failures - FAILURES_TO_BACK_OFF), MAX_PAUSE)
     if now >= failing.seen + pause:
         return None
     return (

@@ -21,10 +21,10 @@ from login_pipeline.signals import deferred_interrupts
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.queue import SqsQueue
 
-FIRST_ROWS, MOST_ROWS, GROWTH = 10, 5_000, 10
-"""Rows in the first transaction and in the largest one, and how much larger the next one may be."""
+# Rows in the first transaction and in the largest one, and how much larger the next one may be.
+FIRST_ROWS, MAX_ROWS, GROWTH = 10, 5_000, 10
+# What a transaction may take of the time that is left, at the speed of the one before.
 PART_OF_THE_TIME = 0.25
-"""What a transaction may take of the time that is left, at the speed of the one before."""
 
 
 @dataclass
@@ -51,79 +51,79 @@ class LoadFigures:
         }
 
 
-@no_cycle_collection()
-def load_logins(
-    masked: pd.DataFrame,
-    raw: pd.DataFrame,
-    database: LoginDatabase,
-    queues: LoginQueues,
-    log: Log,
-    figures: LoadFigures,
-) -> None:
-    """Loads the batch, some rows in each transaction, so that a slow database gets somewhere all the same.
+class BatchLoader:
+    """Loads one batch: some rows in each transaction, so that a slow database gets somewhere all the same.
 
     What is committed is deleted at once, while the next rows are loaded; only the rest is delivered again when the
     time is up. Else a load that is too slow would be tried again and again, until the queue's redrive policy took its
     messages for bad ones.
-
-    Args:
-        masked: masked_logins.
-        raw: raw_sqs_messages, whose bodies the dead-letter queue gets.
-        database: Where they are loaded.
-        queues: Where they are in hand.
-        log: Where each transaction, and each message that is refused, is told.
-        figures: What was done is added to these, also when an error ends it.
-
-    Raises:
-        RunError: no time is left.
-        DatabaseError: nothing of the rest was loaded.
-        QueueError: refused rows could not be moved, and stay on the queue.
     """
-    first, size = 0, FIRST_ROWS
-    refused: dict[str, str] = {}
-    believed = enough_deliveries(raw, queues.login_queue.max_receive_count)
-    with Deletes(queues.login_queue, figures) as deletes:
-        while first < len(masked):
-            started = time.monotonic()
-            loaded = load_chunk(masked[first : first + size], database, queues, log, figures, deletes, believed)
-            refused |= loaded.refused
-            if loaded.not_tried:
-                break
-            first += size
-            if first < len(masked):
-                size = next_size(size, time.monotonic() - started, queues.seconds_to_load())
-    wrong = credible(refused, believed, taken=figures.loaded > 0)
-    quarantine(refused_messages(raw, wrong), queues, database, log, figures.moved)
-    require_taken(refused, wrong)
+
+    def __init__(self, database: LoginDatabase, queues: LoginQueues, log: Log, figures: LoadFigures) -> None:
+        """Loads nothing yet.
+
+        Args:
+            database: Where the rows are loaded.
+            queues: Where the messages are held, and where refused ones are moved.
+            log: Where each transaction, and each message that is refused, is logged.
+            figures: What was done is added to these, also when an error ends it.
+        """
+        self._database = database
+        self._queues = queues
+        self._log = log
+        self._figures = figures
+
+    @no_cycle_collection()
+    def load(self, masked: pd.DataFrame, raw: pd.DataFrame) -> None:
+        """Loads the rows of the batch, deletes their messages, and moves those that only the database refuses.
+
+        Args:
+            masked: masked_logins.
+            raw: raw_sqs_messages, whose bodies the dead-letter queue gets.
+
+        Raises:
+            RunError: no time is left.
+            DatabaseError: nothing of the rest was loaded.
+            QueueError: refused rows could not be moved, and stay on the queue.
+        """
+        first, size = 0, FIRST_ROWS
+        refused: dict[str, str] = {}
+        believed = enough_deliveries(raw, self._queues.login_queue.max_receive_count)
+        with BackgroundDeleter(self._queues.login_queue, self._figures) as deleter:
+            while first < len(masked):
+                started = time.monotonic()
+                loaded = self._load_chunk(masked[first : first + size], deleter, believed)
+                refused |= loaded.refused
+                if loaded.not_tried:
+                    break
+                first += size
+                if first < len(masked):
+                    size = next_size(size, time.monotonic() - started, self._queues.seconds_to_load())
+        wrong = credible(refused, believed, taken=self._figures.loaded > 0)
+        quarantine(refused_messages(raw, wrong), self._queues, self._database, self._log, self._figures.moved)
+        require_taken(refused, wrong)
+
+    def _load_chunk(self, chunk: pd.DataFrame, deleter: "BackgroundDeleter", believed: Collection[str]) -> Loaded:
+        """Loads the chunk, then has the messages deleted that have their row."""
+        rows = zip(*(chunk[name].tolist() for name in (*NAMES, "message_id")), strict=True)
+        loaded = self._database.load(
+            rows, seconds=self._queues.seconds_to_load(), believed=None if self._figures.loaded else believed
+        )
+        self._figures.loaded += loaded.rows
+        self._figures.duplicates += loaded.duplicates
+        self._log.info("loaded", loaded=loaded.rows, duplicates=loaded.duplicates, refused=len(loaded.refused))
+        has_its_row = ~chunk["message_id"].isin([*loaded.refused, *loaded.not_tried])
+        deleter.start(chunk.loc[has_its_row, "receipt_handle"].tolist())
+        return loaded
 
 
 def next_size(size: int, seconds: float, seconds_left: float) -> int:
     """How many rows to load after `size` rows took so many `seconds`, with so much time left."""
     at_this_speed = size / max(seconds, 0.001) * seconds_left * PART_OF_THE_TIME
-    return max(1, min(size * GROWTH, MOST_ROWS, int(at_this_speed)))
+    return max(1, min(size * GROWTH, MAX_ROWS, int(at_this_speed)))
 
 
-def load_chunk(
-    chunk: pd.DataFrame,
-    database: LoginDatabase,
-    queues: LoginQueues,
-    log: Log,
-    figures: LoadFigures,
-    deletes: "Deletes",
-    believed: Collection[str],
-) -> Loaded:
-    """Loads the chunk, then has the messages deleted that have their row."""
-    rows = zip(*(chunk[name].tolist() for name in (*NAMES, "message_id")), strict=True)
-    loaded = database.load(rows, seconds=queues.seconds_to_load(), believed=None if figures.loaded else believed)
-    figures.loaded += loaded.rows
-    figures.duplicates += loaded.duplicates
-    log.info("loaded", loaded=loaded.rows, duplicates=loaded.duplicates, refused=len(loaded.refused))
-    has_its_row = ~chunk["message_id"].isin([*loaded.refused, *loaded.not_tried])
-    deletes.start(chunk.loc[has_its_row, "receipt_handle"].tolist())
-    return loaded
-
-
-class Deletes:
+class BackgroundDeleter:
     """The deletes of the rows that were committed last, beside the load of the next ones.
 
     They are waited for where it is left; where an interrupt ends it, only the calls that are under way.

@@ -18,7 +18,7 @@ import psycopg2
 from psycopg2 import errors, sql
 
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.local import supervisor as guard
+from login_pipeline.local import supervisor
 from login_pipeline.local.ports import HOST, free_port, wait_until
 
 USER = "login_pipeline"
@@ -51,7 +51,7 @@ class LocalPostgres:
         data = folder / "data"
         if not data.exists():
             _initialize(data, binaries, folder / "password", account)
-        self._guard = guard.start(
+        self._supervisor = supervisor.start(
             [
                 str(binaries / "postgres"),
                 *("-D", str(data), "-p", str(self.port)),
@@ -65,7 +65,7 @@ class LocalPostgres:
             account=account,
             keep_open=keep_open,
         )
-        if not wait_until(self._accepts, seconds=START_SECONDS, still_possible=lambda: self._guard.poll() is None):
+        if not wait_until(self._accepts, seconds=START_SECONDS, still_possible=lambda: self._supervisor.poll() is None):
             self.stop()
             raise ConfigurationError(f"The embedded PostgreSQL does not start; {self._log} says why")
 
@@ -87,7 +87,7 @@ class LocalPostgres:
 
     def stop(self) -> None:
         """Shuts the server down and waits until it has."""
-        guard.stop(self._guard)
+        supervisor.stop(self._supervisor)
 
     def _accepts(self) -> bool:
         try:

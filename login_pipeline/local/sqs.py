@@ -12,7 +12,7 @@ from pathlib import Path
 import boto3
 
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.local import supervisor as guard
+from login_pipeline.local import supervisor
 from login_pipeline.local.ports import HOST, free_port, is_listening, wait_until
 
 REGION = "us-east-1"
@@ -31,14 +31,14 @@ class LocalSqs:
         port = free_port()
         self.endpoint = f"http://{HOST}:{port}"
         log = folder / "server.log"
-        self._guard = guard.start(
+        self._supervisor = supervisor.start(
             [sys.executable, "-m", "hypercorn", "ministack.app:app", "--bind", f"{HOST}:{port}", *_AT_ONCE],
             log=log,
             stop_signal=signal.SIGTERM,
             env=_environment(folder, services),
             keep_open=keep_open,
         )
-        possible = lambda: self._guard.poll() is None  # noqa: E731
+        possible = lambda: self._supervisor.poll() is None  # noqa: E731
         if not wait_until(lambda: is_listening(port), seconds=START_SECONDS, still_possible=possible):
             self.stop()
             raise ConfigurationError(f"The embedded SQS server does not start; {log} says why")
@@ -53,7 +53,7 @@ class LocalSqs:
 
     def stop(self) -> None:
         """Shuts the server down and waits until it has written its messages."""
-        guard.stop(self._guard)
+        supervisor.stop(self._supervisor)
 
 
 def sdk_environment(endpoint: str) -> dict[str, str]:

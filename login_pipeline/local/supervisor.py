@@ -19,8 +19,8 @@ from typing import Any
 
 from login_pipeline.signals import raise_at_signals
 
-Guard = subprocess.Popen[bytes]
-"""The guard's process. Its end is the server's end, and its exit code the server's."""
+Supervisor = subprocess.Popen[bytes]
+"""The supervisor's process. Its end is the server's end, and its exit code the server's."""
 
 GRACE = 20.0
 """Seconds that the server, and then its children, have to end by themselves after their signal."""
@@ -36,8 +36,8 @@ def start(
     env: dict[str, str],
     account: tuple[int, int] | None = None,
     keep_open: tuple[int, ...] = (),
-) -> Guard:
-    """Starts a guard that runs `command`; it ends when `stop` is called or this process is gone.
+) -> Supervisor:
+    """Starts a supervisor that runs `command`; it ends when `stop` is called or this process is gone.
 
     Args:
         command: The server and its arguments.
@@ -45,7 +45,7 @@ def start(
         stop_signal: What tells the server to end.
         env: The server's whole environment.
         account: The user and group id to run the server as, where it must not be root.
-        keep_open: File descriptors that the guard keeps, so that a lock lasts until the server has ended.
+        keep_open: File descriptors that the supervisor keeps, so that a lock lasts until the server has ended.
     """
     uid, gid = account or (-1, -1)
     with log.open("ab") if log else nullcontext() as output:
@@ -60,11 +60,11 @@ def start(
         )
 
 
-def stop(guard: Guard) -> None:
+def stop(supervisor: Supervisor) -> None:
     """Ends the server and waits until it, and all its children, are gone."""
-    assert guard.stdin is not None  # noqa: S101 - start() made the pipe
-    guard.stdin.close()
-    guard.wait()
+    assert supervisor.stdin is not None  # noqa: S101 - start() made the pipe
+    supervisor.stdin.close()
+    supervisor.wait()
 
 
 def main(stop_signal: signal.Signals, uid: int, gid: int, command: list[str]) -> int:
@@ -72,7 +72,7 @@ def main(stop_signal: signal.Signals, uid: int, gid: int, command: list[str]) ->
     raise_at_signals()  # the server would inherit what is ignored or blocked, and miss its stop signal
     as_account: dict[str, Any] = {} if uid < 0 else {"user": uid, "group": gid, "extra_groups": []}
     server = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=_end_with_guard(stop_signal), **as_account
+        command, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=_end_with_supervisor(stop_signal), **as_account
     )
 
     def end(*_: object) -> None:
@@ -95,8 +95,8 @@ def _end_with_owner() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _end_with_guard(stop_signal: signal.Signals) -> Callable[[], None] | None:
-    """On Linux the kernel tells the server when the guard itself was killed."""
+def _end_with_supervisor(stop_signal: signal.Signals) -> Callable[[], None] | None:
+    """On Linux the kernel tells the server when the supervisor itself was killed."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl

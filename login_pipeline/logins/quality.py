@@ -17,7 +17,7 @@ MASKED = {"masked_ip": "ip", "masked_device_id": "device_id"}
 """Each masked column, and the field of the message that it masks."""
 
 
-class Finding(NamedTuple):
+class BatchCheck(NamedTuple):
     """What one check found; it failed where `passed` is False."""
 
     check: str
@@ -26,7 +26,7 @@ class Finding(NamedTuple):
 
 
 @no_cycle_collection()
-def check_batch(raw: pd.DataFrame, masked: pd.DataFrame) -> list[Finding]:
+def check_batch(raw: pd.DataFrame, masked: pd.DataFrame) -> list[BatchCheck]:
     """What each check finds.
 
     Args:
@@ -39,10 +39,10 @@ def check_batch(raw: pd.DataFrame, masked: pd.DataFrame) -> list[Finding]:
     mismatches = sum(_mismatches(clear[field], masked[column]) for column, field in MASKED.items())
     repeated = int(masked["message_id"].duplicated().sum())
     return [
-        Finding("columns_fit_the_table", not misfits, {"misfits": sum(misfits.values()), "by_rule": misfits}),
-        Finding("masked_values_hold_no_clear_value", in_clear == 0, {"values_in_clear": in_clear}),
-        Finding("equal_values_have_equal_masks", mismatches == 0, {"mismatches": mismatches}),
-        Finding("message_ids_are_unique", repeated == 0, {"repeated": repeated}),
+        BatchCheck("columns_fit_the_table", not misfits, {"misfits": sum(misfits.values()), "by_rule": misfits}),
+        BatchCheck("masked_values_hold_no_clear_value", in_clear == 0, {"values_in_clear": in_clear}),
+        BatchCheck("equal_values_have_equal_masks", mismatches == 0, {"mismatches": mismatches}),
+        BatchCheck("message_ids_are_unique", repeated == 0, {"repeated": repeated}),
     ]
 
 

@@ -1,16 +1,15 @@
 """What a run's process can do other than the product does: to save time, or to show that the account can tell."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from threading import Event
+from typing import Any
 from unittest.mock import patch
 
 import pandas as pd
 from botocore.config import Config
 
-from login_pipeline.ingest.load import Deletes, LoadFigures, load_chunk
-from login_pipeline.logs.setup import Log
+from login_pipeline.ingest.load import BatchLoader
 from login_pipeline.postgres.copy import Loaded
-from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.sql import statements
 from login_pipeline.settings import Settings
 from login_pipeline.sqs.login_queues import LoginQueues
@@ -44,19 +43,13 @@ def come_back_soon() -> None:
 def delete_before_commit() -> None:
     """Messages are deleted from the queue, and only then loaded."""
 
-    def delete_first(
-        chunk: pd.DataFrame,
-        database: LoginDatabase,
-        queues: LoginQueues,
-        log: Log,
-        figures: LoadFigures,
-        deletes: Deletes,
-        believed: Collection[str],
-    ) -> Loaded:
-        queues.login_queue.delete(chunk["receipt_handle"])
-        return load_chunk(chunk, database, queues, log, figures, deletes, believed)
+    load_chunk = BatchLoader._load_chunk
 
-    patch("login_pipeline.ingest.load.load_chunk", delete_first).start()
+    def delete_first(loader: BatchLoader, chunk: pd.DataFrame, *others: Any) -> Loaded:
+        loader._queues.login_queue.delete(chunk["receipt_handle"])
+        return load_chunk(loader, chunk, *others)
+
+    patch.object(BatchLoader, "_load_chunk", delete_first).start()
 
 
 def load_without_inbox() -> None:

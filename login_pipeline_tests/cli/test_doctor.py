@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from login_pipeline.cli.doctor import Finding, examine
+from login_pipeline.cli.doctor import Diagnosis, examine
 from login_pipeline.masking.keys import new_key
 from login_pipeline.masking.masker import NOT_KEYED
 from login_pipeline.postgres.database import LoginDatabase
@@ -14,7 +14,7 @@ from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import Pipeline
 
 
-def finding(subject: str) -> Finding:
+def finding(subject: str) -> Diagnosis:
     return {each.subject: each for each in examine()}[subject]
 
 
@@ -62,7 +62,7 @@ def test_age_of_the_active_key_is_said_where_it_is_known(pipeline: Pipeline) -> 
 
 def test_sha256_works_and_is_not_called_well(pipeline: Pipeline) -> None:
     pipeline.set(LOGIN_MASKING_METHOD="sha256")
-    assert finding("masking") == Finding("masking", True, NOT_KEYED, warns=True)
+    assert finding("masking") == Diagnosis("masking", True, NOT_KEYED, warns=True)
 
 
 @pytest.mark.parametrize(

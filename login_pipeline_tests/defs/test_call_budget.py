@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 from psycopg2 import extensions
 
-from login_pipeline.ingest.load import FIRST_ROWS, GROWTH, MOST_ROWS
+from login_pipeline.ingest.load import FIRST_ROWS, GROWTH, MAX_ROWS
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.settings import SqsClient, read_settings
 from login_pipeline_tests.conftest import Pipeline
@@ -58,7 +58,7 @@ def chunks(messages: int) -> int:
     """In how many transactions so many messages are loaded where nothing is slow."""
     size, number = FIRST_ROWS, 0
     while messages > 0:
-        messages, size, number = messages - size, min(size * GROWTH, MOST_ROWS), number + 1
+        messages, size, number = messages - size, min(size * GROWTH, MAX_ROWS), number + 1
     return number
 
 

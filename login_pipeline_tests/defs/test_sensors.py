@@ -10,7 +10,7 @@ import pytest
 
 from login_pipeline.definitions import defs
 from login_pipeline.defs.resources import LoginQueueResource
-from login_pipeline.defs.sensors import FIRST_PAUSE, LONGEST_PAUSE, _failing_since, _pause, queue_depth_sensor
+from login_pipeline.defs.sensors import FIRST_PAUSE, MAX_PAUSE, _failing_since, _pause, queue_depth_sensor
 from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.defs.simulated_days import simulated_trickle
 from login_pipeline_tests.defs.test_run_cost import calls
@@ -233,7 +233,7 @@ def test_failures_in_a_row_pause_the_sensor_longer_and_longer(pipeline: Pipeline
     assert is_paused(3, timedelta(0))
     assert not is_paused(3, FIRST_PAUSE * 2)
     assert is_paused(5, FIRST_PAUSE * 2)
-    assert not is_paused(10, LONGEST_PAUSE * 2)
+    assert not is_paused(10, MAX_PAUSE * 2)
 
     pipeline.queue.send(body())
     result = tick(pipeline)

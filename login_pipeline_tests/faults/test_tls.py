@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from login_pipeline.cli.doctor import Finding, examine
+from login_pipeline.cli.doctor import Diagnosis, examine
 from login_pipeline.local.ports import HOST
 from login_pipeline.settings import SqsClient
 from login_pipeline.sqs.errors import endpoint_in_clear
@@ -57,7 +57,7 @@ def assert_nothing_was_received(account: Account) -> None:
     assert [message["Attributes"]["ApproximateReceiveCount"] for message in taken] == ["1"] * 14
 
 
-def finding(subject: str) -> Finding:
+def finding(subject: str) -> Diagnosis:
     return {each.subject: each for each in examine()}[subject]
 
 

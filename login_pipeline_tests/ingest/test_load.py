@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from login_pipeline.ingest.load import FIRST_ROWS, MOST_ROWS, next_size
+from login_pipeline.ingest.load import FIRST_ROWS, MAX_ROWS, next_size
 from login_pipeline.sqs.login_queues import release_delay
 from login_pipeline_tests.conftest import Pipeline
 
@@ -15,10 +15,10 @@ Body = Callable[..., str]
     ("size", "seconds", "seconds_left", "following"),
     [
         (10, 0.01, 700, 100),  # ten times as many at most
-        (1000, 0.1, 700, MOST_ROWS),
+        (1000, 0.1, 700, MAX_ROWS),
         (10, 10, 20, 5),  # a row a second: a quarter of the time that is left
         (10, 100, 8, 1),
-        (5000, 0.0, 700, MOST_ROWS),
+        (5000, 0.0, 700, MAX_ROWS),
     ],
 )
 def test_next_transaction_takes_a_part_of_the_time_that_is_left(

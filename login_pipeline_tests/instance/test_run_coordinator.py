@@ -17,7 +17,7 @@ from login_pipeline.definitions import defs
 from login_pipeline.defs.resources import LoginQueueResource
 from login_pipeline.defs.sensors import queue_depth_sensor
 from login_pipeline.instance.run_coordinator import LIMITED
-from login_pipeline.local import supervisor as guard
+from login_pipeline.local import supervisor
 from login_pipeline.local.ports import wait_until
 from login_pipeline_tests import ROOT
 from login_pipeline_tests.conftest import Pipeline
@@ -39,11 +39,11 @@ def instance(request: pytest.FixtureRequest, pipeline: Pipeline, tmp_path: Path)
 
 @contextmanager
 def daemon(folder: Path) -> Iterator[psutil.Process]:
-    process = guard.start(DAEMON, log=folder / "daemon.log", stop_signal=signal.SIGINT, env=dict(os.environ))
+    process = supervisor.start(DAEMON, log=folder / "daemon.log", stop_signal=signal.SIGINT, env=dict(os.environ))
     try:
         yield psutil.Process(process.pid)
     finally:
-        guard.stop(process)
+        supervisor.stop(process)
 
 
 def generations(process: psutil.Process) -> set[int]:

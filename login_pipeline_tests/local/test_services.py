@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from login_pipeline.local import supervisor as guard
+from login_pipeline.local import supervisor
 from login_pipeline.local.ports import is_listening, wait_until
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import local_services, temporary_folder
@@ -133,11 +133,13 @@ def _listening_addresses(processes: set[int]) -> set[str]:
     return {fields[1] for fields in table if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets}
 
 
-def test_guard_passes_on_the_exit_code_of_a_server_that_ends_by_itself(tmp_path: Path) -> None:
+def test_supervisor_passes_on_the_exit_code_of_a_server_that_ends_by_itself(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    server = guard.start(["/bin/sh", "-c", "exit 3"], log=log, stop_signal=signal.SIGTERM, env={"PATH": os.defpath})
+    server = supervisor.start(
+        ["/bin/sh", "-c", "exit 3"], log=log, stop_signal=signal.SIGTERM, env={"PATH": os.defpath}
+    )
     assert server.wait() == 3
-    guard.stop(server)
+    supervisor.stop(server)
     assert log.read_text() == ""
 
 
@@ -147,12 +149,12 @@ def test_server_gets_its_stop_signal_where_it_was_started_with_signals_ignored(t
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         command, environment = ["/bin/sh", "-c", "echo ready; exec sleep 60"], {"PATH": os.defpath}
-        server = guard.start(command, log=tmp_path / "log", stop_signal=signal.SIGINT, env=environment)
+        server = supervisor.start(command, log=tmp_path / "log", stop_signal=signal.SIGINT, env=environment)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         signal.signal(signal.SIGINT, before)
     assert wait_until(lambda: (tmp_path / "log").read_text() == "ready\n", seconds=30, still_possible=lambda: True)
-    guard.stop(server)
+    supervisor.stop(server)
     assert server.returncode == 256 - signal.SIGINT
 
 
