@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test chaos fuzz bench bench-full test-localstack lint format lock audit sbom clean
+.PHONY: help install demo dev test chaos fuzz bench bench-full test-localstack lint reference format lock audit sbom clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -50,6 +50,9 @@ lint: $(INSTALLED) ## ruff (lint and format), mypy, and the layers of the packag
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+
+reference: $(INSTALLED) ## write docs/reference.md from the code
+	@$(BIN)/python -m login_pipeline_tests.reference
 
 format: $(INSTALLED) ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .

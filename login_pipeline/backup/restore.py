@@ -79,7 +79,7 @@ class Restored(NamedTuple):
         if rows := self.total("rows_lost"):
             yield (
                 f"{rows} rows are lost on {self._dates('rows_lost')}: their messages were loaded after the backup; get "
-                "them from PostgreSQL's own archive, or run `login-pipeline restore --forget-lost`, so that those "
+                "them from PostgreSQL's own archive, or run `login-pipeline restore --drop-lost-keys`, so that those "
                 "messages are loaded when they come again"
             )
         if rows := self.total("rows_that_differ"):
@@ -105,7 +105,7 @@ def restore(
     *,
     dry_run: bool = False,
     replace: bool = False,
-    forget_lost: bool = False,
+    drop_lost_keys: bool = False,
     take_over: bool = False,
 ) -> Restored:
     """Adds what the tables lack, and creates them where they are lost.
@@ -115,7 +115,7 @@ def restore(
         store: Where the backup is.
         dry_run: Roll back what was done for each date; the figures are the same.
         replace: Remove rows that neither the backup has nor a load after it.
-        forget_lost: Delete the keys of batches loaded after the backup of which no row is left.
+        drop_lost_keys: Delete the keys of batches loaded after the backup of which no row is left.
         take_over: Restore another database's backup also where this one holds rows.
 
     Raises:
@@ -148,7 +148,7 @@ def restore(
             states = dates_in_database(cursor)
         restored = [
             _restore_date(
-                database, store, day, backup, erased, dry_run=dry_run, replace=replace, forget_lost=forget_lost
+                database, store, day, backup, erased, dry_run=dry_run, replace=replace, drop_lost_keys=drop_lost_keys
             )
             for day, backup in _differing(manifest, states)
         ]
@@ -245,7 +245,7 @@ def _restore_date(
     *,
     dry_run: bool,
     replace: bool,
-    forget_lost: bool,
+    drop_lost_keys: bool,
 ) -> tuple[DateRestored, int]:
     """One transaction; also how many rows of erased users the backup has, which stay out.
 
@@ -264,7 +264,7 @@ def _restore_date(
         cursor.execute(statements("restore")["comparison"], {"date": day, "rotated_at": rotated_at})
         found = Comparison._make((*(cursor.fetchone() or ()), backup.ledger if backup else None, withheld))
         to_do = plan(found, replace=replace and backup is not None)
-        return _carry_out(cursor, day, rotated_at, found, to_do, forget_lost=forget_lost), withheld
+        return _carry_out(cursor, day, rotated_at, found, to_do, drop_lost_keys=drop_lost_keys), withheld
 
 
 def _stage(cursor: extensions.cursor, store: BackupStore, backup: BackupDate, erased: _Erasures) -> int:
@@ -293,14 +293,14 @@ def _carry_out(
     found: Comparison,
     to_do: Plan,
     *,
-    forget_lost: bool,
+    drop_lost_keys: bool,
 ) -> DateRestored:
     keys_added = _count(cursor, "add_keys")
     rows_removed = _count(cursor, "remove_rows") if to_do.remove_extra else 0
     rows_added = _count(cursor, "add_rows") if to_do.add_rows else 0
     unexplained = 0 if to_do.remove_extra else found.extra_rows
-    forget = forget_lost and to_do.lost and not unexplained
-    keys_forgotten = _count(cursor, "forget_lost") if forget else 0
+    forget = drop_lost_keys and to_do.lost and not unexplained
+    keys_forgotten = _count(cursor, "drop_lost_keys") if forget else 0
     ledger = without_keys(to_do.ledger, keys_forgotten - to_do.lost)
     _write_ledger(cursor, day, found.ledger, ledger, rotated_at=rotated_at)
     return DateRestored(

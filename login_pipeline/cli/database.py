@@ -36,11 +36,9 @@ def check(as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--every-date", is_flag=True, help="Write every date again, also those that did not change.")
-@click.option(
-    "--accept-losses", is_flag=True, help="Count in the ledger what rows are lost, and back dates up as they are."
-)
-@click.option("--take-over", is_flag=True, help="Also where another database is backed up there: replace that backup.")
+@click.option("--every-date", is_flag=True, help="Write every date again, including those that did not change.")
+@click.option("--accept-losses", is_flag=True, help="Record lost rows in the ledger and back up each date as it is.")
+@click.option("--take-over", is_flag=True, help="Replace the backup of another database.")
 @as_json
 def backup(every_date: bool, accept_losses: bool, take_over: bool, as_json: bool) -> None:
     """Back up the table and its inbox to LOGIN_BACKUP_URL."""
@@ -65,18 +63,18 @@ def backup(every_date: bool, accept_losses: bool, take_over: bool, as_json: bool
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done and change nothing.")
 @click.option("--replace", is_flag=True, help="Also remove rows that neither the backup nor a later load accounts for.")
-@click.option("--forget-lost", is_flag=True, help="Also forget the keys of messages whose rows are lost for good.")
-@click.option("--take-over", is_flag=True, help="Also another database's backup, into one that is not empty.")
+@click.option("--drop-lost-keys", is_flag=True, help="Drop the inbox keys of messages whose rows are lost for good.")
+@click.option("--take-over", is_flag=True, help="Restore another database's backup into one that is not empty.")
 @as_json
-def restore(dry_run: bool, replace: bool, forget_lost: bool, take_over: bool, as_json: bool) -> None:
+def restore(dry_run: bool, replace: bool, drop_lost_keys: bool, take_over: bool, as_json: bool) -> None:
     """Rebuild the table and its inbox from the backup in LOGIN_BACKUP_URL, and check them."""
     from login_pipeline.cli.runs import dagster_instance, run
 
     settings = read_settings()
     database = LoginDatabase(settings, maintenance=True)
-    options = {"dry_run": dry_run, "replace": replace, "forget_lost": forget_lost, "take_over": take_over}
+    options = {"dry_run": dry_run, "replace": replace, "drop_lost_keys": drop_lost_keys, "take_over": take_over}
     restored = restore_tables(database, backup_store(settings), **options)
     with dagster_instance() as instance:
         checked = None if dry_run else run("user_logins_checks_job", instance)
@@ -93,7 +91,10 @@ def restore(dry_run: bool, replace: bool, forget_lost: bool, take_over: bool, as
 
 @click.command()
 def prepare() -> None:
-    """Create the tables, and give the roles of deploy/postgres/roles.sql their rights; again after an upgrade."""
+    """Create the tables and grant the roles of deploy/postgres/roles.sql their rights.
+
+    Run it once, and again after an upgrade, as the owner of the tables.
+    """
     database = LoginDatabase(read_settings(), maintenance=True)
     database.prepare(as_owner=True)
     with database.transaction() as cursor:
@@ -106,7 +107,7 @@ def prepare() -> None:
 @click.command()
 @as_json
 def prune(as_json: bool) -> None:
-    """Forget the keys of messages that cannot come back any more, as inbox_pruning_job does."""
+    """Delete the inbox keys of messages that cannot come back, as inbox_pruning_job does."""
     settings = read_settings()
     pruned = prune_inbox(LoginDatabase(settings, maintenance=True), days=settings.inbox_days)._asdict()
     if as_json:

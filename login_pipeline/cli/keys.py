@@ -20,14 +20,14 @@ from login_pipeline.settings import read_settings
 
 @click.group()
 def keys() -> None:
-    """Make masking keys, say which there are, and mask again under a new one."""
+    """Generate, list and rotate masking keys."""
 
 
 @keys.command()
-@click.option("--add", is_flag=True, help="Put the new key before the configured ones, which mask no more.")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A file for them, instead of stdout.")
+@click.option("--add", is_flag=True, help="Put the new key before the configured ones, which then no longer mask.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the keys to this file.")
 def generate(add: bool, output: Path | None) -> None:
-    """Make a random masking key, and print it with today's date."""
+    """Generate a random masking key and print it with today's date."""
     today = datetime.now(UTC).date()
     ring = masking_keys(read_settings()).rotated(today) if add else KeyRing(new_key(today))
     if output is None:
@@ -38,10 +38,10 @@ def generate(add: bool, output: Path | None) -> None:
 
 
 @keys.command()
-@click.option("--rows", is_flag=True, help="Also count the rows under each key; reads the whole table.")
+@click.option("--rows", is_flag=True, help="Also count the rows under each key. Reads the whole table.")
 @as_json
 def status(rows: bool, as_json: bool) -> None:
-    """Say which masking keys are configured, and how old they are; never the keys."""
+    """List the ids and ages of the configured masking keys, never the keys."""
     settings = read_settings()
     by_key = rows_by_key(LoginDatabase(settings)) if rows else None
     records = [each._asdict() for each in key_status(masking_keys(settings), by_key, datetime.now(UTC).date())]
@@ -54,7 +54,7 @@ def status(rows: bool, as_json: bool) -> None:
 @keys.command()
 @as_json
 def rotate(as_json: bool) -> None:
-    """Mask again, under the first key, what aes-siv has masked under the others."""
+    """Mask again under the first key what aes-siv masked under the others."""
     settings = read_settings()
     ring = masking_keys(settings)
     rotated = mask_again(LoginDatabase(settings, maintenance=True), ring)

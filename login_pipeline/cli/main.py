@@ -45,7 +45,7 @@ def _choose_log_format(_context: click.Context, _option: click.Parameter, chosen
 @click.option(
     "--log-format",
     type=click.Choice([each.value for each in LogFormat]),
-    help="How to tell on stderr what happens; LOGIN_LOG_FORMAT without it.",
+    help="Format of the lines on stderr. Defaults to LOGIN_LOG_FORMAT.",
     callback=_choose_log_format,
     expose_value=False,
     is_eager=True,
@@ -63,7 +63,7 @@ for command in (check, prepare, prune, backup, restore, keys, unmask, forget):
 
 @cli.command()
 def demo() -> None:
-    """Drain 100 sample messages through embedded services, and show what happened."""
+    """Drain 100 sample messages through embedded services and show the result."""
     with ThreadPoolExecutor(1) as meanwhile:  # the servers start while Dagster and pandas are imported
         module = meanwhile.submit(import_module, "login_pipeline.cli.demo")
         with local_services() as settings:
@@ -79,16 +79,16 @@ def demo() -> None:
     help="Port of the Dagster UI, on 127.0.0.1.",
 )
 def dev_command(port: int) -> None:
-    """Run the embedded services under the Dagster UI, with the sensor on, until Ctrl-C."""
+    """Run the embedded services under the Dagster UI with the sensor on, until Ctrl-C."""
     _warn_of_masks_without_a_key(read_settings())
     sys.exit(dev(port))
 
 
 @cli.command()
 @click.argument("file", type=click.File("rb"), required=False)
-@click.option("--sample", type=click.IntRange(min=1), help="Send so many sample messages instead of a file.")
+@click.option("--sample", type=click.IntRange(min=1), help="Send this many sample messages instead of a file.")
 def send(file: IO[bytes] | None, sample: int | None) -> None:
-    """Put the lines of FILE, or of stdin for -, on the queue, each as a message, exactly as it is."""
+    """Send each line of FILE (- for stdin) to the queue as a message, unchanged."""
     if (file is None) == (sample is None):
         raise click.UsageError("name a FILE (- for stdin) or --sample N")
     lines = file if file else (body.encode() for body in sample_messages(sample or 0))
@@ -102,7 +102,7 @@ def send(file: IO[bytes] | None, sample: int | None) -> None:
 @cli.command("drain")
 @as_json
 def drain_command(as_json: bool) -> None:
-    """Run login_job until the queue is empty and no other run is at work."""
+    """Run login_job until the queue is empty and no other run is active."""
     from login_pipeline.cli.drain import drain
     from login_pipeline.cli.runs import dagster_instance
 
@@ -121,11 +121,11 @@ def drain_command(as_json: bool) -> None:
 
 
 @cli.command("redrive")
-@click.option("--reason", metavar="CODE", help="Only those with this reason, such as malformed.ip.")
-@click.option("--dry-run", is_flag=True, help="Only count them, by reason; everything stays where it is.")
+@click.option("--reason", metavar="CODE", help="Only messages with this reason, such as malformed.ip.")
+@click.option("--dry-run", is_flag=True, help="Only count them by reason; every message stays where it is.")
 @as_json
 def redrive_command(reason: str | None, dry_run: bool, as_json: bool) -> None:
-    """Send quarantined messages back to the queue, after what was wrong is mended."""
+    """Send quarantined messages back to the queue after a fix."""
     settings = read_settings()
     done = redrive(settings, reason, dry_run=dry_run)
     if as_json:
@@ -137,7 +137,7 @@ def redrive_command(reason: str | None, dry_run: bool, as_json: bool) -> None:
 
 @cli.command()
 def doctor() -> None:
-    """Say what is configured, what is reachable, and how to mend what is not."""
+    """Show what is configured and what is reachable, and how to fix what is not."""
     findings = examine()
     show_findings(findings)
     sys.exit(DONE if all(finding.well for finding in findings) else MISCONFIGURED)

@@ -10,7 +10,7 @@ from login_pipeline.logs.setup import report_error
 
 DONE, FAILED, MISCONFIGURED, INTERRUPTED = 0, 1, 2, 130
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON object on stdout.")
 
 
 def end(problems: Iterable[str]) -> NoReturn:

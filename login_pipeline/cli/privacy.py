@@ -25,19 +25,19 @@ QUEUES_UNTOUCHED = (
     "loads as any other"
 )
 
-by = click.option("--by", metavar="NAME", help="Who does it; needed where the operating system's user is no person's.")
+by = click.option("--by", metavar="NAME", help="Who asks. Required where the operating system's user is no person.")
 
 
 @click.command()
 @click.argument("masks", nargs=-1)
-@click.option("--user-id", help="The masks in the rows of this user, instead of MASKS; read from stdin for -.")
-@click.option("--reason", help="Why somebody needs to know; it is recorded, with who, when and how many.")
+@click.option("--user-id", help="Unmask the rows of this user instead of MASKS; - reads the id from stdin.")
+@click.option("--reason", help="Why. Recorded with who, when and how many.")
 @by
 @as_json
 def unmask(masks: Sequence[str], user_id: str | None, reason: str | None, by: str | None, as_json: bool) -> None:
-    """Turn MASKS, or for - those on stdin, back into values; only aes-siv can be.
+    """Turn MASKS (- for stdin) of aes-siv back into values.
 
-    It is recorded in user_logins_unmaskings before anything is printed.
+    The request is recorded in user_logins_unmaskings before anything is printed.
     """
     if bool(masks) == (user_id is not None):
         raise click.UsageError("name MASKS (- for stdin) or --user-id ID")
@@ -70,11 +70,11 @@ def unmask(masks: Sequence[str], user_id: str | None, reason: str | None, by: st
 # What is unknown counts as an argument: click's own sentence about it would quote a user_id that begins with "-".
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("user_id", nargs=-1, type=click.UNPROCESSED, metavar="USER_ID")
-@click.option("--reason", help="Why, for the record: the request's number, and nothing about the person.")
+@click.option("--reason", help="Why, for the record: the number of the request, and nothing about the person.")
 @by
-@click.option("--dry-run", is_flag=True, help="Only count the user's rows.")
+@click.option("--dry-run", is_flag=True, help="Only count the rows of the user.")
 @click.option("--proof", is_flag=True, help="Only show when the user was erased, by whom, and how many rows.")
-@click.option("--allow-none", is_flag=True, help="Record the erasure even where the user has no row.")
+@click.option("--allow-none", is_flag=True, help="Record the erasure even if the user has no row.")
 @as_json
 def forget(
     user_id: tuple[str, ...],
@@ -85,7 +85,7 @@ def forget(
     allow_none: bool,
     as_json: bool,
 ) -> None:
-    """Erase a user: every row in user_logins, and in the backup. USER_ID is read from stdin for -."""
+    """Erase a user: every row in user_logins and in the backup. USER_ID - reads the id from stdin."""
     if len(user_id) != 1:
         raise click.UsageError("name one USER_ID, or - to read it from stdin, where no shell's history keeps it")
     who = _line_of_stdin() if user_id[0] == "-" else user_id[0]

@@ -135,7 +135,7 @@ def test_rows_loaded_after_the_backup_and_lost_are_told_and_their_keys_forgotten
     ]
     assert next(restored.advice()).startswith("3 rows are lost on 2026-01-06, 2026-01-09: ")
     assert kept.failed_checks() == ["rows_agree_with_the_inbox"]
-    assert kept.restore(forget_lost=True).total("keys_forgotten") == 3
+    assert kept.restore(drop_lost_keys=True).total("keys_forgotten") == 3
     assert (kept.rows(), kept.keys()) == (rows, keys)
     assert kept.failed_checks() == []
 
@@ -359,6 +359,6 @@ def test_command_restores_checks_and_prints_one_json_object(kept: Kept) -> None:
     assert "1 rows are lost on 2026-01-06" in restored.stderr
     wrong = [check["name"] for check in figures["checks"] if not check["passed"] and check["severity"] == "ERROR"]
     assert wrong == ["rows_agree_with_the_inbox"]
-    done = run("--forget-lost")
+    done = run("--drop-lost-keys")
     assert done.returncode == 0, done.stderr
     assert "passed  rows_agree_with_the_inbox" in done.stdout

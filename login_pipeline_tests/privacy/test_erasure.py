@@ -337,7 +337,7 @@ def test_restore_after_two_erasures_around_a_backup(known: Known, loss: str) -> 
     known.kept.load([login(version=9), login("new", version=9)], "later")
     erase(known.kept.resource, USER, WHY, "jo")
     known.kept.query(loss.replace("'plain'", "'no locale'"))
-    restored = known.kept.restore(forget_lost=True)
+    restored = known.kept.restore(drop_lost_keys=True)
     rows = [row for row in known.others if row[0] != "plain"]
     assert [row for row in known.kept.rows() if row[0] != "new"] == rows
     new_is_lost = re.match(r"(DROP TABLE|TRUNCATE) user_logins(,|$)", loss) is not None
@@ -362,7 +362,7 @@ def test_keys_of_lost_rows_are_forgotten_and_erased_rows_stay_counted(known: Kno
     known.kept.load([login(version=9)], "theirs too")
     erase(known.kept.resource, USER, WHY, "jo")
     known.kept.query("DELETE FROM user_logins WHERE user_id = 'lost'")
-    assert known.kept.restore(forget_lost=True).complete
+    assert known.kept.restore(drop_lost_keys=True).complete
     assert known.is_gone()
 
 
