@@ -1,20 +1,26 @@
-"""Holds a batch's masked logins against the messages they came from. Pure: no I/O, no Dagster.
+"""Holds a batch's masked logins against the table and against the messages they came from. Pure: no I/O, no Dagster.
 
-What they say is counts, never a value. They lean on nothing that the assets made but the two DataFrames.
+What the checks report is counts, never a value. They use nothing that the assets made but the two DataFrames.
 """
 
+from collections import Counter
+from collections.abc import Mapping
+from datetime import date
 from typing import NamedTuple
 
 import pandas as pd
 
 from login_pipeline.gc_pause import no_cycle_collection
-from login_pipeline.logins.event import RejectedError, decode
+from login_pipeline.logins.columns import MAX_LENGTH, USER_LOGINS
+from login_pipeline.logins.event import INT4_MAX, RejectedError, decode
 from login_pipeline.logins.ip_address import canonical_ip
-from login_pipeline.logins.schema import count_misfits
+from login_pipeline.logins.transform import MASKED_COLUMNS
 from login_pipeline.masking.methods import TOKEN
 
+# Each masked column, and the field of the message that it masks.
 MASKED = {"masked_ip": "ip", "masked_device_id": "device_id"}
-"""Each masked column, and the field of the message that it masks."""
+_PYTHON_TYPES = {column.name: {"integer": int, "date": date}.get(column.type, str) for column in USER_LOGINS}
+_NULLABLE = {"locale"}
 
 
 class BatchCheck(NamedTuple):
@@ -39,11 +45,37 @@ def check_batch(raw: pd.DataFrame, masked: pd.DataFrame) -> list[BatchCheck]:
     mismatches = sum(_mismatches(clear[field], masked[column]) for column, field in MASKED.items())
     repeated = int(masked["message_id"].duplicated().sum())
     return [
-        BatchCheck("columns_fit_the_table", not misfits, {"misfits": sum(misfits.values()), "by_rule": misfits}),
+        BatchCheck("columns_fit_the_table", not misfits, {"misfits": sum(misfits.values()), "by_rule": dict(misfits)}),
         BatchCheck("masked_values_hold_no_clear_value", in_clear == 0, {"values_in_clear": in_clear}),
         BatchCheck("equal_values_have_equal_masks", mismatches == 0, {"mismatches": mismatches}),
         BatchCheck("message_ids_are_unique", repeated == 0, {"repeated": repeated}),
     ]
+
+
+def count_misfits(masked: pd.DataFrame) -> Mapping[str, int]:
+    """How many values do not fit user_logins, by `column: rule`; empty for a DataFrame that fits."""
+    if list(masked.columns) != MASKED_COLUMNS:
+        return {"columns: are other ones": len(masked.columns)}
+    return Counter(
+        f"{name}: {rule}"
+        for name in MASKED_COLUMNS
+        for value in masked[name].tolist()
+        if (rule := _misfit(name, value))
+    )
+
+
+def _misfit(name: str, value: object) -> str | None:
+    """The rule that the value breaks."""
+    if value is None:
+        return None if name in _NULLABLE else "null"
+    type_ = _PYTHON_TYPES.get(name, str)
+    if type(value) is not type_:
+        return "type"
+    if isinstance(value, str) and not 0 < len(value) <= MAX_LENGTH.get(name, len(value)):
+        return "length"
+    if isinstance(value, int) and not 0 <= value <= INT4_MAX:
+        return "range"
+    return None
 
 
 def _clear_values(raw: pd.DataFrame, masked: pd.DataFrame) -> dict[str, list[str]]:

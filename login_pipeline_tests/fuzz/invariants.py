@@ -16,7 +16,7 @@ from login_pipeline.logins.event import (
     parse_login,
 )
 from login_pipeline.logins.ip_address import parsed_ip
-from login_pipeline.logins.schema import count_misfits
+from login_pipeline.logins.quality import count_misfits
 from login_pipeline.logins.transform import RAW_COLUMNS, mask_logins, raw_messages, rejected_messages
 from login_pipeline.masking.keys import MaskingKey
 from login_pipeline.masking.methods import TOKEN, hmac_sha256_masks
