@@ -18,8 +18,8 @@ ENV PATH=/opt/venv/bin:$PATH
 WORKDIR /build
 
 # Before the sources, so that a change of these does not install the dependencies anew.
-COPY requirements-production.lock ./
-RUN pip install --quiet --require-hashes --only-binary :all: -r requirements-production.lock
+COPY requirements/production.lock requirements/
+RUN pip install --quiet --require-hashes --only-binary :all: -r requirements/production.lock
 
 COPY pyproject.toml setup.cfg README.md LICENSE ./
 COPY login_pipeline login_pipeline

@@ -12,12 +12,12 @@ help: ## list the targets
 
 install: $(INSTALLED) ## set up the virtual environment with the locked dependencies
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): requirements/dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "login-pipeline needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "Setting up $(VENV) with the locked dependencies (about a minute, once) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/dev.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -62,26 +62,26 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
   --no-strip-extras --custom-compile-command "make lock" --upgrade
 
 lock: $(INSTALLED) ## resolve the dependencies anew, for every platform and Python from 3.11 on
-	@$(UV_COMPILE) --all-extras pyproject.toml requirements-build.in -o requirements.lock
-	@$(UV_COMPILE) --extra ui pyproject.toml requirements-build.in -o requirements-production.lock
-	@$(UV_COMPILE) requirements-audit.in -o requirements-audit.lock
+	@$(UV_COMPILE) --all-extras pyproject.toml requirements/build.in -o requirements/dev.lock
+	@$(UV_COMPILE) --extra ui pyproject.toml requirements/build.in -o requirements/production.lock
+	@$(UV_COMPILE) requirements/audit.in -o requirements/audit.lock
 	@$(UV_COMPILE) --exclude-newer 2025-05-20 deploy/localstack/requirements.in -o deploy/localstack/requirements.lock
 
 AUDIT := .venv-audit
 
-$(AUDIT)/.installed: requirements-audit.lock
+$(AUDIT)/.installed: requirements/audit.lock
 	@test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
-	@$(AUDIT)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-audit.lock
+	@$(AUDIT)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/audit.lock
 	@touch $@
 
 audit: $(AUDIT)/.installed ## ask PyPI for known vulnerabilities of every locked dependency
-	@$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements-production.lock
-	@$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
-	@$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements-audit.lock
+	@$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/production.lock
+	@$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/dev.lock
+	@$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/audit.lock
 
 sbom: $(AUDIT)/.installed ## write what the image is made of to sbom.cdx.json, in CycloneDX
 	@$(AUDIT)/bin/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible \
-	  --output-file sbom.cdx.json requirements-production.lock
+	  --output-file sbom.cdx.json requirements/production.lock
 
 clean: ## remove the virtual environments and the local services' data
 	@test ! -L .login-pipeline/postgresql || rm -rf "$$(readlink .login-pipeline/postgresql)"
