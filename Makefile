@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test chaos fuzz bench bench-full test-localstack lint reference format lock audit sbom clean
+.PHONY: help install demo dev test chaos fuzz bench test-localstack lint reference format lock audit sbom clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -36,11 +36,8 @@ chaos: $(INSTALLED) ## kill over 1,000 runs, break what they lean on, and accoun
 fuzz: $(INSTALLED) ## run 1,000,000 hostile bodies through the parser and the masks (two minutes)
 	@$(BIN)/python -m login_pipeline_tests.fuzz
 
-bench: $(INSTALLED) ## measure the pipeline against its targets, a plain script and overlapped boto3 (minutes)
+bench: $(INSTALLED) ## measure the pipeline against its targets and a plain script (ten minutes)
 	@$(BIN)/python -m benchmarks $(BENCH)
-
-bench-full: $(INSTALLED) ## the same with more rounds, backlogs up to 500,000 and 100 runs in one process (an hour)
-	@$(BIN)/python -m benchmarks --full $(BENCH)
 
 test-localstack: $(INSTALLED) ## the same tests against LocalStack 4.4.0 and the system's PostgreSQL
 	@$(BIN)/python deploy/localstack/run_with_localstack.py $(BIN)/python -m pytest

@@ -6,30 +6,34 @@ bare engine's process, which imports and connects too, is what Dagster costs.
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.resources import files
+from urllib.parse import urlsplit, urlunsplit
 
 import dagster as dg
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._grpc.types import ExecuteRunArgs
 
-from benchmarks.children import running
-from benchmarks.dagster_deployment import deployment, instance_of
 from benchmarks.measurement import Measurement
-from benchmarks.measuring import OURS, Clocks, Scenario, crashes, wrong
-from benchmarks.surroundings import Surroundings
+from benchmarks.measuring import Clocks, crashes, wrong
+from benchmarks.place import Servers, environment_of
+from benchmarks.plan import Scenario
+from benchmarks.processes import running
 from login_pipeline.definitions import defs
+from login_pipeline.local.services import temporary_folder
 
 JOB = "login_job"
 
 
-def measure_run(scenario: Scenario, surroundings: Surroundings, number: int) -> Measurement:
+def measure_run(scenario: Scenario, servers: Servers, number: int) -> Measurement:
     """One run that takes all messages of the scenario as one batch."""
     with (
-        surroundings.place(scenario.messages, scenario.latency_ms, scenario.settings) as place,
-        deployment(surroundings, place.environment) as environment,
+        servers.place(scenario.messages, scenario.latency_ms, scenario.settings) as place,
+        deployment(servers, place.environment) as environment,
     ):
         run_id, command = _created_run(environment)
-        clocks = Clocks(place, surroundings)
+        clocks = Clocks(place, servers)
         started = time.monotonic()
         with running(command, environment) as child:
             ended = child.wait()
@@ -43,7 +47,7 @@ def measure_run(scenario: Scenario, surroundings: Surroundings, number: int) -> 
             process_cpu_seconds=ended.cpu_seconds,
             server_cpu_seconds=clocks.server(),
             database_cpu_seconds=clocks.database(),
-            problems=[*_failure(environment, run_id), *crashes([ended]), *wrong(OURS, place)],
+            problems=[*_failure(environment, run_id), *crashes([ended]), *wrong(place)],
         )
 
 
@@ -64,3 +68,20 @@ def _failure(environment: Mapping[str, str], run_id: str) -> list[str]:
         run = instance.get_run_by_id(run_id)
     status = run.status.value if run else "lost"
     return [] if status == dg.DagsterRunStatus.SUCCESS.value else [f"the run is {status}"]
+
+
+@contextmanager
+def deployment(servers: Servers, environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """The environment with a DAGSTER_HOME as `login-pipeline dev` has it, all of its state in a database of its own."""
+    with servers.fresh_database() as url, temporary_folder() as home:
+        configuration = files("login_pipeline.local").joinpath("dagster.yaml").read_text(encoding="utf-8")
+        (home / "dagster.yaml").write_text(configuration, encoding="utf-8")
+        storage = urlunsplit(urlsplit(url)._replace(scheme="postgresql+psycopg2"))
+        yield {**environment, "DAGSTER_HOME": str(home), "LOGIN_DAGSTER_DATABASE_URL": storage}
+
+
+@contextmanager
+def instance_of(environment: Mapping[str, str]) -> Iterator[dg.DagsterInstance]:
+    """The instance that this environment names."""
+    with environment_of(environment), dg.DagsterInstance.get() as instance:
+        yield instance

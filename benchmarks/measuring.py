@@ -1,52 +1,21 @@
 """Runs one contender on a fresh backlog, and measures and checks what it did."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
-
-from benchmarks.account import outcome, problems
-from benchmarks.children import Ended, started
 from benchmarks.measurement import Measurement
-from benchmarks.surroundings import Place, Surroundings
+from benchmarks.outcome import outcome, problems
+from benchmarks.place import Place, Servers
+from benchmarks.plan import OURS, Contender, Scenario
+from benchmarks.processes import Ended, started
 
 
-class Contender(NamedTuple):
-    """A module that drains a queue, and what it promises."""
-
-    module: str
-    with_inbox: bool
-    keeps_rejects: bool
-
-
-PLAIN = Contender("benchmarks.contenders.plain_script", with_inbox=False, keeps_rejects=False)
-OVERLAPPED = Contender("benchmarks.contenders.overlapped_boto3", with_inbox=True, keeps_rejects=False)
-OURS = Contender("benchmarks.contenders.ours", with_inbox=True, keeps_rejects=True)
-
-
-class Scenario(NamedTuple):
-    """One contender on a backlog of so many messages, at so much latency for each call, as so many processes.
-
-    `warm_up` is how many more messages there are, which the contender drains before the clock starts.
-    """
-
-    name: str
-    contender: Contender
-    messages: int
-    latency_ms: int | None
-    processes: int = 1
-    settings: Mapping[str, str] = {}
-    arguments: tuple[str, ...] = ()
-    warm_up: int = 0
-
-
-def measure(scenario: Scenario, surroundings: Surroundings, number: int) -> Measurement:
+def measure(scenario: Scenario, servers: Servers, number: int) -> Measurement:
     """One run of the scenario, in round `number`."""
     with (
-        surroundings.place(scenario.warm_up + scenario.messages, scenario.latency_ms, scenario.settings) as place,
+        servers.place(scenario.warm_up + scenario.messages, scenario.latency_ms, scenario.settings) as place,
         started(
             scenario.contender.module, place.environment, *scenario.arguments, processes=scenario.processes
         ) as children,
     ):
-        clocks = Clocks(place, surroundings)
+        clocks = Clocks(place, servers)
         for child in children:
             child.go()
         ended = [child.wait() for child in children]
@@ -61,27 +30,24 @@ def measure(scenario: Scenario, surroundings: Surroundings, number: int) -> Meas
             database_cpu_seconds=clocks.database(),
             idle_mb=max(each.said.get("idle_mb", 0.0) for each in ended),
             peak_mb=max(each.said.get("peak_mb", 0.0) for each in ended),
-            problems=[*crashes(ended), *wrong(scenario.contender, place)],
-            figures={"processes": [each.said for each in ended]},
+            problems=[*crashes(ended), *wrong(place, scenario.contender)],
         )
 
 
 class Clocks:
-    """The CPU of the servers since now, in seconds; None where it cannot be seen."""
+    """The CPU of the servers since now, in seconds."""
 
-    def __init__(self, place: Place, surroundings: Surroundings) -> None:
-        self._backlog, self._databases = place.backlog, surroundings.databases
-        self._server, self._database = self._backlog.cpu_seconds(), self._databases.cpu_seconds()
+    def __init__(self, place: Place, servers: Servers) -> None:
+        self._queues, self._servers = place.server, servers
+        self._server, self._database = place.server.cpu_seconds(), servers.database_cpu_seconds()
 
-    def server(self) -> float | None:
+    def server(self) -> float:
         """SQS's side."""
-        now = self._backlog.cpu_seconds()
-        return None if now is None or self._server is None else now - self._server
+        return self._queues.cpu_seconds() - self._server
 
-    def database(self) -> float | None:
+    def database(self) -> float:
         """PostgreSQL's."""
-        now = self._databases.cpu_seconds()
-        return None if now is None or self._database is None else now - self._database
+        return self._servers.database_cpu_seconds() - self._database
 
 
 def crashes(ended: list[Ended]) -> list[str]:
@@ -89,7 +55,6 @@ def crashes(ended: list[Ended]) -> list[str]:
     return [f"a process ended with exit code {each.exit_code} ({each.last_line})" for each in ended if each.exit_code]
 
 
-def wrong(contender: Contender, place: Place) -> list[str]:
+def wrong(place: Place, contender: Contender = OURS) -> list[str]:
     """In what the outcome is not what was sent."""
-    found = outcome(place.database_url, place.backlog.left(), with_inbox=contender.with_inbox)
-    return problems(found, place.backlog.sent, keeps_rejects=contender.keeps_rejects)
+    return problems(outcome(place), place.logins, keeps_promises=contender.keeps_promises)

@@ -1,118 +1,70 @@
-"""The result on the terminal: a table of what was measured, a table of the targets, and what is wrong in a sentence."""
+"""The result on the terminal: what was measured, the targets, and what is wrong in a sentence each."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
+
+from benchmarks.measurement import Figure, Measurement, middle
+from benchmarks.targets import TARGETS, Target
 
 WIDTH = 150
-COLUMNS = {
-    "messages": "messages",
-    "messages_per_second": "messages/s",
-    "client_cpu_us": "client CPU\nus/message",
-    "server_cpu_us": "SQS server\nus/message",
-    "database_cpu_us": "PostgreSQL\nus/message",
-    "over_idle_mb": "memory\nMB over idle",
+COLUMNS: dict[str, Figure] = {
+    "messages/s": lambda each: each.messages_per_second,
+    "client CPU\nus/message": lambda each: each.cpu_us,
+    "SQS server\nus/message": lambda each: each.server_cpu_seconds / each.messages * 1e6,
+    "PostgreSQL\nus/message": lambda each: each.database_cpu_seconds / each.messages * 1e6,
+    "whole process\nCPU s": lambda each: each.process_cpu_seconds,
+    "memory\nMB over idle": lambda each: each.over_idle_mb,
 }
 
 
-def show(result: Mapping[str, Any]) -> None:
-    """Prints all of it."""
+def show(measurements: Sequence[Measurement]) -> None:
+    """Prints the medians of each scenario, and each target."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDTH)
-    console.print(_scenarios(result["scenarios"], result["rounds"]))
-    console.print(_targets(result["targets"]))
-    for sentence in _beside(result["scenarios"]):
-        console.print(sentence, soft_wrap=True)
-    for sentence in result["left_out"]:
-        console.print(f"Left out: {sentence}", soft_wrap=True)
+    console.print(_scenarios(measurements))
+    console.print(_targets(measurements))
 
 
-def sentences(result: Mapping[str, Any]) -> list[str]:
-    """What is wrong, if anything: each run that failed, each target that is missed."""
-    failed = [f"A run came to a wrong end: {sentence}" for sentence in result["failed_runs"]]
-    missed = [
-        f"Target {target['id']} is missed: {target['says']} must be {_limit(target)}, and is {_measured(target)}"
-        for target in result["targets"]
-        if target["met"] is False
-    ]
-    return failed + missed
+def complaints(measurements: Sequence[Measurement]) -> Iterator[str]:
+    """A sentence for each run that came to a wrong end, and for each target that is missed."""
+    for each in measurements:
+        if each.problems:
+            yield f"A run came to a wrong end: {each.scenario}, run {each.round + 1}: {', '.join(each.problems)}"
+    for target in TARGETS:
+        figure = target.figure(measurements)
+        if figure is not None and not target.is_met(figure):
+            yield f"Target {target.id} is missed: {target.says} must be {_limit(target)}, and is {figure:,.4g}"
 
 
-def _scenarios(scenarios: Mapping[str, Any], rounds: int) -> Table:
-    table = Table(
-        title=f"Medians of {rounds} interleaved rounds, and half the way from the least to the most",
-        box=None,
-        header_style="bold",
-    )
-    table.add_column("scenario", no_wrap=True)
-    for heading in (*COLUMNS.values(), "CPU, times\nless than plain", "messages/s,\ntimes plain"):
-        table.add_column(heading, justify="right")
-    for name, figures in scenarios.items():
-        ratios = _ratios(name, scenarios)
-        table.add_row(name, *(_figure(figures.get(column)) for column in COLUMNS), *ratios)
+def _scenarios(measurements: Sequence[Measurement]) -> Table:
+    table = Table(title="Medians of interleaved rounds", box=None, header_style="bold")
+    for heading in ("scenario", "messages", *COLUMNS):
+        table.add_column(heading, justify="left" if heading == "scenario" else "right", no_wrap=heading == "scenario")
+    sizes = {each.scenario: each.messages for each in measurements}
+    for name, messages in sizes.items():
+        table.add_row(name, f"{messages:,}", *(_short(middle(measurements, name, each)) for each in COLUMNS.values()))
     return table
 
 
-def _beside(scenarios: Mapping[str, Any]) -> list[str]:
-    """What the drain by the sensor comes to without the start of the daemon, which is a part of it."""
-    drain = scenarios.get("sensor_15", {})
-    if "daemon_start_seconds" not in drain:
-        return []
-    start = drain["daemon_start_seconds"]["median"]
-    rate = drain["messages"] / (drain["messages"] / drain["messages_per_second"]["median"] - start)
-    return [f"sensor_15: the daemon took {start:.1f} s to its first tick; without these, {rate:,.0f} messages/s"]
-
-
-def _ratios(name: str, scenarios: Mapping[str, Any]) -> tuple[str, str]:
-    """Against the plain script at the same latency."""
-    contender, _, latency = name.partition("_")
-    plain = scenarios.get(f"plain_{latency}" if latency in ("0", "15") else "plain")
-    if contender not in ("plain", "overlapped", "ours", "two") or not plain or "client_cpu_us" not in scenarios[name]:
-        return "", ""
-    cpu = plain["client_cpu_us"]["median"] / scenarios[name]["client_cpu_us"]["median"]
-    rate = scenarios[name]["messages_per_second"]["median"] / plain["messages_per_second"]["median"]
-    return f"{cpu:.1f}", f"{rate:.1f}"
-
-
-def _targets(targets: Sequence[Mapping[str, Any]]) -> Table:
+def _targets(measurements: Sequence[Measurement]) -> Table:
     table = Table(title="\nTargets", box=None, header_style="bold")
     for heading in ("", "target", "", "limit", "measured"):
         table.add_column(heading)
-    for target in targets:
-        table.add_row(_verdict(target["met"]), target["id"], target["says"], _limit(target), _measured(target))
+    for target in TARGETS:
+        figure = target.figure(measurements)
+        verdict = "not measured" if figure is None else "met" if target.is_met(figure) else "MISSED"
+        table.add_row(verdict, target.id, target.says, _limit(target), _short(figure))
     return table
 
 
-def _verdict(met: bool | None) -> Text:
-    if met is None:
-        return Text("not measured", style="dim")
-    return Text("met", style="green") if met else Text("MISSED", style="bold red")
+def _limit(target: Target) -> str:
+    return f"at {'least' if target.at_least else 'most'} {target.limit:,g} {target.unit}"
 
 
-def _limit(target: Mapping[str, Any]) -> str:
-    bound = "at least" if "at least" in target else "at most"
-    return f"{bound} {target[bound]:,g} {target['unit']}"
-
-
-def _measured(target: Mapping[str, Any]) -> str:
-    figures = target["measured"]
-    if list(figures) == ["median"]:
-        return f"{figures['median']:,.4g}" if figures["median"] < 1000 else f"{figures['median']:,.0f}"
-    return ", ".join(f"{figure:,.3g} ({case})" for case, figure in figures.items())
-
-
-def _figure(figure: Mapping[str, float] | int | None) -> str:
-    if figure is None:
+def _short(value: float | None) -> str:
+    if value is None:
         return ""
-    if isinstance(figure, int):
-        return f"{figure:,}"
-    spread = (figure["most"] - figure["least"]) / 2 / figure["median"] if figure["median"] else 0
-    return f"{_short(figure['median'])} ±{spread:.0%}"
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}"

@@ -1,7 +1,7 @@
 """A whole deployment drains the queue by itself: the daemon, its code server, the sensor, and the runs that it starts.
 
 The webserver is left out: no run needs it. The clock runs from the daemon's start until the queue is empty and every
-row is committed. What the daemon and its code server took of that, until the sensor's first tick, is told beside it.
+row is committed.
 """
 
 import os
@@ -11,18 +11,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import psutil
-from dagster._core.definitions.run_request import InstigatorType
 
-from benchmarks.account import rows
-from benchmarks.dagster_deployment import deployment, instance_of
+from benchmarks.dagster_run import deployment, instance_of
 from benchmarks.measurement import Measurement
-from benchmarks.measuring import OURS, Clocks, Scenario, wrong
-from benchmarks.process_cpu import family_cpu_seconds
-from benchmarks.surroundings import Place, Surroundings
+from benchmarks.measuring import Clocks, wrong
+from benchmarks.outcome import outcome
+from benchmarks.place import Place, Servers
+from benchmarks.plan import Scenario
+from benchmarks.processes import family_cpu_seconds
 from login_pipeline.local import supervisor
 
 COMMAND = [sys.executable, "-m", "dagster._daemon", "run", "-m", "login_pipeline.definitions", "--log-level", "error"]
@@ -32,15 +31,15 @@ LAST_RUNS_SECONDS = 90.0
 POLL = 0.2
 
 
-def measure_sensor_drain(scenario: Scenario, surroundings: Surroundings, number: int) -> Measurement:
+def measure_sensor_drain(scenario: Scenario, servers: Servers, number: int) -> Measurement:
     """One drain of a backlog that is there when the daemon starts."""
     # A last batch that is not full would wait for more messages.
     settings = {"LOGIN_SENSOR_ENABLED": "true", "LOGIN_RUN_INTERVAL": "0", **scenario.settings}
     with (
-        surroundings.place(scenario.messages, scenario.latency_ms, settings) as place,
-        deployment(surroundings, place.environment) as environment,
+        servers.place(scenario.messages, scenario.latency_ms, settings) as place,
+        deployment(servers, place.environment) as environment,
     ):
-        clocks = Clocks(place, surroundings)
+        clocks = Clocks(place, servers)
         began = time.time()
         with _daemon(environment) as daemon:
             ended = _drained(place, until=began + SECONDS)
@@ -48,7 +47,6 @@ def measure_sensor_drain(scenario: Scenario, surroundings: Surroundings, number:
             used = family_cpu_seconds(daemon)
             with instance_of(environment) as instance:
                 runs = _ended_runs(instance)
-                first_tick = _first_tick(instance)
         failed = [f"{len(runs) - runs.count('SUCCESS')} runs did not succeed"] if set(runs) != {"SUCCESS"} else []
         return Measurement(
             scenario=scenario.name,
@@ -59,11 +57,7 @@ def measure_sensor_drain(scenario: Scenario, surroundings: Surroundings, number:
             process_cpu_seconds=used,
             server_cpu_seconds=server,
             database_cpu_seconds=database,
-            problems=[*failed, *wrong(OURS, place)],
-            figures={
-                "runs": len(runs),
-                "daemon_start_seconds": round((first_tick or began) - began, 3),
-            },
+            problems=[*failed, *wrong(place)],
         )
 
 
@@ -82,7 +76,7 @@ def _daemon(environment: Mapping[str, str]) -> Iterator[psutil.Process]:
 def _drained(place: Place, *, until: float) -> float:
     """When the queue was empty and every row was there; `until` where that did not come."""
     while time.time() < until:
-        if place.backlog.is_empty() and rows(place.database_url) >= place.backlog.sent.logins:
+        if not place.left()[0] and outcome(place).rows >= place.logins:
             return time.time()
         time.sleep(POLL)
     return until
@@ -94,12 +88,3 @@ def _ended_runs(instance: dg.DagsterInstance) -> list[str]:
     while not all(run.is_finished for run in instance.get_runs()) and time.monotonic() < until:
         time.sleep(POLL)
     return [run.status.value for run in instance.get_runs()]
-
-
-def _first_tick(instance: dg.DagsterInstance) -> float | None:
-    """When the sensor was first asked, in seconds since the epoch."""
-    states = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
-    ticks: list[Any] = [
-        tick for state in states for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id)
-    ]
-    return min((tick.timestamp for tick in ticks), default=None)

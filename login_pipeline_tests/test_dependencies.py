@@ -42,8 +42,8 @@ def declared(*extras: str) -> set[str]:
     ("folder", "extras"),
     [
         ("login_pipeline", ("local",)),
-        ("login_pipeline_tests", ("local", "dev", "bench")),
-        ("benchmarks", ("local", "dev", "bench")),
+        ("login_pipeline_tests", ("local", "dev")),
+        ("benchmarks", ("local", "dev")),
         ("deploy", ("local", "dev")),
     ],
 )

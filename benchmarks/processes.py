@@ -11,6 +11,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple
 
+import psutil
+
 SECONDS = 1800.0
 """After which a contender that hangs is ended."""
 
@@ -114,3 +116,13 @@ class Child:
             if pipe is not None:
                 with suppress(BrokenPipeError):  # of what a process that has crashed was told
                     pipe.close()
+
+
+def family_cpu_seconds(process: psutil.Process) -> float:
+    """What a process and all that it has started used, in user and system mode, those included that have ended."""
+    used = 0.0
+    for each in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            times = each.cpu_times()
+            used += times.user + times.system + times.children_user + times.children_system
+    return used
