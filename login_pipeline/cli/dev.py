@@ -17,6 +17,7 @@ from login_pipeline.local import supervisor
 from login_pipeline.local.ports import HOST, is_listening, wait_until
 from login_pipeline.local.services import environment_file, local_folder, local_services, pipeline_environment
 from login_pipeline.settings import LogFormat, read_settings
+from login_pipeline.signals import ignore_signals
 
 START_SECONDS = 120.0
 _ENVIRONMENT = {
@@ -63,7 +64,7 @@ def _dagster(settings: dict[str, str], port: int) -> Iterator[supervisor.Supervi
     try:
         yield dagster
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # stopping takes seconds, and is not to be stopped
+        ignore_signals()  # stopping takes seconds, and is not to be stopped
         supervisor.stop(dagster)
         environment.unlink(missing_ok=True)
 

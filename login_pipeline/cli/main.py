@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,7 @@ from login_pipeline.local.services import local_services
 from login_pipeline.logs.setup import report_error, report_warning, set_up_logging
 from login_pipeline.masking.masker import NOT_KEYED
 from login_pipeline.settings import LogFormat, MaskingMethod, Settings, read_settings, variable
-from login_pipeline.signals import raise_at_signals
+from login_pipeline.signals import ignore_signals, raise_at_signals
 from login_pipeline.sqs.login_queues import LoginQueues
 
 # A command imports what needs Dagster or pandas when it runs: they take seconds, and --help needs neither.
@@ -181,8 +180,7 @@ def _warn_of_masks_without_a_key(settings: Settings) -> None:
 def _end(sentence: str, exit_code: int, show: Callable[[], None] | None = None) -> NoReturn:
     event = "interrupted" if exit_code == INTERRUPTED else "command_failed"
     if exit_code == INTERRUPTED:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_IGN)  # another one would change the exit code
+        ignore_signals()  # another one would change the exit code
     report_error(sentence, event, show=show, exit_code=exit_code)
     if exit_code == INTERRUPTED:
         # An object that the signal cut off in its constructor cannot be finalized, and Python says so, from 3.13 on.

@@ -5,13 +5,12 @@ is done in a thread, and the one that asked waits, and can be interrupted.
 """
 
 import os
-import signal
 import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from select import select
 from typing import TypeVar
 
@@ -20,12 +19,12 @@ from psycopg2 import extensions
 
 from login_pipeline.errors import DatabaseError, LoginPipelineError
 from login_pipeline.postgres.sql import statements
-from login_pipeline.signals import deferred_interrupts
+from login_pipeline.signals import call_at_signals, deferred_interrupts
 
-ANSWER_SECONDS = 10.0
-"""How much longer than its time limit a statement may take until the connection is taken to be dead."""
+# How much longer than its time limit a statement may take until the connection is taken to be dead.
+RESPONSE_SECONDS = 10.0
+# How long a server may take to cancel a statement.
 CANCEL_SECONDS = 5.0
-"""How long a server may take to cancel a statement."""
 
 Connect = Callable[[], extensions.connection]
 Answer = TypeVar("Answer")
@@ -96,11 +95,11 @@ def call(
         try:
             with deferred_interrupts():  # until the pool knows the thread, nobody would wait for it
                 done = pool.submit(_in_transaction, connection, work, commit)
-            return done.result(timeout=max(0.0, seconds) + ANSWER_SECONDS)
+            return done.result(timeout=max(0.0, seconds) + RESPONSE_SECONDS)
         except TimeoutError:
             _cut(connection)
             raise DatabaseError(
-                f"The database in {setting} has been silent for {seconds + ANSWER_SECONDS:.0f} s; a load may "
+                f"The database in {setting} has been silent for {seconds + RESPONSE_SECONDS:.0f} s; a load may "
                 "be committed or not, and the inbox knows which when the messages are delivered again"
             ) from None
         except BaseException:
@@ -110,32 +109,9 @@ def call(
             raise
 
 
-@contextmanager
-def cancelled_by_signals(connect: Connect, connection: extensions.connection) -> Iterator[None]:
+def cancelled_by_signals(connect: Connect, connection: extensions.connection) -> AbstractContextManager[None]:
     """Has the server cancel the connection's statement when a signal to end comes; only the main thread gets one."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    heard, told = socket.socketpair()
-    told.setblocking(False)
-    before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
-
-    def listen() -> None:
-        while signals := heard.recv(4096):
-            if before != -1:
-                os.write(before, signals)
-            if {signal.SIGINT, signal.SIGTERM} & set(signals):
-                _ask_to_cancel(connect, connection.info.backend_pid)
-
-    listener = threading.Thread(target=listen, daemon=True)
-    listener.start()
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(before)
-        told.close()
-        listener.join(CANCEL_SECONDS)
-        heard.close()
+    return call_at_signals(lambda: _ask_to_cancel(connect, connection.info.backend_pid))
 
 
 def _in_transaction(
