@@ -1,5 +1,6 @@
 """Clients of any AWS service, and what goes wrong with them: credentials, region, configuration, connection."""
 
+from enum import Enum
 from typing import Any, Literal
 
 import boto3
@@ -19,15 +20,38 @@ from botocore.exceptions import ConnectionError as NoConnectionError
 
 from login_pipeline.errors import ConfigurationError
 
-_NOT_KNOWN = {
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidAccessKeyId",
-    "InvalidClientTokenId",
-    "InvalidSecurity",
-    "MissingAuthenticationToken",
-    "SignatureDoesNotMatch",
-    "UnrecognizedClientException",
+
+class Fault(Enum):
+    """What an error code of AWS means."""
+
+    CREDENTIALS = "AWS does not accept them"
+    NOT_ALLOWED = "the policy of the credentials, or of a KMS key, does not allow it"
+    NOT_FOUND = "there is nothing of this name"
+
+
+# The codes of SQS, Secrets Manager, SSM, S3 and KMS. Source: the error lists of their API references.
+FAULTS = {
+    **dict.fromkeys(
+        (
+            *("ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidSecurity"),
+            *("InvalidToken", "MissingAuthenticationToken", "SignatureDoesNotMatch", "UnrecognizedClientException"),
+        ),
+        Fault.CREDENTIALS,
+    ),
+    **dict.fromkeys(
+        (
+            *("AccessDenied", "AccessDeniedException", "KMS.AccessDeniedException", "KmsAccessDenied", "403"),
+            *("DecryptionFailure", "DecryptionFailureException"),
+        ),
+        Fault.NOT_ALLOWED,
+    ),
+    **dict.fromkeys(
+        (
+            *("QueueDoesNotExist", "NonExistentQueue", "QueueDeletedRecently", "InvalidAddress"),
+            *("ResourceNotFoundException", "ParameterNotFound", "NoSuchKey", "404"),
+        ),
+        Fault.NOT_FOUND,
+    ),
 }
 
 
@@ -50,7 +74,7 @@ def error_code(error: ClientError) -> str:
 
 def not_accepted(code: str) -> ConfigurationError | None:
     """The sentence where AWS does not accept the credentials; None for another code."""
-    if code not in _NOT_KNOWN:
+    if FAULTS.get(code) is not Fault.CREDENTIALS:
         return None
     return ConfigurationError(
         f"AWS does not accept the credentials ({code}); check AWS_PROFILE, the role or AWS_ACCESS_KEY_ID"

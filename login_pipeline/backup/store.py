@@ -13,14 +13,12 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from login_pipeline.aws import aws_client
+from login_pipeline.aws import FAULTS, Fault, aws_client, error_code
 from login_pipeline.backup.parquet import scratch
 from login_pipeline.errors import BackupError, ConfigurationError, LoginPipelineError
 from login_pipeline.settings import Settings
 
 _INCOMING = ".incoming-"
-_MISSING = {"NoSuchKey", "404"}
-_REFUSED = {"AccessDenied", "403", "ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"}
 _AT_ONCE = 1000
 """Keys that one DeleteObjects call takes. Source: Amazon S3 API Reference, DeleteObjects."""
 
@@ -161,7 +159,7 @@ class S3Store:
             try:
                 answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + name)
             except ClientError as error:
-                if _code(error) in _MISSING:
+                if FAULTS.get(error_code(error)) is Fault.NOT_FOUND:
                     return None
                 raise
             with ExitStack() as closing:
@@ -193,7 +191,7 @@ class S3Store:
         try:
             yield
         except ClientError as error:
-            raise self._sentence(operation, _code(error)) from None
+            raise self._sentence(operation, error_code(error)) from None
         except BotoCoreError as error:
             raise ConfigurationError(
                 f"S3 cannot be called for LOGIN_BACKUP_URL=s3://{self._bucket} ({type(error).__name__}); check the "
@@ -208,13 +206,9 @@ class S3Store:
         where = f"LOGIN_BACKUP_URL=s3://{self._bucket}/{self._prefix}"
         if code == "NoSuchBucket":
             return ConfigurationError(f"{where} names a bucket that does not exist; create it or name another")
-        if code in _REFUSED:
+        if FAULTS.get(code) in (Fault.NOT_ALLOWED, Fault.CREDENTIALS):
             return ConfigurationError(
                 f"S3 refuses s3:{operation} on {where} ({code}); allow the credentials s3:GetObject, s3:PutObject, "
                 "s3:DeleteObject and s3:ListBucket there"
             )
         return BackupError(f"S3 refused {operation} on {where} ({code}); the last manifest holds; run it again")
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", "Unknown"))

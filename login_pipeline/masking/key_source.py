@@ -8,13 +8,11 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from login_pipeline.aws import aws_client, error_code, not_accepted, sdk_problem
+from login_pipeline.aws import FAULTS, Fault, aws_client, error_code, not_accepted, sdk_problem
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.masking.keys import KeyRing, WeakKeyError, read_key_ring
 from login_pipeline.settings import KEY_STORES, Settings, example, variable
 
-_NOT_FOUND = {"ResourceNotFoundException", "ParameterNotFound"}
-_NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "DecryptionFailure", "DecryptionFailureException"}
 # A file on a read-only mount, as secrets are in containers, gets owner and mode where the mount is declared. Compose
 # passes the host's file on as it is. Source: Kubernetes, Secret volumes; Docker, Swarm and Compose secrets.
 _MOUNTED = (
@@ -108,9 +106,10 @@ def _from_aws(read: Callable[[], str], source: str) -> str:
         return read()
     except ClientError as error:
         code = error_code(error)
-        if code in _NOT_FOUND:
+        fault = FAULTS.get(code)
+        if fault is Fault.NOT_FOUND:
             raise ConfigurationError(f"{where} does not exist ({code}); create it, or correct AWS_REGION") from None
-        if code in _NOT_ALLOWED:
+        if fault is Fault.NOT_ALLOWED:
             raise ConfigurationError(
                 f"The AWS credentials may not read {where} ({code}); allow them secretsmanager:GetSecretValue or "
                 "ssm:GetParameter on it, and kms:Decrypt on its key"

@@ -7,13 +7,11 @@ from urllib.parse import urlsplit
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, SSLError
 from botocore.exceptions import ConnectionError as NoConnectionError
 
-from login_pipeline.aws import error_code, no_answer, not_accepted, sdk_problem
+from login_pipeline.aws import FAULTS, Fault, error_code, no_answer, not_accepted, sdk_problem
 from login_pipeline.errors import ConfigurationError, LoginPipelineError, QueueError
 from login_pipeline.settings import MAX_IN_FLIGHT
 from login_pipeline.transport_security import is_loopback
 
-_NO_SUCH_QUEUE = {"QueueDoesNotExist", "NonExistentQueue", "QueueDeletedRecently", "InvalidAddress"}
-_NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "KMS.AccessDeniedException", "KmsAccessDenied"}
 _OTHER_HOST = (
     "The certificate of {endpoint} is for another host; correct AWS_ENDPOINT_URL_SQS, and leave AWS_CA_BUNDLE as it is"
 )
@@ -79,11 +77,12 @@ def _not_trusted(error: SSLError) -> ConfigurationError:
 
 
 def _refused(code: str, operation: str, setting: str, queue_url: str) -> LoginPipelineError:
-    if code in _NO_SUCH_QUEUE:
+    fault = FAULTS.get(code)
+    if fault is Fault.NOT_FOUND:
         return ConfigurationError(
             f"{setting} names a queue that does not exist: {queue_url}; create it, or correct the URL or AWS_REGION"
         )
-    if code in _NOT_ALLOWED:
+    if fault is Fault.NOT_ALLOWED:
         return ConfigurationError(
             f"The AWS credentials may not call sqs:{operation} on {queue_url}; allow it in their policy"
         )
