@@ -14,6 +14,8 @@ from login_pipeline.sqs.worker_pool import WorkerPool
 
 # Messages in one ReceiveMessage call. Source: Amazon SQS API Reference, ReceiveMessage.
 MAX_MESSAGES = 10
+# Polls at once for each that has brought messages. A short queue is asked over few connections: each has its price.
+GROWTH = 4
 # One empty poll proves nothing: SQS may not have asked the server that has the message.
 EMPTY_POLLS = 3
 # Of all bodies in a batch, about: with 1 MiB each, which SQS takes, a full one would need 10 GB.
@@ -39,6 +41,7 @@ class _Receiver:
         self.empty_polls = 0
         self._receive = receive
         self._calls_at_once = calls_at_once
+        self._full_polls = 0
         self._room = batch_size
         self._characters = 0
         self._until = time.monotonic() + deadline
@@ -62,7 +65,7 @@ class _Receiver:
     def once(self) -> bool:
         """Polls once, or often at once; whether every poll brought messages."""
         with self._lock:
-            sizes = self._sizes(min(self.calls(), self._calls_at_once))
+            sizes = self._sizes(min(self.calls(), self._calls_at_once, max(EMPTY_POLLS, GROWTH * self._full_polls)))
             self._room -= sum(sizes)
         if not sizes:
             return False
@@ -72,6 +75,7 @@ class _Receiver:
         with self._lock:
             self._room += sum(sizes) - len(received)
             self.messages += received
+            self._full_polls += len(polls) - empty
             self.empty_polls = empty if received else self.empty_polls + empty
             self._characters += sum(len(message.body) for message in received)
             if self._characters >= MAX_CHARACTERS:
@@ -109,6 +113,6 @@ def receive_batch(receive: Receive, *, batch_size: int, workers: WorkerPool, dea
     with deferred_interrupts(receiver.stop):
         receiver.once()
         while receiver.is_open and receiver.empty_polls < EMPTY_POLLS:
-            workers.repeat(receiver.again, calls=receiver.calls())
+            workers.repeat(receiver.again, calls=receiver.calls(), growing=True)
     newest = {message.message_id: message for message in receiver.messages}
     return Batch(list(newest.values()), ran_dry=receiver.empty_polls >= EMPTY_POLLS)

@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event, Lock
 
 # Calls that a step makes at once: libcurl makes them together for less, and threads wait for each other.
-CALLS_PER_STEP = 16
+CALLS_PER_STEP = 32
 
 
 class WorkerPool:
@@ -15,15 +15,14 @@ class WorkerPool:
         self.calls_per_step = min(CALLS_PER_STEP, max_calls)
         self._max_threads = max_calls // self.calls_per_step
 
-    def repeat(self, step: Callable[[], bool], *, calls: int) -> None:
+    def repeat(self, step: Callable[[], bool], *, calls: int, growing: bool = False) -> None:
         """Returns when each thread has found nothing left to do; at an interrupt, when the steps under way are done.
-
-        One thread begins, and each step that finds more to do starts another one: a short queue is asked by few, each
-        of whose connections has its price.
 
         Args:
             step: Makes up to `calls_per_step` calls; False where its thread has nothing left to do.
             calls: Approximate number of calls to make; caps the number of threads.
+            growing: How many there are is not known: one thread begins, and each step that finds more to do starts
+                another one.
 
         Raises:
             Exception: what a step raised; the other threads end with the step that they are at.
@@ -47,7 +46,8 @@ class WorkerPool:
 
         with ThreadPoolExecutor(threads, thread_name_prefix="sqs") as pool:
             try:
-                start_worker()
+                for _ in range(1 if growing else threads):
+                    start_worker()
                 for worker in started:  # which grows
                     worker.result()
             finally:
