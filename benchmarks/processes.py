@@ -13,8 +13,8 @@ from typing import IO, Any, NamedTuple
 
 import psutil
 
+# After which a contender that hangs is ended.
 SECONDS = 1800.0
-"""After which a contender that hangs is ended."""
 
 
 class Ended(NamedTuple):

@@ -25,8 +25,8 @@ from benchmarks.processes import family_cpu_seconds
 from login_pipeline.local import supervisor
 
 COMMAND = [sys.executable, "-m", "dagster._daemon", "run", "-m", "login_pipeline.definitions", "--log-level", "error"]
+# After which a drain counts as failed.
 SECONDS = 1200.0
-"""After which a drain counts as failed."""
 LAST_RUNS_SECONDS = 90.0
 POLL = 0.2
 

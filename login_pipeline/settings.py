@@ -15,16 +15,15 @@ from login_pipeline.database_url import url_problem
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.setting_text import slip, slip_of_others, without_margin
 
+# Messages a standard queue allows in flight; at the limit a long poll returns nothing and no error.
+#
+# Source: Amazon SQS Developer Guide, "Amazon SQS standard queue quotas".
 MAX_IN_FLIGHT = 120_000
-"""Messages a standard queue allows in flight; at the limit a long poll returns nothing and no error.
-
-Source: Amazon SQS Developer Guide, "Amazon SQS standard queue quotas".
-"""
+# What all runs together may hold, in messages: the limit less room for other consumers.
 IN_FLIGHT_BUDGET = 100_000
-"""What all runs together may hold, in messages: the limit less room for other consumers."""
 
+# What masking_key_source can name beside a file: AWS Secrets Manager, and Systems Manager Parameter Store.
 KEY_STORES = ("secretsmanager", "ssm")
-"""What masking_key_source can name beside a file: AWS Secrets Manager, and Systems Manager Parameter Store."""
 
 _QUEUE_URL = re.compile(r"https?://[^/\s]+/\S+")
 _BUCKET_URL = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/?#]+)*/?")

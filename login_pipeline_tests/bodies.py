@@ -13,8 +13,8 @@ _VALID = {
 }
 FIELDS = list(_VALID)
 _REQUIRED = [field for field in FIELDS if field != "locale"]
+# In characters; ip and app_version are as long as their grammar lets them be.
 _LONGEST = {"user_id": 128, "device_type": 32, "locale": 32, "device_id": 128}
-"""In characters; ip and app_version are as long as their grammar lets them be."""
 
 
 class Poison(NamedTuple):
@@ -33,6 +33,7 @@ def _each(reason: str, field: str, values: list[object]) -> list[Poison]:
     return [Poison(f"{reason}.{field}", valid(**{field: value})) for value in values]
 
 
+# No empty body is among them: SQS takes none.
 NOT_JSON = [
     "{",
     "login",
@@ -50,7 +51,6 @@ NOT_JSON = [
     valid()[:-1] + ', "extra": ' + "9" * 5000 + "}",
     "\ufeff" + valid(),
 ]
-"""No empty body is among them: SQS takes none."""
 NO_OBJECT = ["[]", "null", "1", '"a"', "true", f"[{valid()}]", json.dumps(valid())]
 TWICE = [
     '{"user_id": "a", "user_id": "b"}',

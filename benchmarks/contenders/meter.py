@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
+# Source: Linux, proc_pid_clear_refs(5): the peak becomes what is resident now.
 _MAXIMUM_STARTS_ANEW = Path("/proc/self/clear_refs"), "5"
-"""Source: Linux, proc_pid_clear_refs(5): the peak becomes what is resident now."""
 
 
 class Meter:

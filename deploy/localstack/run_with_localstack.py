@@ -29,11 +29,11 @@ from login_pipeline.local.sqs import create_queue, sdk_environment
 CHECKOUT = Path(__file__).resolve().parents[2]
 LOCK = Path(__file__).with_name("requirements.lock")
 VENV = CHECKOUT / ".venv-localstack"
+# What of the lock is published as source only: pure Python, built with the setuptools of the lock.
 BUILT_HERE = "airspeed-ext,crontab,jsonpath-rw,tailer"
-"""What of the lock is published as source only: pure Python, built with the setuptools of the lock."""
 START_SECONDS = 60.0
+# Lines of a log that are shown where a server does not start.
 LOG_LINES = 15
-"""Lines of a log that are shown where a server does not start."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

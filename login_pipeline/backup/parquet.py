@@ -16,12 +16,13 @@ from login_pipeline.backup.manifest import BackupFile, file_name
 from login_pipeline.errors import BackupError
 from login_pipeline.logins.columns import USER_LOGINS
 
+# Rows in memory at once: about 30 MB as Python objects.
 ROW_GROUP = 50_000
-"""Rows in memory at once: about 30 MB as Python objects."""
 
 _ARROW_TYPES = {"character varying": pa.string(), "integer": pa.int32(), "date": pa.date32()}
+# The columns of user_logins.
 ROWS = pa.schema([pa.field(column.name, _ARROW_TYPES[column.type]) for column in USER_LOGINS])
-"""The columns of user_logins."""
+# The columns of user_logins_inbox.
 KEYS = pa.schema(
     [
         pa.field("message_id", pa.string(), nullable=False),
@@ -29,11 +30,10 @@ KEYS = pa.schema(
         pa.field("loaded_at", pa.timestamp("us", tz="UTC"), nullable=False),
     ]
 )
-"""The columns of user_logins_inbox."""
 _SCHEMAS = {"user_logins": ROWS, "user_logins_inbox": KEYS}  # an audit table has what columns it has
 
+# Opens a stored file by its name; None where there is none.
 Open = Callable[[str], IO[bytes] | None]
-"""Opens a stored file by its name; None where there is none."""
 # Stores a file's content, to its end, under its name.
 Put = Callable[[str, IO[bytes]], None]
 

@@ -19,8 +19,8 @@ from login_pipeline.errors import BackupError, ConfigurationError, LoginPipeline
 from login_pipeline.settings import Settings
 
 _INCOMING = ".incoming-"
+# Keys that one DeleteObjects call takes. Source: Amazon S3 API Reference, DeleteObjects.
 _AT_ONCE = 1000
-"""Keys that one DeleteObjects call takes. Source: Amazon S3 API Reference, DeleteObjects."""
 
 
 class BackupStore(Protocol):

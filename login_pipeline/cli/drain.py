@@ -20,10 +20,10 @@ from login_pipeline.signals import Interrupts
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.queue import QueueDepth, SqsQueue
 
+# Between two looks at what another run or another consumer holds.
 POLL_SECONDS = 1.0
-"""Between two looks at what another run or another consumer holds."""
+# Seconds for which SQS's counts may be wrong. Source: Amazon SQS API Reference, GetQueueAttributes.
 COUNTS_LAG = 60
-"""Seconds for which SQS's counts may be wrong. Source: Amazon SQS API Reference, GetQueueAttributes."""
 AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 

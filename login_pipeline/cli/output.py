@@ -24,8 +24,8 @@ if TYPE_CHECKING:  # they import Dagster
     from login_pipeline.cli.drain import Totals
     from login_pipeline.cli.runs import CheckResult
 
+# Characters of a mask that are shown; it is longer than a line has room for.
 MASK_SHOWN = 18
-"""Characters of a mask that are shown; it is longer than a line has room for."""
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from login_pipeline.errors import ConfigurationError
 from login_pipeline.logs.json_lines import counts
 from login_pipeline.logs.setup import process_log
 
+# A failed run is told in one sentence; the rest is in the Dagster instance.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-"""A failed run is told in one sentence; the rest is in the Dagster instance."""
 
 
 class CheckResult(NamedTuple):

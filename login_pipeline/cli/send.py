@@ -12,8 +12,8 @@ from login_pipeline.logs.setup import process_log
 from login_pipeline.sqs.batches import ENTRY_FAULTS
 from login_pipeline.sqs.queue import SqsQueue
 
+# Lines that are read before they are sent, so that a file of any size takes little memory.
 WINDOW = 1000
-"""Lines that are read before they are sent, so that a file of any size takes little memory."""
 # What a file of each kind begins with. Source: their formats' specifications.
 _COMPRESSED = {
     b"\x1f\x8b": "gzip",

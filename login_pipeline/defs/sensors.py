@@ -27,15 +27,14 @@ ACTIVE_STATUSES = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+# At every look of Dagster's daemon, which comes every 5 seconds; 5 itself would miss every other by a hair.
+#
+# Source: dagster/_daemon/sensor.py, MIN_INTERVAL_LOOP_TIME. A run lasts seconds; a place that is free is to be filled.
 TICK_SECONDS = 1
-"""At every look of Dagster's daemon, which comes every 5 seconds; 5 itself would miss every other by a hair.
-
-Source: dagster/_daemon/sensor.py, MIN_INTERVAL_LOOP_TIME. A run lasts seconds; a place that is free is to be filled.
-"""
 # To read the depth, and seconds for each answer: a tick has 60, and SQS may be silent.
 ATTEMPTS, ANSWER_SECONDS = 2, 15
+# Failed runs in a row after which the sensor pauses.
 FAILURES_TO_BACK_OFF = 3
-"""Failed runs in a row after which the sensor pauses."""
 FIRST_PAUSE = timedelta(seconds=30)
 MAX_PAUSE = timedelta(minutes=15)
 

@@ -31,8 +31,8 @@ from login_pipeline.sqs.message import dead_letter
 MAX_LETTERS = 500
 # How long calls to send them are begun: the transaction ends before the database gives it up, however slow SQS is.
 SEND_SECONDS = 60.0
+# Where the same messages are refused again: after so many deliveries they are taken to be wrong after all.
 DELIVERIES = 5
-"""Where the same messages are refused again: after so many deliveries they are taken to be wrong after all."""
 
 
 @dataclass

@@ -21,15 +21,15 @@ from login_pipeline.signals import deferred_interrupts
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.message import Message, sent_again
 
+# The reason of messages that the queue's own redrive policy moved: they have none.
 MOVED_BY_SQS = "max_receive_count"
-"""The reason of messages that the queue's own redrive policy moved: they have none."""
 
 _CONDITIONS = {name.lower() for name in vars(errorcodes) if name.isupper()} | {SKIPPED_BY_TRIGGER}
 # A trigger can raise one that PostgreSQL has no name for. Source: PostgreSQL documentation, PL/pgSQL, RAISE.
 _SQLSTATE = re.compile(r"[0-9A-Z]{5}")
 
+# Messages that are received before they are sent back.
 AT_ONCE = 1_000
-"""Messages that are received before they are sent back."""
 
 
 @dataclass

@@ -15,8 +15,8 @@ from login_pipeline.errors import ConfigurationError
 from login_pipeline.instance import run_launcher as forked_runs
 from login_pipeline.settings import read_settings
 
+# The tag of the runs that the limit is for.
 LIMITED = {"limit": "LOGIN_MAX_CONCURRENT_RUNS"}
-"""The tag of the runs that the limit is for."""
 
 
 class LoginRunQueue(QueuedRunCoordinator):

@@ -25,12 +25,12 @@ from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClassData, deserialize_value, serialize_value
 
 DEFINITIONS = "login_pipeline.definitions"
+# Between two looks of a run at whether somebody wants it to end.
 LOOK_SECONDS = 2.0
-"""Between two looks of a run at whether somebody wants it to end."""
+# Seconds in which a run may end by itself when the launcher goes.
 LAST_SECONDS = 4.0
-"""Seconds in which a run may end by itself when the launcher goes."""
+# Seconds that runs have to hand their messages back when the launcher goes.
 GRACE = 30.0
-"""Seconds that runs have to hand their messages back when the launcher goes."""
 
 Answer = TypeVar("Answer")
 _FORKS = get_context("forkserver")

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from dagster._serdes import ConfigurableClassData
     from dagster_postgres.auth import PgTokenProvider
 
+# The age at which a connection is replaced, as in Dagster's web server.
 RECYCLE_SECONDS = 3600
-"""The age at which a connection is replaced, as in Dagster's web server."""
 
 
 class KeptConnectionStorage(DagsterPostgresStorage):

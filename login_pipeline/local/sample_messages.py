@@ -5,13 +5,13 @@ import random
 import uuid
 from collections.abc import Iterator
 
+# One of these stands among each 25 samples, in turn.
 MALFORMED = (
     '{"foo": "oops_wrong_msg_type", "bar": "123"}',
     '{"user_id": "9f7e6f3a", "app_version": "2.3.0", "device_type": "ios", "ip": "300.1.2.3", "device_id": "1"}',
     '{"user_id": "9f7e6f3b", "app_version": 2.3, "device_type": "ios", "ip": "198.51.100.7", "device_id": "2"}',
     '{"user_id": "9f7e6f3c", "app_version": "2.3.0", "device_type": "an',
 )
-"""One of these stands among each 25 samples, in turn."""
 EACH = 25
 
 _LOCALES = ("DE", "FR", "IN", "JP", "PH", "RU", "US", None)

@@ -20,8 +20,8 @@ from login_pipeline.settings import read_settings
 QUEUE = "logins"
 DEAD_LETTER_QUEUE = "logins-dead-letter"
 ENVIRONMENT = "env"
+# How long to wait for services that are shutting down.
 LOCK_SECONDS = 30.0
-"""How long to wait for services that are shutting down."""
 
 
 @contextmanager

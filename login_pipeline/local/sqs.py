@@ -17,8 +17,8 @@ from login_pipeline.local.ports import HOST, free_port, is_listening, wait_until
 
 REGION = "us-east-1"
 START_SECONDS = 60.0
+# One process, which at its end waits for no connection that a client keeps open; messages are written all the same.
 _AT_ONCE = ("--workers", "0", "--graceful-timeout", "0")
-"""One process, which at its end waits for no connection that a client keeps open; messages are written all the same."""
 
 
 class LocalSqs:

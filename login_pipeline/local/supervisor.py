@@ -19,13 +19,13 @@ from typing import Any
 
 from login_pipeline.signals import raise_at_signals
 
+# The supervisor's process. Its end is the server's end, and its exit code the server's.
 Supervisor = subprocess.Popen[bytes]
-"""The supervisor's process. Its end is the server's end, and its exit code the server's."""
 
+# Seconds that the server, and then its children, have to end by themselves after their signal.
 GRACE = 20.0
-"""Seconds that the server, and then its children, have to end by themselves after their signal."""
+# Source: Linux, prctl(2).
 PR_SET_PDEATHSIG = 1
-"""Source: Linux, prctl(2)."""
 
 
 def start(

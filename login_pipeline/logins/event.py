@@ -25,11 +25,11 @@ INT4_MAX = 2**31 - 1
 _INT4_DIGITS = len(str(INT4_MAX))
 
 _TAGS = r"[0-9A-Za-z-]++(?:\.[0-9A-Za-z-]++)*+"
+# No part of it is tried again with less, so that a long one costs no memory, and a short one half the time. Semantic
+# Versioning 2.0.0, looser where real apps are: 1 to 4 parts, and leading zeros after the major.
 _APP_VERSION = re.compile(rf"(0|[1-9][0-9]*+)(?:\.[0-9]++){{0,3}}+(?:-{_TAGS})?+(?:\+{_TAGS})?+")
-"""No part of it is tried again with less, so that a long one costs no memory, and a short one half the time.
-Semantic Versioning 2.0.0, looser where real apps are: 1 to 4 parts, and leading zeros after the major."""
+# Milliseconds; UTC as computers keep it has no leap seconds.
 _DAY = 86_400_000
-"""Milliseconds; UTC as computers keep it has no leap seconds."""
 
 
 class Fields(msgspec.Struct, kw_only=True):

@@ -11,6 +11,8 @@ from login_pipeline.logins.columns import NAMES
 from login_pipeline.logins.event import LoginEvent, Rejection, create_date, parse_login
 from login_pipeline.masking.methods import Masks
 
+# What raw_sqs_messages has; sent_timestamp is in milliseconds since the epoch. The sender's own attributes may hold
+# personal data, as the body does.
 RAW_COLUMNS = [
     "message_id",
     "sqs_message_id",
@@ -20,10 +22,8 @@ RAW_COLUMNS = [
     "body",
     "attributes",
 ]
-"""What raw_sqs_messages has; sent_timestamp is in milliseconds since the epoch. The sender's own attributes
-may hold personal data, as the body does."""
+# What masked_logins has: the table's columns, the idempotency key, and what deletes the message.
 MASKED_COLUMNS = [*NAMES, "message_id", "receipt_handle"]
-"""What masked_logins has: the table's columns, the idempotency key, and what deletes the message."""
 
 
 class MaskedBatch(NamedTuple):

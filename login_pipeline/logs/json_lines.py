@@ -18,19 +18,19 @@ from login_pipeline.logs.redaction import code_locations, pipeline_error
 if TYPE_CHECKING:
     import dagster as dg
 
+# The keys of every line; run_id is null outside a run.
 FIRST = ("timestamp", "level", "event", "logger", "run_id")
-"""The keys of every line; run_id is null outside a run."""
 
+# What every line begins with.
 HEAD: tuple[Processor, ...] = (
     contextvars.merge_contextvars,
     stdlib.add_logger_name,
     stdlib.add_log_level,
     processors.TimeStamper(fmt="iso", utc=True),
 )
-"""What every line begins with."""
 
+# What Dagster puts in an error's place. It says the id under which the error is logged, and nothing of the error.
 _REDACTED = "DagsterRedactedUserCodeError"
-"""What Dagster puts in an error's place. It says the id under which the error is logged, and nothing of the error."""
 
 
 def counts(metadata: Mapping[str, Any]) -> dict[str, Any]:

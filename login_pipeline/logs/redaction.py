@@ -9,8 +9,8 @@ import traceback
 
 from login_pipeline.errors import LoginPipelineError
 
+# Where Dagster logs the errors that it redacts. Source: dagster/_core/errors.py.
 LOGGER = "dagster.redacted_errors"
-"""Where Dagster logs the errors that it redacts. Source: dagster/_core/errors.py."""
 
 
 def redact_errors() -> None:

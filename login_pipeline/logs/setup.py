@@ -23,8 +23,8 @@ from login_pipeline.settings import LogFormat, read_log_settings
 
 LOGGER = "login_pipeline"
 
+# What a line may carry: ids, codes, counts, sentences of ours. Never a body, a value from one, or a credential.
 Figure = str | int | float | bool | None | list[str] | Mapping[str, Any]
-"""What a line may carry: ids, codes, counts, sentences of ours. Never a body, a value from one, or a credential."""
 
 
 class Log(Protocol):

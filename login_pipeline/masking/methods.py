@@ -19,17 +19,17 @@ from cryptography.hazmat.primitives.hmac import HMAC
 
 from login_pipeline.masking.keys import ID_DIGITS, KeyRing, MaskingKey
 
+# Bytes. aes-siv shows how long a value is, so values are made equally long, up to a multiple of this.
 PADDED_TO = 32
-"""Bytes. aes-siv shows how long a value is, so values are made equally long, up to a multiple of this."""
+# In UTF-8: what the longest aes-siv token that fits the table's 256 characters holds, less a byte of padding.
 MAX_VALUE_BYTES = 159
-"""In UTF-8: what the longest aes-siv token that fits the table's 256 characters holds, less a byte of padding."""
 
 _KEY_ID = rf"k[0-9a-f]{{{ID_DIGITS}}}"
 _HASH = re.compile(r"[0-9a-f]{64}")
 _HMAC = re.compile(rf"{_KEY_ID}\.{_HASH.pattern}")
 _AES_SIV = re.compile(rf"({_KEY_ID})\.siv\.([A-Za-z0-9_-]{{64,}})")
+# What every mask looks like: a hash, with the id of its key before it where there is one, or an aes-siv token.
 TOKEN = re.compile("|".join(each.pattern for each in (_HASH, _HMAC, _AES_SIV)))
-"""What every mask looks like: a hash, with the id of its key before it where there is one, or an aes-siv token."""
 
 Mask = Callable[[str], str]
 

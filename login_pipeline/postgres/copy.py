@@ -20,12 +20,12 @@ SKIPPED_BY_TRIGGER = "skipped_by_trigger"
 # If no row is taken and more than this are refused, blame the table, not the rows.
 MAX_CREDIBLE_REFUSALS = 20
 
+# How long the server waits for a client that says nothing in the middle of a transaction.
 IDLE_SECONDS = 30.0
-"""How long the server waits for a client that says nothing in the middle of a transaction."""
 
 _ESCAPES = {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}
+# What COPY's text format gives a meaning. Source: PostgreSQL documentation, COPY, "Text Format".
 _ESCAPED = str.maketrans(_ESCAPES)
-"""What COPY's text format gives a meaning. Source: PostgreSQL documentation, COPY, "Text Format"."""
 
 Row = Sequence[object]
 

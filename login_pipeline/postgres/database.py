@@ -34,8 +34,8 @@ from login_pipeline.transport_security import Protection, protection
 CONNECT_SECONDS = 10
 # How long a question about the connection may take.
 PROTECTION_SECONDS = 10.0
+# Seconds between attempts to load while the server restarts. A load that was committed is not done again.
 PAUSES: Sequence[float] = (1, 2, 4, 8)
-"""Seconds between attempts to load while the server restarts. A load that was committed is not done again."""
 
 Answer = TypeVar("Answer")
 
@@ -52,8 +52,8 @@ class LoginDatabase:
                 create, update and delete.
             keep_connection: Check, load and record on one connection, until `close`.
         """
+        # Whose rights it has; what its errors say.
         self.access = Access.from_settings(settings, maintenance=maintenance)
-        """Whose rights it has; what its errors say."""
         self.settings = settings
         self._maintenance = maintenance
         self._kept = KeptConnection(self._connect) if keep_connection else None

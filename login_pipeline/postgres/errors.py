@@ -25,6 +25,7 @@ OF_THE_ROW = {
     for name, code in vars(errorcodes).items()
     if name.isupper() and len(code) == 5 and code.startswith(("22", "23"))
 }
+# Classes of what is wrong with the server, the session or the table. Anything else a rule for rows can raise.
 _NOT_OF_A_ROW = {
     errorcodes.CLASS_CONNECTION_EXCEPTION,
     errorcodes.CLASS_INVALID_TRANSACTION_STATE,
@@ -37,7 +38,6 @@ _NOT_OF_A_ROW = {
     errorcodes.CLASS_SYSTEM_ERROR,
     errorcodes.CLASS_INTERNAL_ERROR,
 }
-"""Classes of what is wrong with the server, the session or the table. Anything else a rule for rows can raise."""
 _RETRYABLE = {
     errorcodes.ADMIN_SHUTDOWN,
     errorcodes.CRASH_SHUTDOWN,

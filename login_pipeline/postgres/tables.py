@@ -15,6 +15,9 @@ from login_pipeline.postgres.errors import OF_THE_TABLE
 from login_pipeline.postgres.role import Access
 from login_pipeline.postgres.sql import statements
 
+# Each table, and the .sql file whose `exists` and `create` are its own, in the order in which they are created.
+#
+# A further table is named here, in grants.sql with what each role may do with it, and in deploy/postgres/roles.sql.
 TABLES = {
     "user_logins": "user_logins",
     "user_logins_ledger": "ledger",
@@ -24,14 +27,10 @@ TABLES = {
     "user_logins_erasures": "erasures",
     "user_logins_backup": "backup",
 }
-"""Each table, and the .sql file whose `exists` and `create` are its own, in the order in which they are created.
-
-A further table is named here, in grants.sql with what each role may do with it, and in deploy/postgres/roles.sql.
-"""
+# It takes no time, unless another run is stuck in it.
 PREPARE_SECONDS = 30
-"""It takes no time, unless another run is stuck in it."""
+# How long to wait before a run for a table that another session has locked.
 LOCK_SECONDS = 5.0
-"""How long to wait before a run for a table that another session has locked."""
 
 
 def prepare(cursor: extensions.cursor, access: Access, *, as_owner: bool = False) -> list[str]:

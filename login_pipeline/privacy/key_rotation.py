@@ -14,10 +14,10 @@ from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import require
 
+# In one transaction: of 8 KiB each, some 5,000 rows, which a load never waits for.
 BLOCKS_AT_ONCE = 200
-"""In one transaction: of 8 KiB each, some 5,000 rows, which a load never waits for."""
+# Over the table: runs that had the old key when it began may still load.
 PASSES = 3
-"""Over the table: runs that had the old key when it began may still load."""
 
 
 class Rotated(NamedTuple):

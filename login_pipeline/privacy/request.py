@@ -20,8 +20,8 @@ from login_pipeline.masking.keys import MaskingKey
 from login_pipeline.postgres.copy import copy_lines
 from login_pipeline.postgres.sql import statements
 
+# Characters; what is longer stands in no sentence by chance.
 LONG_ID = 6
-"""Characters; what is longer stands in no sentence by chance."""
 # Where users are created for people. macOS begins at 501 and Linux at 1000, where users of services in between have no
 # shell.
 MIN_PERSON_UID = 500

@@ -33,8 +33,8 @@ SILENCE = (ConnectTimeoutError, ReadTimeoutError)
 ENTRY_FAULTS = {"BatchRequestTooLong", "InvalidMessageContents", "InvalidParameterValue"}
 
 Entry = dict[str, Any]
+# Calls the operation with each of these batches of up to ten entries, each with an Id; the responses, or errors.
 BatchCalls = Callable[[Sequence[Sequence[Entry]]], Sequence[BatchResponse | CallError]]
-"""Calls the operation with each of these batches of up to ten entries, each with an Id; the responses, or errors."""
 
 
 def call_in_batches(

@@ -16,6 +16,7 @@ _OTHER_HOST = (
     "The certificate of {endpoint} is for another host; correct AWS_ENDPOINT_URL_SQS, and leave AWS_CA_BUNDLE as it is"
 )
 _NO_BUNDLE = "AWS_CA_BUNDLE names a file of certificates that cannot be read; name one in PEM"
+# By what OpenSSL or urllib3 says: what is wrong, and what to do.
 _TLS = {
     "doesn't match": _OTHER_HOST,
     "mismatch": _OTHER_HOST,
@@ -24,7 +25,6 @@ _TLS = {
     "[Errno": _NO_BUNDLE,
     "[X509": _NO_BUNDLE,
 }
-"""By what OpenSSL or urllib3 says: what is wrong, and what to do."""
 
 
 @contextmanager

@@ -14,9 +14,9 @@ OUR_NAMES = {REASON, ORIGINAL_MESSAGE_ID, ORIGINAL_SENT_TIMESTAMP}
 # Attributes of one message. Source: Amazon SQS Developer Guide, "Amazon SQS message attributes".
 MAX_ATTRIBUTES = 10
 
+# As SQS makes them. Whoever may send can write the attribute: what is taken for an id is stored and logged, so it can
+# be no other text.
 _MESSAGE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-"""As SQS makes them. Whoever may send can write the attribute: what is taken for an id is stored and logged, so it can
-be no other text."""
 
 
 Attributes = Mapping[str, Attribute]
@@ -37,10 +37,10 @@ class Message(NamedTuple):
     sent_timestamp: int
     receive_count: int
     body: str
+    # The sender's own; those that this pipeline writes are left out.
     attributes: Attributes = NO_ATTRIBUTES
-    """The sender's own; those that this pipeline writes are left out."""
+    # Why it is on the dead-letter queue, if this pipeline put it there.
     reason: str = ""
-    """Why it is on the dead-letter queue, if this pipeline put it there."""
 
     @classmethod
     def from_sqs(cls, received: Received) -> Self:

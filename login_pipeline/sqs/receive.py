@@ -21,8 +21,8 @@ EMPTY_POLLS = 3
 # Of all bodies in a batch, about: with 1 MiB each, which SQS takes, a full one would need 10 GB.
 MAX_CHARACTERS = 256 * 1024 * 1024
 
+# Long polls at once, each for at most so many messages; what each of them brought.
 Receive = Callable[[Sequence[int]], Sequence[Sequence[Message]]]
-"""Long polls at once, each for at most so many messages; what each of them brought."""
 
 
 class Batch(NamedTuple):

@@ -20,8 +20,8 @@ SECONDS = 120.0
 POLL_SECONDS = 0.5
 _STOP_SENSOR = "mutation($id: String!) { stopSensor(id: $id) { __typename } }"
 _TERMINATE = "mutation($runId: String!) { terminateRun(runId: $runId) { __typename } }"
+# How the names of temporary folders begin that other programs of this machine write to.
 _OTHERS = ("login-pipeline-", "pytest-", "pip-", "uv-", "bash_", "pymp-")
-"""How the names of temporary folders begin that other programs of this machine write to."""
 
 
 class Deployment:

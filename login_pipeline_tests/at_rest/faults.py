@@ -20,8 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+# The variable with the folder of the armed faults. Beside it stands what a fault has reached.
 ARMED = "LOGIN_TEST_ARMED"
-"""The variable with the folder of the armed faults. Beside it stands what a fault has reached."""
 WAIT_SECONDS = 120.0
 
 SITECUSTOMIZE = "from login_pipeline_tests.at_rest import faults\nfaults.install()\n"

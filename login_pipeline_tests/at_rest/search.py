@@ -5,14 +5,14 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+# How gzip, a file in a zip archive and zlib begin. Source: RFC 1952, RFC 1950, PKWARE's APPNOTE.
 _PACKED = re.compile(rb"\x1f\x8b\x08|PK\x03\x04|\x78[\x01\x5e\x9c\xda]")
-"""How gzip, a file in a zip archive and zlib begin. Source: RFC 1952, RFC 1950, PKWARE's APPNOTE."""
 _DEPTH = 3
+# Bytes to which a stream is unpacked.
 _LONGEST = 64 * 1024 * 1024
-"""Bytes to which a stream is unpacked."""
 
+# Each spelling, and the name to tell it by.
 Needles = Mapping[bytes, str]
-"""Each spelling, and the name to tell it by."""
 
 
 class Search:

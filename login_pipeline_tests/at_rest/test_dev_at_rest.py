@@ -160,8 +160,8 @@ def command(deployment: Deployment, *arguments: str, expect: int = 0, **settings
     assert ended.returncode == expect, arguments
 
 
+# The files that are meant for them, 0600.
 SECRETS_ARE_IN = {"masking_key": {"masking_key", "env"}, "postgresql/password": {"postgresql/password", "env"}}
-"""The files that are meant for them, 0600."""
 
 
 def leaks(found: Found) -> Found:

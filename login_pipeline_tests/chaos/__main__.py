@@ -19,10 +19,10 @@ from login_pipeline_tests.chaos.faults import FAULTS
 from login_pipeline_tests.chaos.table import show, what_went_wrong
 from login_pipeline_tests.chaos.world import World
 
+# Of a fault with share 1; all kills together are over 1,000 then.
 CYCLES = 40
-"""Of a fault with share 1; all kills together are over 1,000 then."""
+# Campaigns at once, each with its own services. A campaign mostly waits: for visibility timeouts, and for SQS.
 AT_ONCE = 2
-"""Campaigns at once, each with its own services. A campaign mostly waits: for visibility timeouts, and for SQS."""
 
 
 def main() -> int:

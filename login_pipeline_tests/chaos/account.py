@@ -38,8 +38,8 @@ class Account:
     wrong: int = 0
     lost: int = 0
     twice: int = 0
+    # MessageIds of those that are not where they should be.
     examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """MessageIds of those that are not where they should be."""
 
     @property
     def balanced(self) -> bool:

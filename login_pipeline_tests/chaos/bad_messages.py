@@ -9,8 +9,8 @@ from login_pipeline_tests.chaos.messages import Draft, logins
 from login_pipeline_tests.chaos.tables import make_tables, refuse_rows
 from login_pipeline_tests.chaos.world import World
 
+# What the user_ids begin with that a trigger refuses for as long as the world is there.
 NEVER_TAKEN = "never-taken-"
-"""What the user_ids begin with that a trigger refuses for as long as the world is there."""
 BATCH = {"LOGIN_BATCH_SIZE": "100"}
 
 

@@ -9,8 +9,8 @@ from login_pipeline_tests.chaos.account import Account
 from login_pipeline_tests.chaos.fault import Fault
 from login_pipeline_tests.chaos.world import World
 
+# In which the queue must be empty after the last fault: the visibility timeout, and time to work.
 DRAIN_SECONDS = 240.0
-"""In which the queue must be empty after the last fault: the visibility timeout, and time to work."""
 
 
 @dataclass(frozen=True)

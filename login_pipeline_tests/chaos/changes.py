@@ -17,8 +17,8 @@ from login_pipeline.sqs.queue import SqsQueue
 from login_pipeline.sqs.receive import Batch
 from login_pipeline.sqs.transport.client import Transport
 
+# Seconds.
 SOON = 6
-"""Seconds."""
 
 _WITHOUT_INBOX = """
 WITH inserted AS (

@@ -21,12 +21,12 @@ from login_pipeline_tests.faults.moments import locked
 from login_pipeline_tests.faults.tcp_proxy import LOAD, RECORD
 from login_pipeline_tests.faults.tcp_proxy import Fault as AtCommit
 
+# Those that every run does.
 STEPS = (Step.RECEIVE, Step.COPY, Step.INSERT, Step.COMMIT, Step.DELETE)
-"""Those that every run does."""
+# In which a run ends on an idle machine.
 RUN_SECONDS = 1.2
-"""In which a run ends on an idle machine."""
+# More than the last page of a table has room for.
 MANY_ROWS = 60
-"""More than the last page of a table has room for."""
 CONNECTIONS = """
     CREATE ROLE {role} LOGIN CONNECTION LIMIT 1 PASSWORD %s;
     GRANT CREATE, USAGE ON SCHEMA public TO {role};

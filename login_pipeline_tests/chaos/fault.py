@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 from login_pipeline_tests.chaos.world import World
 
+# The share of a fault whose moments are few, or whose cycles take long.
 FEW = 0.25
-"""The share of a fault whose moments are few, or whose cycles take long."""
+# Attempts to hit a run that may end before.
 TRIES = 50
-"""Attempts to hit a run that may end before."""
 
+# One cycle: does its harm to runs in this world, and leaves the services working. All chance is the source's.
 Cycle = Callable[[World, random.Random], None]
-"""One cycle: does its harm to runs in this world, and leaves the services working. All chance is the source's."""
 
 
 class Fault(NamedTuple):

@@ -7,6 +7,6 @@ from login_pipeline_tests.chaos.interruptions import INTERRUPTIONS
 from login_pipeline_tests.chaos.kills import KILLS
 from login_pipeline_tests.chaos.queue_faults import QUEUE_FAULTS
 
+# All but the death of a run.
 BREAKDOWNS = (*DATABASE_FAULTS, *QUEUE_FAULTS, *DUPLICATES, *BAD_MESSAGES, *INTERRUPTIONS)
-"""All but the death of a run."""
 FAULTS = (*KILLS, *BREAKDOWNS)

@@ -17,20 +17,20 @@ from login_pipeline_tests.chaos.seams import Moment, Step
 from login_pipeline_tests.chaos.tables import make_tables, refuse_rows, take_rows
 from login_pipeline_tests.chaos.world import World
 
+# Seconds after the start within which a drain is interrupted.
 LONGEST_MOMENT = 1.5
-"""Seconds after the start within which a drain is interrupted."""
+# The part of the drains that are interrupted when they have messages in hand, or had them just before.
 WITH_MESSAGES = 0.7
-"""The part of the drains that are interrupted when they have messages in hand, or had them just before."""
+# Seconds at most.
 BETWEEN_SIGNALS = 0.3
-"""Seconds at most."""
+# Seconds to end in: less than the 30 that Kubernetes gives a pod before it kills it.
 GRACE = 25.0
-"""Seconds to end in: less than the 30 that Kubernetes gives a pod before it kills it."""
+# From the first letters in hand to the last delete.
 REDRIVE_SECONDS = 0.3
-"""From the first letters in hand to the last delete."""
+# In which letters that a killed redrive held must be back.
 VISIBLE_SECONDS = 10.0
-"""In which letters that a killed redrive held must be back."""
+# What the user_ids begin with that a trigger refuses until it is mended.
 AT_FIRST = "not-at-first-"
-"""What the user_ids begin with that a trigger refuses until it is mended."""
 REASON = "refused.check_violation"
 
 

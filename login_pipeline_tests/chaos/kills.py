@@ -10,14 +10,14 @@ from login_pipeline_tests.chaos.world import World
 
 MOMENTS = [Moment(when, step) for step, when in product(Step, ("before", "after"))]
 
+# Seconds in which a run ends on an idle machine; a random moment is drawn from them.
 LONGEST_RUN = 1.2
-"""Seconds in which a run ends on an idle machine; a random moment is drawn from them."""
+# The same, where Dagster's storage in PostgreSQL records it.
 LONGEST_RECORDED_RUN = 3.0
-"""The same, where Dagster's storage in PostgreSQL records it."""
+# Seconds from the first messages in hand to the last delete.
 LONGEST_LOAD = 0.4
-"""Seconds from the first messages in hand to the last delete."""
+# Runs that may end before their moment comes: one without a malformed message never sends to quarantine.
 TRIES = 50
-"""Runs that may end before their moment comes: one without a malformed message never sends to quarantine."""
 
 
 def kill_at(moment: Moment) -> Cycle:

@@ -7,8 +7,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+# Each ip and device_id that is sent matches. The addresses are from blocks for documentation (RFC 5737, RFC 3849).
 PERSONAL_DATA = re.compile(rb"203\.0\.113\.\d|2001:db8:c1ea:|in-clear-\d")
-"""Each ip and device_id that is sent matches. The addresses are from blocks for documentation (RFC 5737, RFC 3849)."""
 
 
 class Draft(NamedTuple):

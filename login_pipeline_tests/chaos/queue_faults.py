@@ -12,10 +12,10 @@ from login_pipeline_tests.faults import sqs_proxy as proxies
 
 SQS_ACTIONS = ("GetQueueAttributes", "ReceiveMessage", "SendMessageBatch", "DeleteMessageBatch", "*")
 FOR_EVER = float("inf")
+# Calls that break: the SDK calls again after one and after three, and gives up after five.
 TIMES = (1, 3, FOR_EVER)
-"""Calls that break: the SDK calls again after one and after three, and gives up after five."""
+# Calls that succeed before; some actions are called once a run.
 FIRST = (0, 0, 1, 4)
-"""Calls that succeed before; some actions are called once a run."""
 
 Choice = Callable[[random.Random], proxies.Fault]
 

@@ -21,11 +21,11 @@ from login_pipeline_tests.chaos.seams import Moment, listen
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload([__name__])
 
+# What the names of variables begin with that a run reads; none comes from the shell of who started us.
 OURS = ("LOGIN_", "AWS_", "PG", "DAGSTER_HOME")
-"""What the names of variables begin with that a run reads; none comes from the shell of who started us."""
 
+# In which a process that has said its last must be gone.
 EXIT_SECONDS = 5.0
-"""In which a process that has said its last must be gone."""
 
 Work = Callable[[], Any]
 Change = Callable[[], None]

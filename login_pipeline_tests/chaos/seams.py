@@ -47,14 +47,14 @@ class Moment(NamedTuple):
 
 Listener = Callable[[Moment], None]
 
+# Statements by what they say, wherever they stand.
 STATEMENTS = {
     re.compile(r"\bINSERT INTO user_logins\s*\("): Step.INSERT,
     re.compile(r"\bINSERT INTO user_logins_dead_letters\s*\("): Step.QUARANTINE_RECORD,
     re.compile(r"\bCOPY incoming_logins\b"): Step.COPY,
 }
-"""Statements by what they say, wherever they stand."""
+# What the COMMIT is for, by a statement before it. Other transactions change nothing that matters.
 COMMITS = {Step.INSERT: Step.COMMIT, Step.QUARANTINE_RECORD: Step.QUARANTINE_COMMIT}
-"""What the COMMIT is for, by a statement before it. Other transactions change nothing that matters."""
 
 
 def listen(listener: Listener) -> None:

@@ -9,8 +9,8 @@ from login_pipeline_tests.chaos.campaign import Outcome
 
 _COLUMNS = ("cycles", "killed", "sent", "loaded", "quarantined", "copies", "left", "wrong", "leaks", "lost", "twice")
 _MUST_BE_ZERO = {"left", "wrong", "leaks", "lost", "twice"}
+# Of the table where nobody watches: a log has no width of its own.
 WIDTH = 132
-"""Of the table where nobody watches: a log has no width of its own."""
 EXAMPLES = 5
 
 

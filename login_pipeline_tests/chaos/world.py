@@ -21,20 +21,20 @@ from login_pipeline_tests.conftest import Database
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
+# A killed run holds so many messages until their visibility timeout ends.
 BATCH_SIZE = 20
-"""A killed run holds so many messages until their visibility timeout ends."""
+# Seconds; the least that the settings allow.
 VISIBILITY_TIMEOUT = 30
-"""Seconds; the least that the settings allow."""
 SETTINGS = {
     "LOGIN_BATCH_SIZE": str(BATCH_SIZE),
     "LOGIN_VISIBILITY_TIMEOUT": str(VISIBILITY_TIMEOUT),
     "LOGIN_RECEIVE_DEADLINE": "8",
     "LOGIN_LONG_POLL": "1",
 }
+# In which a run must end. It takes one.
 RUN_SECONDS = 120.0
-"""In which a run must end. It takes one."""
+# For which messages that were looked at are hidden, so that none is seen twice.
 PEEK_SECONDS = 600
-"""For which messages that were looked at are hidden, so that none is seen twice."""
 
 
 class World:

@@ -27,13 +27,13 @@ def figures(output: str) -> dict[str, str]:
     return dict(words for line in output.splitlines() if len(words := line.split()) == 2)
 
 
+# A shell that is set to an AWS account, a proxy and another database, on a terminal that is not UTF-8.
 ELSEWHERE = {
     "AWS_PROFILE": "mine",
     "HTTP_PROXY": "http://127.0.0.1:9",
     "PGSSLMODE": "require",
     "PYTHONIOENCODING": "latin-1",
 }
-"""A shell that is set to an AWS account, a proxy and another database, on a terminal that is not UTF-8."""
 
 
 def test_demo_tells_the_truth_each_time() -> None:

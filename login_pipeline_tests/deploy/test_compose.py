@@ -12,8 +12,8 @@ from login_pipeline_tests import ROOT
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
+# Settings of the embedded services, which run beside a checkout.
 NOT_FOR_CONTAINERS = {"local_dir"}
-"""Settings of the embedded services, which run beside a checkout."""
 
 
 def environment(service: str) -> dict[str, str]:

@@ -37,15 +37,15 @@ from login_pipeline_tests.exactly_once.watch import RedriveWatch, RunWatch
 
 SLOTS = st.integers(0, 2)
 VISIBILITY_TIMEOUT = 100
+# Fewer than a real inbox may remember: here messages do come back after it.
 INBOX_DAYS = 3
-"""Fewer than a real inbox may remember: here messages do come back after it."""
 MALFORMED = {
     "not_json": "{",
     "not_an_object": "[]",
     "missing.user_id": '{"foo": "oops_wrong_msg_type"}',
 }
+# By how their user_id begins: why they are no row while the table, or the contract, is wrong.
 LOGINS = {"user": None, "refused": "refused.check_violation", "mendable": "malformed.app_version"}
-"""By how their user_id begins: why they are no row while the table, or the contract, is wrong."""
 KINDS = [*LOGINS, *MALFORMED]
 REASONS = st.sampled_from([None, "refused.check_violation", "malformed.app_version", "not_json", MOVED_BY_SQS])
 FAULTS = [

@@ -18,10 +18,10 @@ from botocore.exceptions import ReadTimeoutError
 QUEUE = "http://sqs.simulated/000000000000/logins"
 DEAD_LETTER_QUEUE = "http://sqs.simulated/000000000000/logins-dead-letter"
 DAY = 86_400
+# Seconds after which SQS forgets a message: the longest that a queue can be set to.
 RETENTION = 14 * DAY
-"""Seconds after which SQS forgets a message: the longest that a queue can be set to."""
+# Seconds since the epoch: ten minutes before a midnight in UTC.
 START = 1_767_225_000
-"""Seconds since the epoch: ten minutes before a midnight in UTC."""
 
 Entry = dict[str, Any]
 

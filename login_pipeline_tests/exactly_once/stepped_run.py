@@ -31,12 +31,12 @@ from login_pipeline_tests.exactly_once.simulated_sqs import SimulatedSqs
 from login_pipeline_tests.exactly_once.stepped_process import STUCK_SECONDS, KilledError, SteppedProcess
 from login_pipeline_tests.exactly_once.watch import RedriveWatch, RunWatch, Watch
 
+# What the assets use of Dagster's contexts; a real one opens an instance, which takes 60 ms.
 _CONTEXT: Any = SimpleNamespace(
     log=logging.Logger("unheard", logging.CRITICAL),
     run=None,
     op_execution_context=SimpleNamespace(op=SimpleNamespace(name="stepped")),
 )
-"""What the assets use of Dagster's contexts; a real one opens an instance, which takes 60 ms."""
 _deletes_late: ContextVar[bool] = ContextVar("deletes_late")
 
 

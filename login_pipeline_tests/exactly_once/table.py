@@ -9,6 +9,7 @@ import psycopg2
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.settings import read_settings
 
+# Schemas before pg_catalog win: the product's now() is ours. No server crashes here: only a load's commit waits.
 _CREATE = """
 CREATE SCHEMA simulated;
 CREATE TABLE simulated.world (now timestamptz, refusing boolean);
@@ -20,7 +21,6 @@ DO $$ BEGIN
     EXECUTE format('ALTER DATABASE %I SET timezone = ''UTC''', current_database());
 END $$;
 """
-"""Schemas before pg_catalog win: the product's now() is ours. No server crashes here: only a load's commit waits."""
 _REFUSE = """
 CREATE FUNCTION simulated.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     IF NEW.user_id LIKE 'refused%' AND (SELECT refusing FROM simulated.world) THEN RAISE check_violation; END IF;

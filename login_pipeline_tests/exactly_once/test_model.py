@@ -39,6 +39,7 @@ SETTINGS = settings(
 )
 MUTANT_SETTINGS = settings(SETTINGS, max_examples=3, phases=[Phase.generate], database=None)
 MUTANT_SEEDS = 100
+# So that a few messages are several loads, many refused rows, and several receipts of a redrive.
 SMALL_NUMBERS = {
     "login_pipeline.ingest.load.FIRST_ROWS": 2,
     "login_pipeline.ingest.quarantine.MAX_CREDIBLE_REFUSALS": 1,
@@ -46,7 +47,6 @@ SMALL_NUMBERS = {
     "login_pipeline.ingest.quarantine.MAX_LETTERS": 2,
     "login_pipeline.ingest.redrive.AT_ONCE": 3,
 }
-"""So that a few messages are several loads, many refused rows, and several receipts of a redrive."""
 
 # Where the time decides how many messages are received and loaded: it is the simulated one.
 CLOCKS = ["ingest.load", "sqs.login_queues", "sqs.receive"]

@@ -9,8 +9,8 @@ from typing import Any
 from login_pipeline.cli.runs import Run
 from login_pipeline_tests.conftest import Pipeline, Queue
 
+# Runs after which what a fault left behind must be drained, each of a whole batch.
 RUNS_TO_DRAIN = 5
-"""Runs after which what a fault left behind must be drained, each of a whole batch."""
 
 
 @dataclass
@@ -19,10 +19,10 @@ class Account:
 
     pipeline: Pipeline
     body: Callable[..., str]
+    # The user_id of each valid message, by its id.
     logins: dict[str, str] = field(default_factory=dict)
-    """The user_id of each valid message, by its id."""
+    # The ids of the messages that belong on the dead-letter queue.
     malformed: set[str] = field(default_factory=set)
-    """The ids of the messages that belong on the dead-letter queue."""
 
     def send(self, logins: int, malformed: int = 0) -> None:
         """Sends so many valid messages and so many malformed ones, of one batch with those before."""

@@ -14,8 +14,8 @@ from pathlib import Path
 from login_pipeline.cli import main as cli
 from login_pipeline_tests.chaos import run_process  # noqa: F401 - what the processes are forked from has it, too
 
+# Seconds to end in: less than the 30 that Kubernetes gives a pod before it kills it.
 GRACE = 25
-"""Seconds to end in: less than the 30 that Kubernetes gives a pod before it kills it."""
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 

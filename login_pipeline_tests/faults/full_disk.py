@@ -18,12 +18,12 @@ from login_pipeline_tests.conftest import Database
 
 TABLES = ("user_logins", "user_logins_inbox")
 
+# Mounts as the root of a namespace, then is an ordinary user again, as PostgreSQL demands.
 _WITH_A_DISK = """#!/bin/sh
 exec unshare --user --map-root-user --mount sh -c '
   mount -t tmpfs -o size=8m,mode=0777 tmpfs "$0" && exec unshare --user --map-user=1000 --map-group=1000 -- "$@"
 ' {disk} {postgres} "$@"
 """
-"""Mounts as the root of a namespace, then is an ordinary user again, as PostgreSQL demands."""
 
 _REFUSE = """
     CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -90,8 +90,8 @@ def with_request(**changes: Any) -> Fault:
     return change
 
 
+# Seconds after which a message that is handed back must be delivered again at the latest.
 SOON = 120
-"""Seconds after which a message that is handed back must be delivered again at the latest."""
 
 
 def handed_back_at_once(content: Content, forward: Forward) -> Answer:
@@ -126,6 +126,7 @@ def answered(content: Content | bytes) -> Fault:
     return lambda _content, _forward: Answer(200, content)
 
 
+# Answers to a batch call that say nothing of its entries.
 UNCONFIRMED = {
     "nothing": answered(b""),
     "an empty object": answered({}),
@@ -133,7 +134,6 @@ UNCONFIRMED = {
     "an empty list": answered({"Successful": [], "Failed": []}),
     "no lists": answered({"Successful": None, "Failed": None}),
 }
-"""Answers to a batch call that say nothing of its entries."""
 
 
 def deleted_and_delivered_again(content: Content, forward: Forward) -> Answer:
@@ -160,8 +160,8 @@ class Some:
     """A fault that answers `times` calls after the `first` ones, and passes the others on."""
 
     def __init__(self, fault: Fault, *, first: int, times: float) -> None:
+        # How many calls it answered.
         self.hits = 0
-        """How many calls it answered."""
         self._fault = fault
         self._first = first
         self._times = times
@@ -183,8 +183,8 @@ class Hold:
     """
 
     def __init__(self, *, after: bool = False) -> None:
+        # Released once for each call that arrives.
         self.held = threading.Semaphore(0)
-        """Released once for each call that arrives."""
         self._after = after
         self._free = threading.Event()
 

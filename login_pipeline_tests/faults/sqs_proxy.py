@@ -23,8 +23,8 @@ class Answer(NamedTuple):
 
     status: int
     content: Any
+    # Header x-amzn-query-error: the error's code of the older query protocol, from which the SDK takes its name.
     query_error: str | None = None
-    """Header x-amzn-query-error: the error's code of the older query protocol, from which the SDK takes its name."""
 
 
 class Heard(NamedTuple):
@@ -45,10 +45,10 @@ class ConnectionCutError(Exception):
     """The connection ends without an answer."""
 
 
+# Passes a request on.
 Forward = Callable[[dict[str, Any]], Answer]
-"""Passes a request on."""
+# Answers a request: itself, by passing it on, changed or not, or by raising ConnectionCutError.
 Fault = Callable[[dict[str, Any], Forward], Answer]
-"""Answers a request: itself, by passing it on, changed or not, or by raising ConnectionCutError."""
 
 
 @dataclass(eq=False)
@@ -69,12 +69,12 @@ class SqsProxy:
     """Passes every call on to the server at `upstream`, except where a rule for its action says otherwise."""
 
     upstream: str
+    # With which it speaks to its clients; without it in clear.
     tls: ssl.SSLContext | None = None
-    """With which it speaks to its clients; without it in clear."""
+    # How often each action was called, the calls that broke included.
     calls: Counter[str] = field(default_factory=Counter)
-    """How often each action was called, the calls that broke included."""
+    # Those calls, in the order in which they came.
     heard: list[Heard] = field(default_factory=list)
-    """Those calls, in the order in which they came."""
     _rules: list[_Rule] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -9,8 +9,8 @@ from itertools import count
 
 from login_pipeline.local.ports import HOST
 
+# The SDK takes credentials for expired ten minutes before they are.
 SOON = timedelta(minutes=5)
-"""The SDK takes credentials for expired ten minutes before they are."""
 
 _ANSWER = """<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>
 <AccessKeyId>ASSUMED{number}</AccessKeyId><SecretAccessKey>{secret}</SecretAccessKey>

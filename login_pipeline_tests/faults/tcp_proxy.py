@@ -10,12 +10,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 from login_pipeline.local.ports import HOST
 
+# As libpq sends it: a simple query. Source: PostgreSQL documentation, "Message Formats", Query.
 COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
-"""As libpq sends it: a simple query. Source: PostgreSQL documentation, "Message Formats", Query."""
+# What only a connection that loads a batch sends.
 LOAD = b"COPY incoming_logins"
-"""What only a connection that loads a batch sends."""
+# What only a connection that records dead letters sends.
 RECORD = b"INSERT INTO user_logins_dead_letters"
-"""What only a connection that records dead letters sends."""
 
 _CHUNK = 65_536
 
@@ -23,16 +23,16 @@ _CHUNK = 65_536
 class Fault(Enum):
     """What happens to a connection that loads a batch, or records dead letters, when its client sends COMMIT."""
 
+    # The server commits and answers; the answer never arrives.
     ANSWER_LOST = auto()
-    """The server commits and answers; the answer never arrives."""
+    # The COMMIT never arrives; the server rolls back.
     COMMIT_LOST = auto()
-    """The COMMIT never arrives; the server rolls back."""
+    # The COMMIT never arrives, and nothing more of either end does, not even that it closes the connection.
     SILENCE_BEFORE = auto()
-    """The COMMIT never arrives, and nothing more of either end does, not even that it closes the connection."""
+    # The server commits; nothing more of either end arrives.
     SILENCE_AFTER = auto()
-    """The server commits; nothing more of either end arrives."""
+    # Nothing, so that a later COMMIT is hit.
     NONE = auto()
-    """Nothing, so that a later COMMIT is hit."""
 
 
 class TcpProxy:
@@ -40,12 +40,12 @@ class TcpProxy:
 
     def __init__(self, upstream_url: str) -> None:
         self.upstream = upstream_url
+        # Whether new connections are passed on; they are closed at once otherwise.
         self.accepting = True
-        """Whether new connections are passed on; they are closed at once otherwise."""
+        # Whether anything is passed on; without it connections are open and silent, as behind a dead router.
         self.answering = True
-        """Whether anything is passed on; without it connections are open and silent, as behind a dead router."""
+        # How many COMMITs a fault has hit.
         self.broken = 0
-        """How many COMMITs a fault has hit."""
         self._faults: dict[bytes, list[Fault]] = {}
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()

@@ -16,8 +16,8 @@ from login_pipeline_tests.faults.moments import WAITING_LOADS, locked, wait_for
 from login_pipeline_tests.faults.sqs_faults import ACCESS_DENIED, Hold, after_seconds
 from login_pipeline_tests.faults.sqs_proxy import SqsProxy
 
+# Returns from its beginning when the drain is in the state, and keeps it there until its end.
 State = Callable[[Account, SqsProxy, Drain], AbstractContextManager[None]]
-"""Returns from its beginning when the drain is in the state, and keeps it there until its end."""
 
 
 @contextmanager
@@ -106,12 +106,12 @@ STATES: dict[str, State] = {
     "between two runs": between_two_runs,
 }
 
+# Logins and malformed messages; elsewhere there are more than one call delivers, and no malformed ones.
 MESSAGES = {
     "handing back": (10 * CALLS_PER_STEP + 10, 0),
     "masking": (10, 0),
     "moving to the dead-letter queue": (5, 3),
 }
-"""Logins and malformed messages; elsewhere there are more than one call delivers, and no malformed ones."""
 
 
 @pytest.mark.parametrize("state", STATES)

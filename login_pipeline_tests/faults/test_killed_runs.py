@@ -15,8 +15,8 @@ from login_pipeline_tests.chaos.seams import Moment, Step
 from login_pipeline_tests.chaos.world import World
 from login_pipeline_tests.conftest import Pipeline
 
+# As many as a run loads in one transaction.
 VALID = [draft for draft in drafts(random.Random(1), FIRST_ROWS) if draft.valid][:FIRST_ROWS]  # noqa: S311
-"""As many as a run loads in one transaction."""
 
 
 @pytest.fixture

@@ -45,13 +45,13 @@ from login_pipeline_tests.faults.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.usefixtures("each_sqs_client")
 
+# What the SDK tries again, and what has had no effect.
 PASSING = {
     "throttled": THROTTLED,
     "rate exceeded": RATE_EXCEEDED,
     "unavailable": UNAVAILABLE,
     "cut before": cut_before,
 }
-"""What the SDK tries again, and what has had no effect."""
 ACTIONS = ("GetQueueAttributes", "ReceiveMessage", "DeleteMessageBatch", "SendMessageBatch")
 
 

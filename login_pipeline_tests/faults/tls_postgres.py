@@ -13,8 +13,8 @@ from login_pipeline.local.ports import wait_until
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import temporary_folder
 
+# Of the newest one that Debian's packages have installed; none on most machines.
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))[-1:]
-"""Of the newest one that Debian's packages have installed; none on most machines."""
 
 
 @contextmanager

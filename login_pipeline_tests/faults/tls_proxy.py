@@ -13,8 +13,8 @@ import trustme
 
 from login_pipeline_tests.faults.tcp_proxy import TcpProxy
 
+# What a client sends first that wants TLS. Source: PostgreSQL documentation, "Message Formats", SSLRequest.
 SSL_REQUEST = bytes.fromhex("00000008 04d2162f")
-"""What a client sends first that wants TLS. Source: PostgreSQL documentation, "Message Formats", SSLRequest."""
 _CHUNK = 65_536
 
 

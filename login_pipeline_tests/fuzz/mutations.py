@@ -6,9 +6,10 @@ from random import Random
 
 from login_pipeline_tests.bodies import FIELDS, POISON, valid
 
+# Bytes. Longer bodies only slow the search; tests of their own have those.
 LONGEST_SEED = 4_096
-"""Bytes. Longer bodies only slow the search; tests of their own have those."""
 
+# What a parser, a database, a shell, a spreadsheet or a terminal gives a meaning.
 TOKENS = [
     *(b"\x00", b"\r\n", b"\t", b"\x1b[2J", b"\x7f", b"\xff\xfe", b"\xef\xbb\xbf", b"\xc0\x80", b"\xed\xa0\x80"),
     *(b"\\u0000", b"\\ud800", b"\\udc00", b"\\ud83d\\ude00", b"\\u202e", b"\\u2028", b"\\\\", b'\\"', b"\\x", b"\\"),
@@ -31,7 +32,6 @@ TOKENS = [
     *(b"2147483647", b"2147483648", b"1.2.3.4.5", b"-rc.1", b"+build", b"v", b"0", b"x" * 33, b"x" * 129),
     *(f'"{field}"'.encode() for field in FIELDS),
 ]
-"""What a parser, a database, a shell, a spreadsheet or a terminal gives a meaning."""
 
 _SEEDS = [body.encode("utf-8", "surrogatepass") for body in (*[valid()] * 400, *(poison.body for poison in POISON))]
 SEEDS = [seed for seed in _SEEDS if len(seed) <= LONGEST_SEED]

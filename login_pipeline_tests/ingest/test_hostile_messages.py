@@ -23,8 +23,8 @@ __all__ = ["json_lines"]
 
 Body = Callable[..., str]
 
+# New lines, what steers a terminal, what turns text around, and what is not seen.
 UNPRINTABLE = "\r\n\x1b[2J\x1b]0;owned\x07\u202e\u2066\u2028\u2029\x85\x9b31m\u200b\ufeff"
-"""New lines, what steers a terminal, what turns text around, and what is not seen."""
 FORGED = f'x"}}{UNPRINTABLE}{{"event": "forged"}}'
 
 METACHARACTERS = [
@@ -158,8 +158,8 @@ def test_reason_that_this_pipeline_does_not_give_is_not_shown(pipeline: Pipeline
     assert redrive(read_settings(), None, dry_run=True).reasons == {"not_a_code": len(reasons)}
 
 
+# What the embedded server takes; SQS takes 1 MiB, for which logins/test_hostile_bodies.py has the parser alone.
 LONGEST = 256 * 1024
-"""What the embedded server takes; SQS takes 1 MiB, for which logins/test_hostile_bodies.py has the parser alone."""
 
 
 def test_batch_of_long_messages_is_bounded_in_memory_and_not_taken_for_the_last(

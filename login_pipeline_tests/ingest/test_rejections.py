@@ -60,11 +60,11 @@ def test_poison_alone_is_moved(pipeline: Pipeline) -> None:
     assert pipeline.database.logins() == []
 
 
+# What SQS takes in a body.
 TEXT = st.text(
     st.characters(min_codepoint=0x20, exclude_categories=["Cs"], exclude_characters="\ufffe\uffff")
     | st.sampled_from("\t\n\r")
 )
-"""What SQS takes in a body."""
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(FIELDS) | st.text(), inner),

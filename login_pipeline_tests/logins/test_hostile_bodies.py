@@ -19,8 +19,8 @@ from login_pipeline_tests.fuzz.__main__ import fuzz
 from login_pipeline_tests.fuzz.invariants import require_batch, require_body
 from login_pipeline_tests.fuzz.mutations import TOKENS
 
+# The longest message that SQS takes. Source: Amazon SQS Developer Guide, "Amazon SQS message quotas".
 MIB = 1024 * 1024
-"""The longest message that SQS takes. Source: Amazon SQS Developer Guide, "Amazon SQS message quotas"."""
 
 meaning = st.sampled_from([token.decode("utf-8", "surrogateescape") for token in TOKENS])
 hostile_text = st.lists(meaning | st.text(max_size=5), max_size=6).map("".join)

@@ -243,8 +243,8 @@ class ScriptedPolls:
 
     def __init__(self, *answers: list[list[Message]]) -> None:
         self._answers = list(answers)
+        # How many were made, each time.
         self.at_once: list[int] = []
-        """How many were made, each time."""
 
     def __call__(self, sizes: Sequence[int]) -> list[list[Message]]:
         self.at_once.append(len(sizes))

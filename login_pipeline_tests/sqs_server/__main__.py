@@ -25,8 +25,8 @@ from login_pipeline_tests.sqs_server.service import Service
 HOST = "127.0.0.1"
 QUEUE = "logins"
 DEAD_LETTER_QUEUE = "logins-dead-letter"
+# How often it looks whether the process that started it is still there.
 WATCH_SECONDS = 0.5
-"""How often it looks whether the process that started it is still there."""
 
 
 async def serve(given: argparse.Namespace) -> None:

@@ -42,15 +42,15 @@ class Account:
 
     def __init__(self, endpoint: str, source: random.Random, *, max_in_flight: int = MAX_IN_FLIGHT) -> None:
         self.clock = Clock()
+        # Of what is made at random: ids and receipt handles.
         self.source = source
-        """Of what is made at random: ids and receipt handles."""
+        # Of messages, whichever queue they are on.
         self.numbers = count(1)
-        """Of messages, whichever queue they are on."""
         self._endpoint = endpoint
         self._max_in_flight = max_in_flight
         self._by_name: dict[str, OwnedQueue] = {}
+        # As they were asked for: whatever the host is called, the path tells which it is.
         self._by_url: dict[str, OwnedQueue] = {}
-        """As they were asked for: whatever the host is called, the path tells which it is."""
 
     def __iter__(self) -> Iterator[OwnedQueue]:
         return iter(self._by_name.values())

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from login_pipeline_tests.sqs_server.errors import SqsError
 from login_pipeline_tests.sqs_server.requests import Entry
 
+# Source: Amazon SQS API Reference, SendMessageBatch and its likes.
 MAX_ENTRIES = 10
-"""Source: Amazon SQS API Reference, SendMessageBatch and its likes."""
 _ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 

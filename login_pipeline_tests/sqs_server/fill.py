@@ -12,8 +12,8 @@ from login_pipeline_tests.sqs_server.messages import Message, md5
 
 ADDRESSES = 2**32
 DEVICE_IDS = 10**9
+# Odd and no multiple of five, so that its multiples pass through all of both before one comes again.
 _STEP = 618_033_983
-"""Odd and no multiple of five, so that its multiples pass through all of both before one comes again."""
 _CODES = "BR", "CA", "CN", "DE", "FR", "ID", "IN", "KE", "KR", "MX", "NG", "PH", "PL", "PT", "RU", "TH", "US", "VN"
 _LOCALES = ["null"] * 8 + [f'"{code}"' for code in _CODES]
 

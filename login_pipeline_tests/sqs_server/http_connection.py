@@ -9,8 +9,8 @@ from collections.abc import Callable
 from itertools import count
 from typing import NamedTuple, cast
 
+# Bytes. A head that is longer ends the connection.
 MAX_HEAD = 65_536
-"""Bytes. A head that is longer ends the connection."""
 _REASONS = {
     200: b"OK",
     400: b"Bad Request",
@@ -27,8 +27,8 @@ class Request(NamedTuple):
 
     line: bytes
     head: bytes
+    # Header X-Amz-Target.
     target: str
-    """Header X-Amz-Target."""
     content: bytes
 
 
@@ -42,8 +42,8 @@ class Answer(NamedTuple):
 
 
 GiveUp = Callable[[], None]
+# Answers a request, at once or later; what it returns is called when the client goes before it is answered.
 Respond = Callable[[Request, Callable[[Answer], None]], GiveUp | None]
-"""Answers a request, at once or later; what it returns is called when the client goes before it is answered."""
 
 
 class HttpConnection(asyncio.Protocol):
@@ -54,8 +54,8 @@ class HttpConnection(asyncio.Protocol):
         self._latency = latency
         self._loop = asyncio.get_running_loop()
         self._received = b""
+        # Bytes of the request that is not all here yet, where that is known.
         self._needed = 0
-        """Bytes of the request that is not all here yet, where that is known."""
         self._busy = False
         self._working = False
         self._closes = False

@@ -7,8 +7,8 @@ from login_pipeline_tests.sqs_server.account import Clock
 from login_pipeline_tests.sqs_server.queue import Queue
 from login_pipeline_tests.sqs_server.receiving import NOTHING, Poll
 
+# Seconds: a loop's timers may be a millisecond early.
 _SLACK = 0.001
-"""Seconds: a loop's timers may be a millisecond early."""
 
 
 class _Waiting:

@@ -24,8 +24,8 @@ class MessageAttribute(msgspec.Struct, rename="pascal", omit_defaults=True, froz
 
     data_type: str = ""
     string_value: str | None = None
+    # In base64.
     binary_value: str | None = None
-    """In base64."""
 
     @property
     def value(self) -> bytes:

@@ -36,11 +36,11 @@ class Message:
         self.first_received = 0
         self.visible_at = 0
         self.state = VISIBLE
+        # Of the queue whose redrive policy moved it here.
         self.source_arn = b""
-        """Of the queue whose redrive policy moved it here."""
 
+    # The same for all.
     sender = b"AIDAEXAMPLEBENCHMARKS"
-    """The same for all."""
 
     @property
     def message_id(self) -> str:

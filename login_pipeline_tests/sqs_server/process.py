@@ -17,15 +17,15 @@ from login_pipeline_tests import ROOT
 class Counts(NamedTuple):
     """What the server has served since it started."""
 
+    # By operation, those included that were refused.
     calls: dict[str, int]
-    """By operation, those included that were refused."""
+    # By SQS's error code.
     refused: dict[str, int]
-    """By SQS's error code."""
+    # By queue's name: sent, receives_with_messages, received, redelivered (of those received: not for the first time),
+    # deleted, moved_away by the redrive policy; and as it is now: visible, in_flight, delayed.
     queues: dict[str, dict[str, int]]
-    """By queue's name: sent, receives_with_messages, received, redelivered (of those received: not for the first time),
-    deleted, moved_away by the redrive policy; and as it is now: visible, in_flight, delayed."""
+    # Of the server's process, filling included.
     cpu_seconds: float
-    """Of the server's process, filling included."""
 
     @property
     def logins(self) -> dict[str, int]:

@@ -12,8 +12,8 @@ from login_pipeline_tests.sqs_server.errors import SqsError, invalid_value
 from login_pipeline_tests.sqs_server.messages import DELAYED, DELETED, IN_FLIGHT, VISIBLE, Message
 from login_pipeline_tests.sqs_server.receipt_handles import ReceiptHandles
 
+# Source: Amazon SQS Developer Guide, "Amazon SQS message quotas".
 MAX_IN_FLIGHT = 120_000
-"""Source: Amazon SQS Developer Guide, "Amazon SQS message quotas"."""
 _FEW = 1_000
 
 
@@ -22,14 +22,14 @@ class Served:
     """What a queue has done since the server started, in messages."""
 
     sent: int = 0
+    # Calls of ReceiveMessage that were not answered empty.
     receives_with_messages: int = 0
-    """Calls of ReceiveMessage that were not answered empty."""
     received: int = 0
+    # Of those received: the ones that had been received before.
     redelivered: int = 0
-    """Of those received: the ones that had been received before."""
     deleted: int = 0
+    # To the dead-letter queue, by the redrive policy.
     moved_away: int = 0
-    """To the dead-letter queue, by the redrive policy."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class Queue:
     visible: int = 0
     in_flight: int = 0
     delayed: int = 0
+    # What can be received, and what was deleted while it stood there, which is left out when its turn comes.
     _line: deque[Message] = field(default_factory=deque)
-    """What can be received, and what was deleted while it stood there, which is left out when its turn comes."""
+    # A heap of times, and of the numbers of the messages that were hidden until then, if they still are.
     _hidden: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
-    """A heap of times, and of the numbers of the messages that were hidden until then, if they still are."""
+    # By number: each message that is hidden, or was received and is not deleted.
     _known: dict[int, Message] = field(default_factory=dict)
-    """By number: each message that is hidden, or was received and is not deleted."""
 
     def put(self, message: Message, *, hidden_until: int = 0, now: int = 0) -> None:
         """Adds a message, which can be received from `hidden_until` on."""

@@ -24,8 +24,8 @@ DEFAULTS = {
     "ReceiveMessageWaitTimeSeconds": 0,
     "VisibilityTimeout": 30,
 }
+# Taken and told again, and not acted upon.
 _KEPT = {"Policy", "RedriveAllowPolicy", "SqsManagedSseEnabled"}
-"""Taken and told again, and not acted upon."""
 _COUNTS: Mapping[str, Callable[[Queue], int]] = {
     "ApproximateNumberOfMessages": lambda queue: queue.visible,
     "ApproximateNumberOfMessagesNotVisible": lambda queue: queue.in_flight,

@@ -5,8 +5,8 @@ import random
 
 from login_pipeline_tests.sqs_server.errors import SqsError
 
+# Characters, as Amazon's have them today. They may have up to 1,024 (Developer Guide, "Receipt handle").
 LENGTH = 388
-"""Characters, as Amazon's have them today. They may have up to 1,024 (Developer Guide, "Receipt handle")."""
 _MARK = "AQEB"
 _HEAD = len(_MARK) + 16 + 8
 

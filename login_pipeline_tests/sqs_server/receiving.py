@@ -13,8 +13,8 @@ from login_pipeline_tests.sqs_server.queue_attributes import BOUNDS
 from login_pipeline_tests.sqs_server.receipt_handles import ReceiptHandles
 from login_pipeline_tests.sqs_server.requests import ReceiveMessage
 
+# Source: Amazon SQS API Reference, ReceiveMessage.
 MAX_MESSAGES = 10
-"""Source: Amazon SQS API Reference, ReceiveMessage."""
 MAX_VISIBILITY_TIMEOUT = BOUNDS["VisibilityTimeout"][1]
 MAX_WAIT = BOUNDS["ReceiveMessageWaitTimeSeconds"][1]
 NOTHING = b"{}"
@@ -50,8 +50,8 @@ class Forms(NamedTuple):
     """How messages are described to one who asked for `own` attributes of theirs, and for some of SQS's."""
 
     usual: Form
+    # Of those that a redrive policy moved: they may tell where from.
     moved: Form
-    """Of those that a redrive policy moved: they may tell where from."""
     own: Sequence[str]
 
     def describe(self, message: Message) -> bytes:
@@ -66,8 +66,8 @@ class Poll(NamedTuple):
     queue: Queue
     most: int
     visibility_timeout: int
+    # Seconds.
     wait: int
-    """Seconds."""
     forms: Forms
 
     def answer(self, clock: Clock) -> bytes | None:

@@ -103,8 +103,8 @@ class ReceiveMessage(OfQueue, rename="pascal"):
     visibility_timeout: int | None = None
     wait_time_seconds: int | None = None
     message_system_attribute_names: list[str] = []
+    # The same, by its older name.
     attribute_names: list[str] = []
-    """The same, by its older name."""
     message_attribute_names: list[str] = []
 
 

@@ -15,10 +15,10 @@ from login_pipeline_tests.sqs_server.messages import Message, message_json
 from login_pipeline_tests.sqs_server.queue_attributes import BOUNDS
 from login_pipeline_tests.sqs_server.requests import SendMessage, SendMessageBatch, Sent
 
+# Bytes of all messages of a batch together. Source: Amazon SQS API Reference, SendMessageBatch.
 MAX_BATCH = 1_048_576
-"""Bytes of all messages of a batch together. Source: Amazon SQS API Reference, SendMessageBatch."""
+# Source: Amazon SQS API Reference, SendMessage.
 _NOT_ALLOWED = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Source: Amazon SQS API Reference, SendMessage."""
 
 
 def send_message(account: Account, request: SendMessage) -> bytes:

@@ -13,8 +13,8 @@ from login_pipeline_tests.sqs_server.long_polls import LongPolls
 from login_pipeline_tests.sqs_server.receiving import Poll
 
 Reply = Callable[[bytes], None]
+# Called when nobody waits for the answer any more.
 GiveUp = Callable[[], None]
-"""Called when nobody waits for the answer any more."""
 
 
 class Operation(NamedTuple):
@@ -52,10 +52,10 @@ class Service:
 
     def __init__(self, account: Account) -> None:
         self.account = account
+        # By operation, those that were refused too.
         self.calls: Counter[str] = Counter()
-        """By operation, those that were refused too."""
+        # By the error's code.
         self.refused: Counter[str] = Counter()
-        """By the error's code."""
         self._long_polls = LongPolls(account.clock)
 
     def call(self, name: str, content: bytes, reply: Reply) -> GiveUp | None:

@@ -53,8 +53,8 @@ GET_ATTRIBUTES = Operation("GetQueueAttributes", "get_queue_attributes", Attribu
 class Transport(Protocol):
     """Makes calls to SQS."""
 
+    # How many calls it could not make itself, by what kept it from that.
     left_to_boto3: Counter[str]
-    """How many calls it could not make itself, by what kept it from that."""
 
     def call_many(self, operation: Operation[Response], requests: Sequence[Request]) -> Sequence[Response | CallError]:
         """Calls the operation with each request, all at once; the response, or the error, of each in their order."""
