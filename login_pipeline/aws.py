@@ -40,7 +40,7 @@ FAULTS = {
     ),
     **dict.fromkeys(
         (
-            *("AccessDenied", "AccessDeniedException", "KMS.AccessDeniedException", "KmsAccessDenied", "403"),
+            *("AccessDenied", "AccessDeniedException", "KMS.AccessDeniedException", "KmsAccessDenied"),
             *("DecryptionFailure", "DecryptionFailureException"),
         ),
         Fault.NOT_ALLOWED,
@@ -48,7 +48,7 @@ FAULTS = {
     **dict.fromkeys(
         (
             *("QueueDoesNotExist", "NonExistentQueue", "QueueDeletedRecently", "InvalidAddress"),
-            *("ResourceNotFoundException", "ParameterNotFound", "NoSuchKey", "404"),
+            *("ResourceNotFoundException", "ParameterNotFound", "NoSuchKey"),
         ),
         Fault.NOT_FOUND,
     ),
@@ -82,7 +82,7 @@ def not_accepted(code: str) -> ConfigurationError | None:
 
 
 def sdk_problem(error: BotoCoreError, purpose: str) -> ConfigurationError:
-    """What the SDK found wrong before it had an answer; `purpose` is what it was to do, such as `call SQS`."""
+    """What the SDK found wrong before it had a response; `purpose` is what it was to do, such as `call SQS`."""
     if isinstance(error, SSLError):
         return ConfigurationError(
             f"The certificate of {error.kwargs.get('endpoint_url')} is not trusted, so the SDK cannot {purpose}; name "
@@ -107,7 +107,7 @@ def sdk_problem(error: BotoCoreError, purpose: str) -> ConfigurationError:
 
 
 def no_answer(error: BotoCoreError, who: str, purpose: str) -> ConfigurationError:
-    """The sentence where nothing came back; `who` should have answered, `purpose` is as in `sdk_problem`."""
+    """The sentence where nothing came back; `who` should have responded, `purpose` is as in `sdk_problem`."""
     if isinstance(error, ProxyConnectionError):
         return ConfigurationError(
             f"The proxy that HTTPS_PROXY or HTTP_PROXY names does not answer, so the SDK cannot {purpose}; correct its "

@@ -14,7 +14,7 @@ def turn_off_core_dumps() -> None:
 
 
 def dump_taker() -> str | None:
-    """The program to which the kernel gives core dumps whatever the limit is; None where there is none that keeps them.
+    """The program to which the kernel gives core dumps regardless of the limit; None where none keeps them.
 
     Source: core(5), "Piping core dumps to a program".
     """

@@ -49,7 +49,7 @@ class MaskingMethod(StrEnum):
 
 
 class LogFormat(StrEnum):
-    """How what happens is told on stderr."""
+    """The format of the lines on stderr."""
 
     TEXT = "text"
     JSON = "json"
@@ -71,7 +71,7 @@ class LogSettings(BaseSettings):
         text = without_margin(text)
         if not text:
             raise ValueError("is blank; unset it")
-        # Masking keys stand between blanks and line ends.
+        # Masking keys are separated by blanks and line ends.
         if problem := slip(" ".join(text.split()) if info.field_name == "masking_key" else text):
             raise ValueError(problem)
         return text
@@ -342,7 +342,7 @@ def read_load_settings() -> LoadSettings:
 
 
 def read_log_settings() -> LogSettings:
-    """Those that say how errors are told; another wrong setting does not keep it from being told so.
+    """Those that say how errors are reported; another wrong setting does not keep it from being reported so.
 
     Raises:
         ConfigurationError: as `read_settings`.

@@ -1,7 +1,7 @@
 """Backs up user_logins and its inbox: one snapshot, a file for each date of each, and a manifest put in place last.
 
 Only what changed since the last manifest is written. A date that looks damaged keeps the backup it has: else the
-first backup after a loss would replace what can mend it.
+first backup after a loss would replace what can repair it.
 """
 
 from collections import Counter
@@ -166,7 +166,7 @@ def _written(
     damaged: dict[str, str],
     every_date: bool,
 ) -> tuple[tuple[BackupDate, ...], int]:
-    """Writes the files that are lacking; returns all dates, and how many files were written."""
+    """Writes the files that are missing; returns all dates, and how many files were written."""
     safe = {day: backup for day, backup in kept.items() if date_name(day) in damaged}
     due = [state for day, state in states.items() if date_name(day) not in damaged]
     old = {} if every_date else kept

@@ -122,7 +122,7 @@ def file_name(what: str, sha256: str) -> str:
 
 
 def date_name(day: date | None) -> str:
-    """The date as it is shown, and as it stands in file names."""
+    """The date as it is shown, and as it is in file names."""
     return "no-date" if day is None else day.isoformat()
 
 

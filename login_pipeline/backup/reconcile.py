@@ -66,7 +66,7 @@ def plan(found: Comparison, *, replace: bool) -> Plan:
 
     Extra rows are removed on demand only, and only where every message loaded after the backup has its row:
     elsewhere an extra row may be one of theirs. Without that, rows are not added beside altered ones, which would
-    then be there twice: so none are added beside those that were masked again, which cannot be told from them.
+    then be there twice: so none are added beside those that were masked again, which look the same.
 
     The ledger begins as the backup accounts for the date. Of what was counted since, it takes as much as the rows show:
     the inbox may have lost the keys of erased rows, and the backup may have rows that were lost.

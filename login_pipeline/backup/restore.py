@@ -69,7 +69,7 @@ class Restored(NamedTuple):
         return not (self.total("rows_lost") or self.total("rows_that_differ") or self.of_another)
 
     def advice(self) -> Iterator[str]:
-        """A sentence for each thing that this restore could not mend."""
+        """A sentence for each thing that this restore could not repair."""
         if self.of_another:
             yield (
                 f"The backup is of another database, {self.database}, and whom that one erased after "
@@ -187,7 +187,7 @@ class _Erasures(NamedTuple):
 
 
 def _erasures(database: LoginDatabase, cursor: extensions.cursor, store: BackupStore, manifest: Manifest) -> _Erasures:
-    """All that is known of them; told before anything is changed where it is not enough.
+    """All that is known of them; an error before anything is changed where it is not enough.
 
     Raises:
         BackupError: the manifest has seen an erasure that neither the database nor the backup has the proof of.

@@ -19,6 +19,8 @@ from login_pipeline.errors import BackupError, ConfigurationError, LoginPipeline
 from login_pipeline.settings import Settings
 
 _INCOMING = ".incoming-"
+# S3 gives some errors no code but HTTP's status.
+_FAULTS = FAULTS | {"403": Fault.NOT_ALLOWED, "404": Fault.NOT_FOUND}
 # Keys that one DeleteObjects call takes. Source: Amazon S3 API Reference, DeleteObjects.
 _AT_ONCE = 1000
 
@@ -134,7 +136,7 @@ class FolderStore:
 
 
 class S3Store:
-    """A prefix of a bucket. Large files go up in parts, and stand there only when the last has come."""
+    """A prefix of a bucket. Large files go up in parts, and are there only when the last has come."""
 
     def __init__(self, bucket: str, prefix: str, region: str | None) -> None:
         self._bucket = bucket
@@ -159,14 +161,14 @@ class S3Store:
             try:
                 answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + name)
             except ClientError as error:
-                if FAULTS.get(error_code(error)) is Fault.NOT_FOUND:
+                if _FAULTS.get(error_code(error)) is Fault.NOT_FOUND:
                     return None
                 raise
             with ExitStack() as closing:
                 copy = closing.enter_context(scratch())
                 shutil.copyfileobj(answer["Body"], copy)
                 copy.seek(0)
-                closing.pop_all()  # whoever opened it closes it
+                closing.pop_all()  # the caller closes it
                 return copy
 
     def names(self) -> set[str]:
@@ -183,7 +185,7 @@ class S3Store:
                 answer = self._client.delete_objects(
                     Bucket=self._bucket, Delete={"Objects": keys[first : first + _AT_ONCE], "Quiet": True}
                 )
-            for refused in answer.get("Errors", ()):  # with the answer 200
+            for refused in answer.get("Errors", ()):  # in a response with 200
                 raise self._sentence("DeleteObject", str(refused.get("Code")))
 
     @contextmanager
@@ -206,7 +208,7 @@ class S3Store:
         where = f"LOGIN_BACKUP_URL=s3://{self._bucket}/{self._prefix}"
         if code == "NoSuchBucket":
             return ConfigurationError(f"{where} names a bucket that does not exist; create it or name another")
-        if FAULTS.get(code) in (Fault.NOT_ALLOWED, Fault.CREDENTIALS):
+        if _FAULTS.get(code) in (Fault.NOT_ALLOWED, Fault.CREDENTIALS):
             return ConfigurationError(
                 f"S3 refuses s3:{operation} on {where} ({code}); allow the credentials s3:GetObject, s3:PutObject, "
                 "s3:DeleteObject and s3:ListBucket there"

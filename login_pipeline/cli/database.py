@@ -47,7 +47,7 @@ def backup(every_date: bool, accept_losses: bool, take_over: bool, as_json: bool
     settings = read_settings()
     database, manifest = LoginDatabase(settings), read_manifest(backup_store(settings))
     database.require_table()
-    with database.transaction() as cursor:  # what is configured wrong is told before the run
+    with database.transaction() as cursor:  # a wrong configuration is reported before the run
         require_own_backup(database, cursor, manifest, take_over=take_over)
     config = {"every_date": every_date, "accept_losses": accept_losses, "take_over": take_over}
     with dagster_instance() as instance:

@@ -1,4 +1,4 @@
-"""Runs the embedded services under the Dagster UI, until Ctrl-C or until whoever started us is gone."""
+"""Runs the embedded services under the Dagster UI, until Ctrl-C or until the process that started it is gone."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ _ENVIRONMENT = {
 
 
 def dev(port: int) -> int:
-    """Serves until it is told to stop; 0 then, 1 when Dagster ended by itself.
+    """Serves until a signal stops it; 0 then, 1 when Dagster ended on its own.
 
     Raises:
         ConfigurationError: the port is taken, or something does not start.

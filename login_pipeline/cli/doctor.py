@@ -91,7 +91,7 @@ def _login_queue(queues: LoginQueues) -> str:
 
 def _dead_letter_queue(queues: LoginQueues, *, compared: bool) -> str:
     says = f"{queues.dead_letter_queue.url}: {_count(queues.dead_letter_queue.depth())}"
-    if compared:  # with the login queue, where that one answers
+    if compared:  # with the login queue, where that one responds
         queues.check()
     return says
 

@@ -75,7 +75,7 @@ def drain(settings: Settings, instance: dg.DagsterInstance, progress: Progress) 
 
     Raises:
         ConfigurationError: the surroundings are wrong; nothing was received.
-        KeyboardInterrupt: SIGINT or SIGTERM came; what was in hand is back on the queue.
+        KeyboardInterrupt: SIGINT or SIGTERM came; what was held is back on the queue.
     """
     queues = LoginQueues(settings)
     check_surroundings(queues, LoginDatabase(settings), Masker(settings))
@@ -124,7 +124,7 @@ class _Drain:
                 dry = ran_dry and not self.totals.failures and self._have_loaded(others)
                 if dry and self._is_empty():
                     break
-                received_last += time.monotonic() - waiting_since  # what others held could not be received meanwhile
+                received_last += time.monotonic() - waiting_since  # what others held could not be received then
                 if time.monotonic() > received_last + COUNTS_LAG:
                     raise _nothing_comes(self._queue.depth())
             except LoginPipelineError as error:

@@ -63,8 +63,8 @@ for command in (check, prepare, prune, backup, restore, keys, unmask, forget):
 @cli.command()
 def demo() -> None:
     """Drain 100 sample messages through embedded services and show the result."""
-    with ThreadPoolExecutor(1) as meanwhile:  # the servers start while Dagster and pandas are imported
-        module = meanwhile.submit(import_module, "login_pipeline.cli.demo")
+    with ThreadPoolExecutor(1) as importer:  # the servers start while Dagster and pandas are imported
+        module = importer.submit(import_module, "login_pipeline.cli.demo")
         with local_services() as settings:
             sys.exit(module.result().demo(settings))
 
@@ -158,7 +158,7 @@ def main() -> None:
         _end("Interrupted.", INTERRUPTED)
     except Exception as error:  # what it says may quote a message
         if set_up_logging():
-            raise  # sys.excepthook tells it as JSON
+            raise  # sys.excepthook logs it as JSON
         from login_pipeline.logs.redaction import code_locations
 
         _end(f"It failed unexpectedly: {type(error).__name__} at {code_locations(error)[-1]}", FAILED)

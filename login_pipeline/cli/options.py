@@ -14,7 +14,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print exactly on
 
 
 def end(problems: Iterable[str]) -> NoReturn:
-    """Tells the problems, a sentence each, on stderr; the exit code says whether there were any."""
+    """Reports the problems on stderr, a sentence each; the exit code says whether there were any."""
     sentences = list(problems)
     for sentence in sentences:
         report_error(sentence, "command_failed", exit_code=FAILED)

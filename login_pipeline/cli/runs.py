@@ -14,7 +14,7 @@ from login_pipeline.errors import ConfigurationError
 from login_pipeline.logs.json_lines import counts
 from login_pipeline.logs.setup import process_log
 
-# A failed run is told in one sentence; the rest is in the Dagster instance.
+# A failed run is reported in one sentence; the rest is in the Dagster instance.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -77,7 +77,7 @@ def _instance() -> dg.DagsterInstance:
 
 
 def run(job_name: str, instance: dg.DagsterInstance, config: Mapping[str, Any] | None = None) -> Run:
-    """Runs the job once, in this process, and tells how it went; a failed run raises nothing.
+    """Runs the job once, in this process, and returns how it went; a failed run raises nothing.
 
     Args:
         job_name: One of the jobs in the definitions.

@@ -9,8 +9,8 @@ from json import JSONDecoder
 
 from login_pipeline.errors import ConfigurationError, QueueError
 from login_pipeline.logs.setup import process_log
-from login_pipeline.sqs.batches import ENTRY_FAULTS
 from login_pipeline.sqs.queue import SqsQueue
+from login_pipeline.sqs.transport.client import ENTRY_FAULTS
 
 # Lines that are read before they are sent, so that a file of any size takes little memory.
 WINDOW = 1000
@@ -37,7 +37,7 @@ def send_lines(queue: SqsQueue, lines: Iterable[bytes]) -> Sent:
 
     Raises:
         ConfigurationError: the queue cannot be used as configured, or the lines are none; nothing was sent.
-        QueueError: SQS refuses whatever is sent.
+        QueueError: SQS refuses every message.
     """
     queue.depth()
     sent = Sent()

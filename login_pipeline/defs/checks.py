@@ -23,7 +23,7 @@ from login_pipeline.settings import MaskingMethod, read_settings
 NOT_ASKED = "not asked, because the columns are wrong"
 
 Counted = int | str | list[str] | dict[str, int]
-Answer = tuple[bool, Mapping[str, Counted]]
+Outcome = tuple[bool, Mapping[str, Counted]]
 
 
 def _facts(
@@ -99,29 +99,29 @@ def user_logins_table_checks(
             yield (_result if spec.blocking else _warning)(spec.name, passed, **counts)
 
 
-def _agreement(database: LoginDatabase) -> Answer:
+def _agreement(database: LoginDatabase) -> Outcome:
     rows, without_key, without_row = database.ask("checks", "rows_that_disagree_with_the_inbox")
     counts = {"rows": rows, "rows_without_key": without_key, "keys_without_row": without_row}
     return without_key == 0 and without_row == 0, counts
 
 
-def _rows_in_clear(database: LoginDatabase) -> Answer:
+def _rows_in_clear(database: LoginDatabase) -> Outcome:
     (in_clear,) = database.ask("checks", "rows_with_an_ip_in_clear")
     return in_clear == 0, {"rows_with_an_ip_in_clear": in_clear}
 
 
-def _rows_in_the_future(database: LoginDatabase) -> Answer:
+def _rows_in_the_future(database: LoginDatabase) -> Outcome:
     (future,) = database.ask("checks", "rows_dated_in_the_future")
     return future == 0, {"rows_dated_in_the_future": future}
 
 
-def _groups(database: LoginDatabase) -> Answer:
+def _groups(database: LoginDatabase) -> Outcome:
     k = read_settings().min_group_size
     sizes = group_sizes(database, k)
     return sizes.groups_below_k == 0, {"k": k, **sizes._asdict()}
 
 
-_QUESTIONS: Mapping[str, Callable[[LoginDatabase], Answer]] = {
+_QUESTIONS: Mapping[str, Callable[[LoginDatabase], Outcome]] = {
     "rows_agree_with_the_inbox": _agreement,
     "rows_hold_no_ip_in_clear": _rows_in_clear,
     "create_dates_are_not_in_the_future": _rows_in_the_future,

@@ -1,4 +1,4 @@
-"""Hands values from asset to asset in the memory of one run, and forgets them when the run ends.
+"""Hands values from asset to asset in the memory of one run, and drops them when the run ends.
 
 Dagster's default IO manager would pickle the messages, personal data in clear, to disk. Its in-memory one is
 shared by every run of a process and never cleared.
@@ -23,7 +23,7 @@ class RunScopedIOManager(dg.ConfigurableIOManager):
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["RunScopedIOManager"]:
-        """A memory for one run, forgotten at its end."""
+        """A memory for one run, dropped at its end."""
         memory = RunScopedIOManager()
         try:
             yield memory

@@ -42,7 +42,7 @@ def prune_inbox(context: dg.OpExecutionContext, maintenance_postgres: LoginDatab
     context.add_output_metadata(pruned._asdict())
 
 
-@dg.job(description="Forgets the inbox's keys of messages that cannot come back any more.")
+@dg.job(description="Deletes the inbox keys of messages that cannot come back.")
 def inbox_pruning_job() -> None:
     """One step, on the database alone."""
     prune_inbox()

@@ -8,6 +8,7 @@ import dagster as dg
 from dagster_postgres import PostgresEventLogStorage
 
 from login_pipeline.defs.assets import login_queue
+from login_pipeline.defs.failures import as_failure
 from login_pipeline.postgres.sql import statements
 from login_pipeline.settings import read_settings
 
@@ -86,6 +87,7 @@ def _execute(instance: dg.DagsterInstance, name: str, **parameters: object) -> i
 
 
 @dg.op
+@as_failure()
 def purge_run_history(context: dg.OpExecutionContext) -> None:
     """Purges, and says how much."""
     purged = purge(context.instance, days=read_settings().run_history_days, now=datetime.now(UTC))

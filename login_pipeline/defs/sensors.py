@@ -31,7 +31,7 @@ ACTIVE_STATUSES = [
 #
 # Source: dagster/_daemon/sensor.py, MIN_INTERVAL_LOOP_TIME. A run lasts seconds; a place that is free is to be filled.
 TICK_SECONDS = 1
-# To read the depth, and seconds for each answer: a tick has 60, and SQS may be silent.
+# To read the depth, and seconds for each response: a tick has 60, and SQS may be silent.
 ATTEMPTS, ANSWER_SECONDS = 2, 15
 # Failed runs in a row after which the sensor pauses.
 FAILURES_TO_BACK_OFF = 3

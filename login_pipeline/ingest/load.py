@@ -154,7 +154,7 @@ class BackgroundDeleter:
     def _wait(self) -> None:
         if self._under_way is None:
             return
-        (messages, answer), self._under_way = self._under_way, None
-        not_deleted = answer.result()
+        (messages, deleted), self._under_way = self._under_way, None
+        not_deleted = deleted.result()
         self._figures.not_deleted.update(not_deleted)
         self._figures.deleted += messages - sum(not_deleted.values())

@@ -11,7 +11,7 @@ def check_surroundings(queues: LoginQueues, database: LoginDatabase, masker: Mas
 
     Raises:
         ConfigurationError: a setting is missing or wrong, or what it names cannot be used.
-        QueueError: SQS does not answer.
+        QueueError: SQS does not respond.
         DatabaseError: PostgreSQL refused.
     """
     masker.masks()

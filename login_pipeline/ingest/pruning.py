@@ -1,4 +1,4 @@
-"""Prunes the inbox, so that it does not grow without limit: of dates whose messages cannot come back any more."""
+"""Prunes the inbox, so that it does not grow without limit: of dates whose messages cannot come back."""
 
 from datetime import date
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from login_pipeline.postgres.tables import require
 
 
 class Pruned(NamedTuple):
-    """What was forgotten: whole dates, the keys of their messages, and records of dead letters."""
+    """What was deleted: whole dates, the keys of their messages, and records of dead letters."""
 
     dates: int
     keys: int
@@ -17,14 +17,14 @@ class Pruned(NamedTuple):
 
 
 def prune_inbox(database: LoginDatabase, *, days: int) -> Pruned:
-    """Forgets the keys of dates that are over `days` days ago, and were loaded as long ago.
+    """Deletes the keys of dates that are over `days` days ago, and were loaded as long ago.
 
     First each date is closed: from then on no message of it is loaded, whichever way it comes back. Killed
     anywhere, it goes on the next time.
 
     Raises:
         ConfigurationError: no database, no table, or the role may not write the ledger or DELETE in the inbox.
-        DatabaseError: PostgreSQL refused; what was forgotten before is forgotten.
+        DatabaseError: PostgreSQL refused; what was deleted before stays deleted.
     """
     database.require_table()
     with database.transaction() as cursor:
@@ -39,7 +39,7 @@ def prune_inbox(database: LoginDatabase, *, days: int) -> Pruned:
 
 
 def require_rights(database: LoginDatabase) -> None:
-    """Returns when the role may forget keys.
+    """Returns when the role may delete keys.
 
     Raises:
         ConfigurationError: it may not, or there is no database or no table.

@@ -66,7 +66,7 @@ def quarantine(
 
     Args:
         rejected: What raw_sqs_messages has, and the `reason`, a row a message.
-        queues: Where they are in hand.
+        queues: Where they are held.
         database: Where it is recorded that they are moved.
         log: Where each of them is reported.
         figures: What was done is added to these, also when an error ends it.

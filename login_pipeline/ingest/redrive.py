@@ -36,7 +36,7 @@ AT_ONCE = 1_000
 class Redriven:
     """What became of the messages on the dead-letter queue; `not_sent` by SQS's error code.
 
-    Not `complete`: so many were left, and are hidden meanwhile, that SQS would deliver no more. `in_flight` were in
+    Not `complete`: so many were left, and are invisible, that SQS would deliver no more. `in_flight` were in
     another consumer's hands, such as a redrive that was killed, when this one began.
     """
 
@@ -76,7 +76,7 @@ def problems(done: Redriven, reason: str | None, settings: Settings) -> Iterator
 def redrive(settings: Settings, reason: str | None, *, dry_run: bool) -> Redriven:
     """Sends back the messages with this reason, or all of them; deletes those that have their row already.
 
-    A message is sent back once: one that is rejected again meanwhile stays on the dead-letter queue.
+    A message is sent back once: one that is rejected again stays on the dead-letter queue.
 
     Args:
         settings: Where the queues and the database are.
@@ -128,7 +128,7 @@ def _send_back(messages: Sequence[Message], queues: LoginQueues, database: Login
 
 
 def _reason(message: Message) -> str:
-    """A code that can be printed, whoever wrote the attribute."""
+    """A code that can be printed; any sender can write the attribute."""
     if not message.reason:
         return MOVED_BY_SQS
     return message.reason if is_reason(message.reason) else "not_a_code"

@@ -40,7 +40,7 @@ class LoginRunQueue(QueuedRunCoordinator):
 
 
 def places(instance: dg.DagsterInstance, at_once: int) -> int:
-    """How many runs may be on their way or at work: twice as many where the queue keeps to the limit by itself."""
+    """How many runs may be on their way or at work: twice as many where the queue itself keeps to the limit."""
     return 2 * at_once if isinstance(instance.run_coordinator, LoginRunQueue) else at_once
 
 

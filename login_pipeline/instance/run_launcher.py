@@ -27,12 +27,12 @@ from dagster._serdes import ConfigurableClassData, deserialize_value, serialize_
 DEFINITIONS = "login_pipeline.definitions"
 # Between two looks of a run at whether somebody wants it to end.
 LOOK_SECONDS = 2.0
-# Seconds in which a run may end by itself when the launcher goes.
+# Seconds in which a run may end on its own when the launcher goes.
 LAST_SECONDS = 4.0
 # Seconds that runs have to hand their messages back when the launcher goes.
 GRACE = 30.0
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 _FORKS = get_context("forkserver")
 
 
@@ -108,7 +108,7 @@ def _report_lost(instance: dg.DagsterInstance, run_id: str) -> None:
         instance.report_run_failed(run, "The run's process ended before the run did: it was killed, or had no memory")
 
 
-def _once_it_answers(ask: Callable[[], Answer]) -> Answer:
+def _once_it_answers(ask: Callable[[], Result]) -> Result:
     """Dagster's storage may be away for a while, and that may be why a run ended."""
     while True:
         try:

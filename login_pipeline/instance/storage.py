@@ -27,7 +27,7 @@ class KeptConnectionStorage(DagsterPostgresStorage):
     """Dagster's PostgreSQL storage, in which connections are used again; configured just as that is.
 
     Threads that need more at the same moment get more, for that moment. Before each use a connection is asked whether
-    it still stands, and made anew if not, so that a server's restart is survived as it is with a connection each.
+    it still works, and made anew if not, so that a server's restart is survived as it is with a connection each.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class KeptConnectionStorage(DagsterPostgresStorage):
             postgres_url,
             token_provider,
             isolation_level="AUTOCOMMIT",  # as Dagster's own engines
-            pool_size=2,  # some of what Dagster asks, it asks while it reads another answer
+            pool_size=2,  # some of what Dagster asks, it asks while it reads another result
             max_overflow=-1,
             pool_pre_ping=True,
             pool_recycle=RECYCLE_SECONDS,

@@ -13,7 +13,7 @@ from login_pipeline.signals import raise_at_signals
 def main() -> int:
     """The command's exit code; 2 when the services do not start."""
     parser = argparse.ArgumentParser(prog="python -m login_pipeline.local", description=__doc__)
-    parser.add_argument("--temporary", action="store_true", help="with empty services, forgotten afterwards")
+    parser.add_argument("--temporary", action="store_true", help="with empty services, removed afterwards")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command

@@ -21,7 +21,7 @@ def is_listening(port: int) -> bool:
 
 
 def wait_until(ready: Callable[[], bool], *, seconds: float, still_possible: Callable[[], bool]) -> bool:
-    """Asks `ready` until it is; False when the time is up or it is not possible any more."""
+    """Asks `ready` until it is; False when the time is up or it is no longer possible."""
     until = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > until or not still_possible():

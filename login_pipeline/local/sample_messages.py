@@ -5,7 +5,7 @@ import random
 import uuid
 from collections.abc import Iterator
 
-# One of these stands among each 25 samples, in turn.
+# One of these is among each 25 samples, in turn.
 MALFORMED = (
     '{"foo": "oops_wrong_msg_type", "bar": "123"}',
     '{"user_id": "9f7e6f3a", "app_version": "2.3.0", "device_type": "ios", "ip": "300.1.2.3", "device_id": "1"}',

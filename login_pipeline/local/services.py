@@ -55,7 +55,7 @@ def local_services(folder: Path | None = None) -> Iterator[dict[str, str]]:
             "LOGIN_QUEUE_URL": queue_server.create_queue(QUEUE),
             "LOGIN_DEAD_LETTER_QUEUE_URL": queue_server.create_queue(DEAD_LETTER_QUEUE),
             "LOGIN_DATABASE_URL": database_server.create_database("logins"),
-            "LOGIN_MAINTENANCE_DATABASE_URL": "",  # or pruning would reach the database of whoever has one set
+            "LOGIN_MAINTENANCE_DATABASE_URL": "",  # or pruning would reach the database in a shell that has one set
             "LOGIN_MASKING_KEY": _masking_key(folder / "masking_key"),
             "LOGIN_MASKING_KEY_SOURCE": "",
             "LOGIN_BACKUP_URL": str(folder / "backup"),
@@ -67,7 +67,7 @@ def local_services(folder: Path | None = None) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder for services that are forgotten afterwards; PostgreSQL's account can reach it."""
+    """A folder for services that is removed afterwards; PostgreSQL's account can reach it."""
     with tempfile.TemporaryDirectory(prefix="login-pipeline-") as folder:
         Path(folder).chmod(0o711)
         yield Path(folder)

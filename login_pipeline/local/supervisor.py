@@ -42,7 +42,7 @@ def start(
     Args:
         command: The server and its arguments.
         log: The file that the server's output is appended to; without it the output is ours.
-        stop_signal: What tells the server to end.
+        stop_signal: What ends the server.
         env: The server's whole environment.
         account: The user and group id to run the server as, where it must not be root.
         keep_open: File descriptors that the supervisor keeps, so that a lock lasts until the server has ended.
@@ -96,7 +96,7 @@ def _end_with_owner() -> None:
 
 
 def _end_with_supervisor(stop_signal: signal.Signals) -> Callable[[], None] | None:
-    """On Linux the kernel tells the server when the supervisor itself was killed."""
+    """On Linux the kernel signals the server when the supervisor was killed."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl

@@ -81,7 +81,7 @@ class RejectedError(Exception):
 
 
 def parse_login(body: str) -> LoginEvent | Rejection:
-    """What the body of a message says, or why it is not a login. Raises nothing, whatever the body is."""
+    """What the body of a message says, or why it is not a login. Raises nothing."""
     try:
         return _login(*decode(body))
     except RejectedError as rejected:

@@ -6,7 +6,7 @@ import re
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _GROUP = "[1-9a-f][0-9a-f]{0,3}+"
 # What is surely canonical already: IPv4; IPv6 of 8 groups, none of them zero, or of 1 to 6 and a `::` after the first.
-# No rule, but a shortcut to the same answer: Python's parser takes ten times as long.
+# No rule, but a shortcut to the same result: Python's parser takes ten times as long.
 _CANONICAL = re.compile(
     rf"{_OCTET}(?:\.{_OCTET}){{3}}"
     rf"|{_GROUP}(?::{_GROUP}){{7}}"

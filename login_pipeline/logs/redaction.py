@@ -42,7 +42,7 @@ class RedactingErrorHandler(logging.Handler):
         self.setFormatter(_AsText())
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Leaves out our own errors, whose sentence is told elsewhere."""
+        """Leaves out the errors of the pipeline, whose sentence is reported elsewhere."""
         error = record.exc_info[1] if record.exc_info else None
         error = getattr(error, "user_exception", error)  # Dagster's DagsterUserCodeExecutionError has it
         if isinstance(error, Exception) and not pipeline_error(error):

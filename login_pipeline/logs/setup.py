@@ -28,7 +28,7 @@ Figure = str | int | float | bool | None | list[str] | Mapping[str, Any]
 
 
 class Log(Protocol):
-    """Where events go: `event` is a short fixed text, and what differs from line to line stands in `figures`."""
+    """Where events go: `event` is a short fixed text, and what differs from line to line is in `figures`."""
 
     def info(self, event: str, /, **figures: Figure) -> Any:
         """Something was done as it should be."""
@@ -73,7 +73,7 @@ def process_log(**bound: str) -> Log:
 
 
 def report_error(sentence: str, event: str, *, show: Callable[[], None] | None = None, **figures: Figure) -> None:
-    """Tells a person on stderr what went wrong: the sentence, or a line of JSON with the figures in it as well.
+    """Reports on stderr what went wrong: the sentence, or a line of JSON with the figures as well.
 
     Args:
         sentence: What is wrong and what to do.
@@ -93,7 +93,7 @@ def report_error(sentence: str, event: str, *, show: Callable[[], None] | None =
 
 
 def report_warning(sentence: str, event: str) -> None:
-    """Tells a person on stderr what to look at; a line of JSON where that is chosen."""
+    """Reports on stderr what to look at; as a line of JSON where that is chosen."""
     if set_up_logging():
         process_log().warning(event, warning=sentence)
     else:

@@ -63,7 +63,7 @@ def load_rows(
     limit_time(cursor, until - time.monotonic())
     cursor.execute(statements("load")["stage"])
     cursor.copy_expert(statements("load")["copy"], placed)
-    cursor.execute(statements("load")["forgotten"])
+    cursor.execute(statements("load")["expired"])
     expired = {message_id: Reason.EXPIRED for message_id, known in cursor.fetchall() if not known}
     loaded = _insert_all(cursor, message_ids, until, set(message_ids) if believed is None else believed)
     refused = loaded.refused | expired

@@ -37,7 +37,7 @@ PROTECTION_SECONDS = 10.0
 # Seconds between attempts to load while the server restarts. A load that was committed is not done again.
 PAUSES: Sequence[float] = (1, 2, 4, 8)
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class LoginDatabase:
@@ -133,7 +133,7 @@ class LoginDatabase:
 
         Raises:
             DatabaseError: a record cannot be made or read; at the commit: whether it was done is not known.
-            ConfigurationError: the database cannot be reached, or its role lacks a permission.
+            ConfigurationError: the database cannot be reached, or its role has no permission.
         """
         with self._connection() as connection:
             yield DeadLetterRecord(letters, partial(self._call_on, connection, seconds=STATEMENT_SECONDS))
@@ -216,7 +216,7 @@ class LoginDatabase:
         finally:
             connection.close()
 
-    def _call(self, work: Callable[[extensions.cursor], Answer], seconds: float) -> Answer:
+    def _call(self, work: Callable[[extensions.cursor], Result], seconds: float) -> Result:
         """Does `work` in a transaction that a signal, or the time limit, cuts off; raises as `transaction` does."""
         with self._connection() as connection:
             return self._call_on(connection, work, seconds=seconds)
@@ -224,11 +224,11 @@ class LoginDatabase:
     def _call_on(
         self,
         connection: extensions.connection,
-        work: Callable[[extensions.cursor], Answer],
+        work: Callable[[extensions.cursor], Result],
         *,
         seconds: float,
         commit: bool = True,
-    ) -> Answer:
+    ) -> Result:
         variable = self.access.variable
         try:
             return call(connection, work, connect=self._connect, seconds=seconds, setting=variable, commit=commit)
@@ -258,5 +258,7 @@ class LoginDatabase:
             raise not_connected(str(error), self.access) from None
         finally:
             log_c_stderr()
-        connection.set_isolation_level(extensions.ISOLATION_LEVEL_READ_COMMITTED)  # whatever the database's default is
+        connection.set_isolation_level(
+            extensions.ISOLATION_LEVEL_READ_COMMITTED
+        )  # even if the database has another default
         return connection

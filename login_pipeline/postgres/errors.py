@@ -1,4 +1,4 @@
-"""Turns what PostgreSQL and its driver raise into one sentence, and says whether another attempt could mend it.
+"""Turns what PostgreSQL and its driver raise into one sentence, and says whether another attempt may succeed.
 
 A sentence names SQLSTATE and constraint only: PostgreSQL's DETAIL quotes values.
 Source of the codes: PostgreSQL documentation, Appendix A.

@@ -26,11 +26,11 @@ class Access(NamedTuple):
         return variable(self.setting)
 
     def lacks(self, rights: str) -> ConfigurationError:
-        """What to tell a person where the role lacks `rights`."""
+        """The error where the role lacks `rights`."""
         return ConfigurationError(f"The role in {self.variable} lacks {rights}; {self._remedy()}")
 
     def may_not_create(self, tables: str) -> ConfigurationError:
-        """What to tell a person where `tables` are not there and the role may not create them."""
+        """The error where `tables` are not there and the role may not create them."""
         return ConfigurationError(
             f"The database in {self.variable} has no {tables}, which its role may not create; {self._remedy()}"
         )

@@ -1,6 +1,6 @@
 """A run's connection, and work on it that neither a signal nor a silent server can hold up.
 
-libpq's calls return when the server answers and not before; Python runs signal handlers only then. So the work
+libpq's calls return when the server responds and not before; Python runs signal handlers only then. So the work
 is done in a thread, and the one that asked waits, and can be interrupted.
 """
 
@@ -27,11 +27,11 @@ RESPONSE_SECONDS = 10.0
 CANCEL_SECONDS = 5.0
 
 Connect = Callable[[], extensions.connection]
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class KeptConnection:
-    """Lends a connection and keeps it for the next who asks; who asks meanwhile gets one of its own."""
+    """Lends a connection and keeps it for the next caller; a concurrent caller gets one of its own."""
 
     def __init__(self, connect: Connect) -> None:
         self._connect = connect
@@ -68,13 +68,13 @@ class KeptConnection:
 
 def call(
     connection: extensions.connection,
-    work: Callable[[extensions.cursor], Answer],
+    work: Callable[[extensions.cursor], Result],
     *,
     connect: Connect,
     seconds: float,
     setting: str,
     commit: bool = True,
-) -> Answer:
+) -> Result:
     """Does `work` in a transaction: committed at the end, rolled back on any error.
 
     Args:
@@ -90,7 +90,7 @@ def call(
         DatabaseError: the server is silent; whether the transaction was committed is not known.
         psycopg2.Error: what `work` raised.
     """
-    done: Future[Answer] | None = None
+    done: Future[Result] | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="postgres") as pool:
         try:
             with deferred_interrupts():  # until the pool knows the thread, nobody would wait for it
@@ -115,15 +115,15 @@ def cancelled_by_signals(connect: Connect, connection: extensions.connection) ->
 
 
 def _in_transaction(
-    connection: extensions.connection, work: Callable[[extensions.cursor], Answer], commit: bool
-) -> Answer:
+    connection: extensions.connection, work: Callable[[extensions.cursor], Result], commit: bool
+) -> Result:
     with connection if commit else nullcontext(), connection.cursor() as cursor:
         cursor.execute(statements("load")["durable"])
         return work(cursor)
 
 
-def _cancel(connect: Connect, connection: extensions.connection, done: "Future[Answer]") -> None:
-    """Asks the server to stop, so that it holds no lock any more; cuts the connection if it does not."""
+def _cancel(connect: Connect, connection: extensions.connection, done: "Future[Result]") -> None:
+    """Asks the server to stop, so that it no longer holds a lock; cuts the connection if it does not."""
     threading.Thread(target=_ask_to_cancel, args=[connect, connection.info.backend_pid], daemon=True).start()
     if not wait([done], timeout=CANCEL_SECONDS).done:
         _cut(connection)

@@ -40,7 +40,7 @@ def prepare(cursor: extensions.cursor, access: Access, *, as_owner: bool = False
         The tables that did not exist.
 
     Raises:
-        ConfigurationError: the server takes no writes, a right is lacking, user_logins has other columns, or it was to
+        ConfigurationError: the server takes no writes, a right is missing, user_logins has other columns, or it was to
             be done as the owner and the tables have another.
         psycopg2.Error: the database refused for another reason.
     """
@@ -93,11 +93,11 @@ def require(cursor: extensions.cursor, access: Access, file: str) -> None:
     """Returns when the role has every right that the statements of `file`.sql need.
 
     Raises:
-        ConfigurationError: it lacks some; the sentence names them.
+        ConfigurationError: some are missing; the sentence names them.
     """
-    cursor.execute(statements(file)["lacking"])
-    if lacking := [what for (what,) in cursor.fetchall()]:
-        raise access.lacks(", ".join(lacking))
+    cursor.execute(statements(file)["missing_rights"])
+    if missing := [what for (what,) in cursor.fetchall()]:
+        raise access.lacks(", ".join(missing))
 
 
 def is_there(cursor: extensions.cursor, file: str) -> bool:

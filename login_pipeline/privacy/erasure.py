@@ -35,7 +35,7 @@ class Erasure(NamedTuple):
 
 
 class ErasedUsers:
-    """Tells the rows of users who were erased since some moment."""
+    """Knows the rows of users who were erased since some moment."""
 
     def __init__(self, subjects: frozenset[str], keys: Sequence[MaskingKey]) -> None:
         self._subjects = subjects
@@ -54,7 +54,7 @@ def erase(database: LoginDatabase, user_id: str, reason: str, operator: str, *, 
 
     A user without any row is recorded with `allow_none`, or where an erasure of theirs is recorded already.
 
-    Memory does not grow with the rows. A row that is loaded meanwhile stays, as any later login does.
+    Memory does not grow with the rows. A row that is loaded at the same time stays, as any later login does.
 
     Raises:
         ConfigurationError: no database or no masking key, the role lacks a right, or what was given cannot be.

@@ -1,4 +1,4 @@
-"""How many users share what the table tells of a login in clear: its k-anonymity (Sweeney, 2002).
+"""How many users share what the table says of a login in clear: its k-anonymity (Sweeney, 2002).
 
 masked_ip and masked_device_id are left out: without the key nobody can hold a known value against them.
 """
@@ -20,7 +20,7 @@ class GroupSizes(NamedTuple):
 
 
 def group_sizes(database: LoginDatabase, k: int) -> GroupSizes:
-    """The smallest group in rows and in users, and what stands in groups of fewer than `k` users; reads all rows.
+    """The smallest group in rows and in users, and what is in groups of fewer than `k` users; reads all rows.
 
     Raises:
         ConfigurationError: the database cannot be reached.

@@ -20,7 +20,7 @@ from login_pipeline.masking.keys import MaskingKey
 from login_pipeline.postgres.copy import copy_lines
 from login_pipeline.postgres.sql import statements
 
-# Characters; what is longer stands in no sentence by chance.
+# Characters; a longer value is in no sentence by chance.
 LONG_ID = 6
 # Where users are created for people. macOS begins at 501 and Linux at 1000, where users of services in between have no
 # shell.
@@ -40,7 +40,7 @@ def check_user_id(user_id: str) -> None:
     """Returns where it can be in the table.
 
     Raises:
-        ConfigurationError: it cannot, as told here, where nothing quotes it.
+        ConfigurationError: it cannot; the sentence quotes nothing.
     """
     if not user_id.strip() or len(user_id) > MAX_LENGTH["user_id"] or not _is_text(user_id):
         raise ConfigurationError(
@@ -75,7 +75,7 @@ def name_user(cursor: extensions.cursor, user_id: str) -> None:
 
 
 def subject(key: MaskingKey, user_id: str) -> str:
-    """The token that stands for the user in a record."""
+    """The token that names the user in a record."""
     return token(key.id, subject_key(key), user_id)
 
 

@@ -17,7 +17,7 @@ from login_pipeline.privacy.request import check_reason, check_user_id, name_use
 
 
 class Unmasked(NamedTuple):
-    """One mask, and what it stands for: personal data in clear."""
+    """One mask and its value: personal data in clear."""
 
     mask: str
     field: str
@@ -59,7 +59,7 @@ def unmask_all(
     Args:
         database: Where the record is kept.
         ring: The keys, older ones among them.
-        masks: As they stand in the table.
+        masks: As they are in the table.
         reason: Why somebody needs to know.
         operator: Who it is, as `people.operator` says.
         user_id: Whose masks they are; without it, the users in whose rows they are, which reads all of user_logins.

@@ -13,7 +13,7 @@ from typing import Any
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
 from login_pipeline.aws import error_code
-from login_pipeline.sqs.transport.client import CallError
+from login_pipeline.sqs.transport.client import CallError, is_about_the_request
 from login_pipeline.sqs.transport.responses import BatchResponse, Failure
 from login_pipeline.sqs.worker_pool import WorkerPool
 
@@ -29,8 +29,6 @@ NOT_ATTEMPTED = "NotAttempted"
 NOT_CONFIRMED = "NotConfirmed"
 # After all tries of the SDK, each of some seconds: the other calls would take hours.
 SILENCE = (ConnectTimeoutError, ReadTimeoutError)
-# Codes with which a whole call is refused because of one entry, which must not cost its neighbours.
-ENTRY_FAULTS = {"BatchRequestTooLong", "InvalidMessageContents", "InvalidParameterValue"}
 
 Entry = dict[str, Any]
 # Calls the operation with each of these batches of up to ten entries, each with an Id; the responses, or errors.
@@ -99,13 +97,18 @@ class _Calls:
         """How many calls are to be made."""
         return len(self._batches)
 
+    @property
+    def _is_over(self) -> bool:
+        """Whether no more calls are to be made."""
+        return self._silent or (self._stop is not None and self._stop.is_set())
+
     def not_attempted(self) -> dict[str, str]:
         """The code of each entry that was left."""
         return {entry["Id"]: NOT_ATTEMPTED for batch in self._batches for entry in batch}
 
     def step(self) -> bool:
         """Makes some calls at once; False where there are none to make."""
-        if self._silent or (self._stop is not None and self._stop.is_set()):
+        if self._is_over:
             return False
         with self._lock:
             batches = [self._batches.popleft() for _ in range(min(self._calls_at_once, len(self._batches)))]
@@ -120,7 +123,7 @@ class _Calls:
         for pause in (*PAUSES, None):
             final, retryable = self._failures(list(waiting.values()), outcome)
             failed |= final
-            if not retryable or pause is None:
+            if not retryable or pause is None or self._is_over:
                 return failed | retryable
             time.sleep(pause)
             waiting = {ident: waiting[ident] for ident in retryable}
@@ -134,13 +137,14 @@ class _Calls:
         if isinstance(outcome, BatchResponse):
             return _failures(entries, outcome)
         if not isinstance(outcome, ClientError):
-            self._silent |= isinstance(outcome, SILENCE)
+            if isinstance(outcome, SILENCE):
+                self._silent = True
             return {entry["Id"]: type(outcome).__name__ for entry in entries}, {}
         code = error_code(outcome)  # the SDK has retried it already
-        if code not in ENTRY_FAULTS or len(entries) == 1:
+        if not is_about_the_request(outcome) or len(entries) == 1:
             return {entry["Id"]: code for entry in entries}, {}
-        alone = [[entry] for entry in entries]
-        each = [self._failures(one, outcome) for one, outcome in zip(alone, self._call_many(alone), strict=True)]
+        # One after the other, so that the fault of one entry does not cost its neighbours.
+        each = [self._failures([entry], self._call_many([[entry]])[0]) for entry in entries]
         final = {ident: code for failed, _ in each for ident, code in failed.items()}
         return final, {ident: code for _, retryable in each for ident, code in retryable.items()}
 

@@ -10,6 +10,7 @@ from botocore.exceptions import ConnectionError as NoConnectionError
 from login_pipeline.aws import FAULTS, Fault, error_code, no_answer, not_accepted, sdk_problem
 from login_pipeline.errors import ConfigurationError, LoginPipelineError, QueueError
 from login_pipeline.settings import MAX_IN_FLIGHT
+from login_pipeline.sqs.transport.client import UnreadableResponseError
 from login_pipeline.transport_security import is_loopback
 
 _OTHER_HOST = (
@@ -32,11 +33,16 @@ def explain_sqs_errors(operation: str, *, setting: str, queue_url: str) -> Itera
     """Raises what goes wrong inside as a sentence about `operation` on the queue that `setting` names.
 
     Raises:
-        ConfigurationError: the queue, the region, the endpoint or the credentials are wrong, or nobody answers.
+        ConfigurationError: the queue, the region, the endpoint or the credentials are wrong, or nothing responds.
         QueueError: SQS refused the call for another reason.
     """
     try:
         yield
+    except UnreadableResponseError:
+        raise QueueError(
+            f"What responds to {operation} on {queue_url} is not SQS; check that {setting} and AWS_ENDPOINT_URL_SQS "
+            "lead to SQS, and not to a proxy or another service"
+        ) from None
     except ClientError as error:
         raise _refused(error_code(error), operation, setting, queue_url) from None
     except SSLError as error:

@@ -48,7 +48,7 @@ class LoginQueues:
 
         Raises:
             ConfigurationError: a queue, the region or the credentials are missing or wrong.
-            QueueError: SQS does not answer.
+            QueueError: SQS does not respond.
         """
         if self.login_queue.arn == self.dead_letter_queue.arn:
             raise ConfigurationError(
@@ -88,7 +88,7 @@ class LoginQueues:
         return {} if self._load_until is None else dict(self._transport.left_to_boto3)
 
     def release(self) -> tuple[int, dict[str, int]]:
-        """Gives back to the queue what the run still holds. A signal meanwhile waits until that is done.
+        """Gives back to the queue what the run still holds. A signal waits until that is done.
 
         Returns:
             How many messages that were, and how many SQS did not take, by its error code.

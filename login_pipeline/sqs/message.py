@@ -1,4 +1,4 @@
-"""A login message as SQS delivers it, and as it stands on the dead-letter queue."""
+"""A login message as SQS delivers it, and as it is on the dead-letter queue."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ OUR_NAMES = {REASON, ORIGINAL_MESSAGE_ID, ORIGINAL_SENT_TIMESTAMP}
 # Attributes of one message. Source: Amazon SQS Developer Guide, "Amazon SQS message attributes".
 MAX_ATTRIBUTES = 10
 
-# As SQS makes them. Whoever may send can write the attribute: what is taken for an id is stored and logged, so it can
+# As SQS makes them. Any sender can write the attribute: what is taken for an id is stored and logged, so it can
 # be no other text.
 _MESSAGE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 

@@ -67,20 +67,20 @@ class SqsQueue:
 
     @property
     def arn(self) -> str:
-        """The queue's name in all of AWS, whatever its URL; raises as `attributes` does."""
+        """The queue's name in all of AWS; raises as `attributes` does."""
         return self.attributes(["QueueArn"])[0]
 
     def attributes(self, names: Sequence["QueueAttributeNameType"]) -> list[str]:
         """The values of these attributes, which every queue has, in their order; counts have digits only.
 
         Raises:
-            ConfigurationError: the queue, the region or the credentials are missing or wrong, or nobody answers.
-            QueueError: SQS refuses, or what answers is not SQS.
+            ConfigurationError: the queue, the region or the credentials are missing or wrong, or nothing responds.
+            QueueError: SQS refuses, or what responds is not SQS.
         """
         attributes = self._attributes(names)
         values = [attributes.get(name, "") for name in names]
         for name, value in zip(names, values, strict=True):
-            if not value or (name in _COUNTS and not (value.isascii() and value.isdigit())):
+            if not _is_text(value) or (name in _COUNTS and not (value.isascii() and value.isdigit())):
                 raise QueueError(
                     f"SQS did not say {name} of {self.url}; check that {self._variable} and AWS_ENDPOINT_URL_SQS lead "
                     "to SQS, and not to a proxy or another service"
@@ -154,7 +154,7 @@ class SqsQueue:
         failed = self._in_batches(SEND, [{"Id": str(index), **message} for index, message in enumerate(messages)], stop)
         return {int(index): code for index, code in failed.items()}
 
-    def _attributes(self, names: Sequence["QueueAttributeNameType"]) -> Mapping[str, str]:
+    def _attributes(self, names: Sequence["QueueAttributeNameType"]) -> Mapping[str, Any]:
         request = {"QueueUrl": self.url, "AttributeNames": names}
         (outcome,) = self._transport.call_many(GET_ATTRIBUTES, [request])
         if not isinstance(outcome, AttributesResponse):
@@ -197,3 +197,7 @@ class SqsQueue:
     def _raise(self, error: CallError, operation: Operation[Any]) -> NoReturn:
         with explain_sqs_errors(operation.name, setting=self._variable, queue_url=self.url):
             raise error
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""

@@ -41,7 +41,7 @@ class _Receiver:
         self.empty_polls = 0
         self._receive = receive
         self._calls_at_once = calls_at_once
-        self._full_polls = 0
+        self._full_polls = self._under_way = 0
         self._room = batch_size
         self._characters = 0
         self._until = time.monotonic() + deadline
@@ -65,8 +65,12 @@ class _Receiver:
     def once(self) -> bool:
         """Polls once, or often at once; whether every poll brought messages."""
         with self._lock:
-            sizes = self._sizes(min(self.calls(), self._calls_at_once, max(EMPTY_POLLS, GROWTH * self._full_polls)))
+            polls_at_once = min(
+                self._calls_at_once, max(EMPTY_POLLS, GROWTH * self._full_polls), self._polls_that_fit()
+            )
+            sizes = self._sizes(min(self.calls(), polls_at_once))
             self._room -= sum(sizes)
+            self._under_way += len(sizes)
         if not sizes:
             return False
         polls = self._receive(sizes)
@@ -74,6 +78,7 @@ class _Receiver:
         empty = sum(not poll for poll in polls)
         with self._lock:
             self._room += sum(sizes) - len(received)
+            self._under_way -= len(sizes)
             self.messages += received
             self._full_polls += len(polls) - empty
             self.empty_polls = empty if received else self.empty_polls + empty
@@ -81,6 +86,13 @@ class _Receiver:
             if self._characters >= MAX_CHARACTERS:
                 self.stop()
         return not empty
+
+    def _polls_that_fit(self) -> int:
+        """As far as the bodies so far say, before they have MAX_CHARACTERS together with those under way."""
+        if not self._characters:
+            return self._calls_at_once
+        polls = (MAX_CHARACTERS - self._characters) * self._full_polls // self._characters
+        return max(1, polls - self._under_way)
 
     def _sizes(self, calls: int) -> list[int]:
         """What each of so many calls may bring."""
@@ -104,10 +116,10 @@ def receive_batch(receive: Receive, *, batch_size: int, workers: WorkerPool, dea
 
     The first call goes alone, so that a wrong setting costs one call. A message that came twice is kept once,
     with its newest receipt handle. At an interrupt no more calls are made, and what is under way is waited for,
-    whatever signals follow: what SQS has delivered must be known, to be handed back.
+    even if more signals follow: what SQS has delivered must be known, to be released.
 
     Raises:
-        LoginPipelineError: no call succeeded. Once messages are in hand, an error only ends the receiving.
+        LoginPipelineError: no call succeeded. Once messages are held, an error only ends the receiving.
     """
     receiver = _Receiver(receive, batch_size, workers.calls_per_step, deadline)
     with deferred_interrupts(receiver.stop):

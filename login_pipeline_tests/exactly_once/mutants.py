@@ -66,7 +66,7 @@ def _without_inbox(file: str) -> dict[str, str]:
 
 
 def _without_forgotten_dates(file: str) -> dict[str, str]:
-    return {**statements(file), "forgotten": "SELECT message_id FROM incoming_logins WHERE false"}
+    return {**statements(file), "expired": "SELECT message_id FROM incoming_logins WHERE false"}
 
 
 def _today(_sent_timestamp: int) -> date:

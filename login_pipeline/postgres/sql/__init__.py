@@ -1,4 +1,4 @@
-"""Reads the named SQL statements that stand in this folder's files."""
+"""Reads the named SQL statements in this folder's files."""
 
 import re
 from functools import cache

@@ -1,4 +1,4 @@
--- Copies an audit table, user_logins_erasures or user_logins_unmaskings, into a backup and back, whatever its columns are.
+-- Copies an audit table, user_logins_erasures or user_logins_unmaskings, into a backup and back, with any columns.
 
 -- name: state
 -- How many records, and a sum of 64-bit hashes that shows whether one of them is another than it was.
@@ -17,5 +17,5 @@ CREATE TEMPORARY TABLE {staged} (LIKE {table}) ON COMMIT DROP;
 COPY {staged} ({columns}) FROM STDIN;
 
 -- name: add
--- Those that the table lacks. Records can be equal, so each is counted.
+-- Those that are missing in the table. Records can be equal, so each is counted.
 INSERT INTO {table} SELECT * FROM {staged} EXCEPT ALL SELECT * FROM {table};

@@ -25,9 +25,9 @@ $$;
 CREATE TRIGGER user_logins_backup_is_locked_only BEFORE UPDATE ON user_logins_backup
 FOR EACH STATEMENT EXECUTE FUNCTION user_logins_backup_is_locked_only();
 
--- name: lacking
+-- name: missing_rights
 -- What a backup needs and this role does not have, in words.
-SELECT lacking
+SELECT missing
 FROM (
     VALUES
         ('SELECT on user_logins', has_table_privilege('user_logins', 'SELECT')),
@@ -37,7 +37,7 @@ FROM (
         ('SELECT on user_logins_unmaskings', has_table_privilege('user_logins_unmaskings', 'SELECT')),
         ('SELECT on user_logins_backup', has_table_privilege('user_logins_backup', 'SELECT')),
         ('UPDATE on user_logins_backup', has_table_privilege('user_logins_backup', 'UPDATE'))
-) AS needed (lacking, given)
+) AS needed (missing, given)
 WHERE NOT given;
 
 -- name: identity

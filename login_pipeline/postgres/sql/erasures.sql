@@ -21,9 +21,9 @@ $$;
 CREATE TRIGGER user_logins_erasures_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON user_logins_erasures
 FOR EACH STATEMENT EXECUTE FUNCTION user_logins_erasures_stay();
 
--- name: lacking
+-- name: missing_rights
 -- What an erasure needs and this role does not have, in words.
-SELECT lacking
+SELECT missing
 FROM (
     VALUES
         ('SELECT on user_logins', has_table_privilege('user_logins', 'SELECT')),
@@ -35,7 +35,7 @@ FROM (
         ('SELECT on user_logins_erasures', has_table_privilege('user_logins_erasures', 'SELECT')),
         ('INSERT on user_logins_erasures', has_table_privilege('user_logins_erasures', 'INSERT')),
         ('TEMPORARY on the database', has_database_privilege(current_database(), 'TEMPORARY'))
-) AS needed (lacking, given)
+) AS needed (missing, given)
 WHERE NOT given;
 
 -- name: may_read
@@ -66,7 +66,7 @@ SELECT
 FROM by_date;
 
 -- name: record
--- Each is later than the one before, whatever the server's clock does: a backup tells by it which ones it has seen.
+-- Each is later than the one before, even if the server's clock goes back: a backup knows by it which ones it has seen.
 INSERT INTO user_logins_erasures (erased_at, erased_by, subject, rows, dates, reason)
 SELECT greatest(clock_timestamp(), max(erased_at) + interval '1 microsecond'),
        session_user || ', ' || %(operator)s, %(subject)s, %(rows)s, %(dates)s, %(reason)s

@@ -1,6 +1,6 @@
 -- What each role of deploy/postgres/roles.sql may do with the tables: named after the role, given by the tables' owner
 -- whenever it runs `login-pipeline prepare`, so a new table is never without its grants. All other rights are revoked
--- first, PUBLIC's too: what stands here is all there is. The owner itself needs none.
+-- first, PUBLIC's too: what is here is all there is. The owner itself needs none.
 
 -- name: login_pipeline_loader
 -- What a run and a backup need. It can change nothing that is loaded.

@@ -21,9 +21,9 @@ CREATE TABLE user_logins_inbox (
 -- name: known
 SELECT message_id FROM user_logins_inbox WHERE message_id = ANY (%(message_ids)s);
 
--- name: lacking
+-- name: missing_rights
 -- What a load needs and this role or these tables do not give, in words.
-SELECT lacking
+SELECT missing
 FROM (
     VALUES
         ('INSERT on user_logins', has_table_privilege('user_logins', 'INSERT')),
@@ -40,5 +40,5 @@ FROM (
             (SELECT array_agg(attname::text ORDER BY attnum) = '{message_id,create_date,loaded_at}'
              FROM pg_attribute
              WHERE attrelid = to_regclass('user_logins_inbox') AND attnum > 0 AND NOT attisdropped))
-) AS needed (lacking, given)
+) AS needed (missing, given)
 WHERE NOT given;

@@ -14,7 +14,7 @@
 SELECT to_regclass('user_logins_ledger') IS NOT NULL;
 
 -- name: create
--- An expression cannot be a primary key, so a publication needs to be told how a row is known.
+-- An expression cannot be a primary key, so a publication needs a replica identity.
 CREATE TABLE user_logins_ledger (
     create_date date,
     entry       text        NOT NULL CHECK (entry IN ('before', 'pruned', 'erased', 'lost', 'rotated')),
@@ -81,12 +81,12 @@ INSERT INTO user_logins_ledger (create_date, entry, rows)
 SELECT create_date, 'lost', rows - expected FROM ({ledger.by_date}) AS by_date WHERE rows < expected
 {ledger.add};
 
--- name: lacking
+-- name: missing_rights
 -- What accepting a loss needs and this role does not have, in words.
-SELECT lacking
+SELECT missing
 FROM (
     VALUES
         ('INSERT on user_logins_ledger', has_table_privilege('user_logins_ledger', 'INSERT')),
         ('UPDATE on user_logins_ledger', has_table_privilege('user_logins_ledger', 'UPDATE'))
-) AS needed (lacking, given)
+) AS needed (missing, given)
 WHERE NOT given;

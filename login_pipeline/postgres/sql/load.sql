@@ -14,7 +14,7 @@ SELECT
     set_config('idle_in_transaction_session_timeout', %(idle_milliseconds)s::text, true);
 
 -- name: limit_locks
--- A table that somebody else has locked is told, and not waited for.
+-- A table that another session has locked is an error, and not waited for.
 SET LOCAL lock_timeout = %(milliseconds)s;
 
 -- name: see_all_rows
@@ -35,7 +35,7 @@ COPY incoming_logins (
     user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date, message_id, place
 ) FROM STDIN;
 
--- name: forgotten
+-- name: expired
 -- Takes out the messages of closed dates, and says which of them the inbox still knows: those have their row, of the
 -- others nobody knows. Both in one snapshot: the keys of a closed date are deleted beside this load.
 DELETE FROM incoming_logins USING user_logins_ledger AS ledger
@@ -73,7 +73,7 @@ WITH part AS MATERIALIZED (
 SELECT (SELECT count(*) FROM fresh), (SELECT count(*) FROM inserted);
 
 -- name: cancel
--- What the process itself had begun, and no other program's, whatever a pooler makes of process ids.
+-- What the process itself had begun, and no other program's, even if a pooler reuses process ids.
 SELECT pg_cancel_backend(pid)
 FROM pg_stat_activity
 WHERE pid = %(backend)s AND application_name = 'login-pipeline' AND datname = current_database();

@@ -11,16 +11,16 @@ HAVING create_date < (now() AT TIME ZONE 'UTC')::date - %(days)s
    AND max(loaded_at) < now() - make_interval(days => %(days)s)
 ORDER BY create_date;
 
--- name: lacking
+-- name: missing_rights
 -- What it needs and this role does not have, in words.
-SELECT lacking
+SELECT missing
 FROM (
     VALUES
         ('DELETE on user_logins_inbox', has_table_privilege('user_logins_inbox', 'DELETE')),
         ('INSERT on user_logins_ledger', has_table_privilege('user_logins_ledger', 'INSERT')),
         ('UPDATE on user_logins_ledger', has_table_privilege('user_logins_ledger', 'UPDATE')),
         ('DELETE on user_logins_dead_letters', has_table_privilege('user_logins_dead_letters', 'DELETE'))
-) AS needed (lacking, given)
+) AS needed (missing, given)
 WHERE NOT given;
 
 -- name: lock

@@ -21,9 +21,9 @@ COPY backup_keys (message_id, create_date, loaded_at) FROM STDIN;
 -- Loads wait, readers do not. The inbox first, as a load locks it first.
 LOCK TABLE user_logins_inbox, user_logins IN SHARE ROW EXCLUSIVE MODE;
 
--- name: lacking
+-- name: missing_rights
 -- What a restore needs and this role does not have, in words.
-SELECT lacking
+SELECT missing
 FROM (
     VALUES
         ('INSERT on user_logins_ledger', has_table_privilege('user_logins_ledger', 'INSERT')),
@@ -33,7 +33,7 @@ FROM (
         ('INSERT on user_logins_erasures', has_table_privilege('user_logins_erasures', 'INSERT')),
         ('INSERT on user_logins_unmaskings', has_table_privilege('user_logins_unmaskings', 'INSERT')),
         ('DELETE on user_logins_backup', has_table_privilege('user_logins_backup', 'DELETE'))
-) AS needed (lacking, given)
+) AS needed (missing, given)
 WHERE NOT given;
 
 -- name: compare
@@ -122,7 +122,7 @@ DELETE FROM user_logins_ledger WHERE entry = %(entry)s AND create_date IS NOT DI
 INSERT INTO user_logins_ledger (create_date, entry, rows, changed_at)
 VALUES (%(date)s, %(entry)s, %(rows)s, coalesce(%(changed_at)s, now()));
 
--- name: forget_lost
+-- name: drop_lost_keys
 -- The keys of batches that have no row at all; which rows of another batch are lost, nobody can tell.
 DELETE FROM user_logins_inbox
 WHERE message_id IN (SELECT message_id FROM present_keys JOIN later_batches USING (batch) WHERE rows = 0);

@@ -20,15 +20,15 @@ CREATE TRIGGER user_logins_unmaskings_are_final
     BEFORE UPDATE OR DELETE OR TRUNCATE ON user_logins_unmaskings
     FOR EACH STATEMENT EXECUTE FUNCTION user_logins_unmaskings_are_final();
 
--- name: lacking
+-- name: missing_rights
 -- What an unmasking needs and this role does not have, in words.
-SELECT lacking
+SELECT missing
 FROM (
     VALUES
         ('SELECT on user_logins', has_table_privilege('user_logins', 'SELECT')),
         ('INSERT on user_logins_unmaskings', has_table_privilege('user_logins_unmaskings', 'INSERT')),
         ('TEMPORARY on the database', has_database_privilege(current_database(), 'TEMPORARY'))
-) AS needed (lacking, given)
+) AS needed (missing, given)
 WHERE NOT given;
 
 -- name: record

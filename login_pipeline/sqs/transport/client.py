@@ -16,6 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.httpsession import get_cert_path
 
+from login_pipeline.aws import error_code
 from login_pipeline.settings import Settings
 from login_pipeline.sqs.transport.responses import AttributesResponse, BatchResponse, ReceiveResponse
 
@@ -29,9 +30,25 @@ RESPONSE_SECONDS = 15
 
 Request = Mapping[str, Any]
 Response = TypeVar("Response", bound=msgspec.Struct)
-# What the SDK raises: a RuntimeError where it gets new credentials that are expired already.
-CallError = ClientError | BotoCoreError | RuntimeError
-CALL_ERRORS = (ClientError, BotoCoreError, RuntimeError)
+# What the SDK raises: a RuntimeError where it gets new credentials that are expired already, a ValueError where the
+# program that gives them writes no JSON.
+CallError = ClientError | BotoCoreError | RuntimeError | ValueError
+CALL_ERRORS = (ClientError, BotoCoreError, RuntimeError, ValueError)
+
+
+# Codes with which a whole call is refused because of one of its entries.
+ENTRY_FAULTS = {"BatchRequestTooLong", "InvalidMessageContents", "InvalidParameterValue"}
+
+
+class UnreadableResponseError(BotoCoreError):
+    """What responds is not SQS."""
+
+    fmt = "The response is not one of SQS"
+
+
+def is_about_the_request(error: CallError) -> bool:
+    """Whether another request may succeed where this one failed."""
+    return isinstance(error, ClientError) and error_code(error) in ENTRY_FAULTS
 
 
 @dataclass(frozen=True)
@@ -75,11 +92,14 @@ class Boto3Transport:
             return list(threads.map(lambda request: self._call(operation, request), requests))
 
     def _call(self, operation: Operation[Response], request: Request) -> Response | CallError:
+        """Raises nothing: the other calls' responses must not be lost."""
         try:
             response = getattr(self._client, operation.method)(**request)
+            return msgspec.convert(response, operation.response, strict=False)
         except CALL_ERRORS as error:
             return error
-        return msgspec.convert(response, operation.response, strict=False)
+        except Exception:  # of the SDK's, or msgspec's, at a body that is not SQS's; what it says may quote that
+            return UnreadableResponseError()
 
 
 class ClientOptions(NamedTuple):

@@ -1,7 +1,7 @@
 """SQS's busiest calls at a fraction of what they cost with boto3: libcurl signs and sends them.
 
 boto3 makes the first call, and libcurl the others by the template that it leaves (request_template.py). A call that is
-not answered with 200, for whatever reason, boto3 makes again: endpoint, region, credentials, retries, backoff and
+not answered with 200, for any reason, boto3 makes again: endpoint, region, credentials, retries, backoff and
 errors are the SDK's own, and only what goes well is made cheap.
 """
 
@@ -22,6 +22,7 @@ from login_pipeline.sqs.transport.client import (
     Request,
     Response,
     Sdk,
+    is_about_the_request,
 )
 from login_pipeline.sqs.transport.curl_session import Call, ConnectionOptions, CurlSessions, HttpResponse
 from login_pipeline.sqs.transport.request_template import TemplateRecorder
@@ -45,9 +46,17 @@ class CurlTransport:
         """See `Transport`."""
         responses = self._by_libcurl(operation, requests)
         left = [place for place, response in enumerate(responses) if response is None]
-        again = self._boto3.call_many(operation, [requests[place] for place in left]) if left else []
-        by_boto3 = dict(zip(left, again, strict=True))
+        by_boto3 = dict(zip(left, self._by_boto3(operation, [requests[place] for place in left]), strict=True))
         return [by_boto3[place] if response is None else response for place, response in enumerate(responses)]
+
+    def _by_boto3(self, operation: Operation[Response], requests: Sequence[Request]) -> Sequence[Response | CallError]:
+        """The first alone: where it fails, the others would, each after the SDK's retries, which share one quota."""
+        if not requests:
+            return []
+        first = self._boto3.call_many(operation, requests[:1])
+        if any(isinstance(each, CALL_ERRORS) and not is_about_the_request(each) for each in first):
+            return [*first] * len(requests)
+        return [*first, *self._boto3.call_many(operation, requests[1:])]
 
     def _by_libcurl(self, operation: Operation[Response], requests: Sequence[Request]) -> Sequence[Response | None]:
         template = self._recorder.template

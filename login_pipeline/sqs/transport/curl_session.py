@@ -63,7 +63,7 @@ class CurlSession:
         """Makes a call with each body; the responses in their order.
 
         Raises:
-            pycurl.error: libcurl does not take what it is told.
+            pycurl.error: libcurl refuses an option.
         """
         handles = [self._handle(place, call) for place in range(len(bodies))]
         responses = [BytesIO() for _ in bodies]

@@ -1,4 +1,6 @@
-"""What SQS answers, as far as anybody asks. Numbers come as strings, so they are decoded leniently."""
+"""What SQS responds, as far as it is used. Numbers come as strings, so they are decoded leniently."""
+
+from typing import Any
 
 import msgspec
 
@@ -63,4 +65,4 @@ class BatchResponse(msgspec.Struct, gc=False):
 class AttributesResponse(msgspec.Struct, gc=False):
     """GetQueueAttributes' response."""
 
-    attributes: dict[str, str] = msgspec.field(name="Attributes", default_factory=dict)
+    attributes: dict[str, Any] = msgspec.field(name="Attributes", default_factory=dict)
