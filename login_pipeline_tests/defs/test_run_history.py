@@ -115,3 +115,9 @@ def test_storage_that_is_not_postgresql_loses_its_runs(pipeline: Pipeline, tmp_p
         for _ in range(2):
             instance.create_run_for_job(defs.resolve_job_def("login_job"), status=dg.DagsterRunStatus.SUCCESS)
         assert purge(instance, days=1, now=datetime.now(UTC) + 2 * DAY) == (1, 0)
+
+
+def test_wrong_setting_is_its_sentence(pipeline: Pipeline) -> None:
+    pipeline.set(LOGIN_RUN_HISTORY_DAYS=0)
+    (failure,) = pipeline.run("run_history_job").failures
+    assert failure.startswith("LOGIN_RUN_HISTORY_DAYS: ")

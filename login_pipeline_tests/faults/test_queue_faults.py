@@ -279,6 +279,20 @@ def test_count_that_sqs_does_not_say_is_an_error_and_not_zero(
     assert sqs_proxy.calls["ReceiveMessage"] == 0
 
 
+@pytest.mark.parametrize("response", [b"[1, 2]", b'{"Messages": [{"MessageId": 7}]}'], ids=["an array", "no message"])
+def test_response_that_is_not_one_of_sqs_is_one_sentence_and_costs_no_other(
+    account: Account, sqs_proxy: SqsProxy, response: bytes
+) -> None:
+    account.send(30)
+    with sqs_proxy.breaking("ReceiveMessage", answered(response)):
+        sentence = one_sentence(account.pipeline.run())
+    assert sentence.startswith("What responds to ReceiveMessage on http")
+    with sqs_proxy.breaking("ReceiveMessage", Some(answered(response), first=1, times=2)):
+        assert account.pipeline.run().failures == []
+    account.drain()
+    account.assert_settled()
+
+
 # A line that no call can hold
 
 

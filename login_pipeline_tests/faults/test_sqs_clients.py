@@ -291,6 +291,20 @@ def test_boto3_makes_as_many_calls_at_once_where_libcurl_never_succeeds(
     assert max(at_once) >= 8
 
 
+def test_calls_that_libcurl_cannot_make_are_not_all_made_again_where_sqs_refuses_the_first(
+    sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would be tried again by the SDK, and all share one quota of retries."""
+    pipeline.set(LOGIN_SQS_CLIENT="libcurl")
+    queues = LoginQueues(read_settings())
+    pipeline.queue.send(*(body() for _ in range(400)))
+    handles = [message.receipt_handle for message in queues.receive().messages]
+    monkeypatch.setattr("login_pipeline.sqs.transport.curl_session.CurlSession.send", no_answer)
+    with sqs_proxy.breaking("DeleteMessageBatch", ACCESS_DENIED):
+        assert queues.login_queue.delete(handles) == {"AccessDenied": 400}
+    assert sqs_proxy.calls["DeleteMessageBatch"] <= 3
+
+
 @pytest.mark.parametrize(
     ("fault", "says"),
     [

@@ -30,10 +30,9 @@ RESPONSE_SECONDS = 15
 
 Request = Mapping[str, Any]
 Response = TypeVar("Response", bound=msgspec.Struct)
-# What the SDK raises: a RuntimeError where it gets new credentials that are expired already, a ValueError where the
-# program that gives them writes no JSON.
-CallError = ClientError | BotoCoreError | RuntimeError | ValueError
-CALL_ERRORS = (ClientError, BotoCoreError, RuntimeError, ValueError)
+# What the SDK raises: a RuntimeError where it gets new credentials that are expired already.
+CallError = ClientError | BotoCoreError | RuntimeError
+CALL_ERRORS = (ClientError, BotoCoreError, RuntimeError)
 
 
 # Codes with which a whole call is refused because of one of its entries.

@@ -64,7 +64,7 @@ class CurlTransport:
             return [None] * len(requests)
         try:
             credentials = self._credentials.get_frozen_credentials() if self._credentials else None
-        except CALL_ERRORS as error:  # their refresh failed: boto3 says why
+        except (*CALL_ERRORS, ValueError) as error:  # their refresh failed: boto3 says why
             return self._all_failed(type(error).__name__, requests)
         call = Call(template, operation.name, credentials)
         try:
