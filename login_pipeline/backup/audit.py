@@ -14,8 +14,8 @@ from psycopg2 import extensions, sql
 from login_pipeline.backup.manifest import BackupFile
 from login_pipeline.backup.parquet import ROW_GROUP, column_names, open_verified, put_rows, read_rows
 from login_pipeline.backup.store import BackupStore
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import copy_lines
-from login_pipeline.postgres.sql import statements
 
 ERASURES = "user_logins_erasures"
 AUDIT_TABLES = (ERASURES, "user_logins_unmaskings")
@@ -59,13 +59,13 @@ def restore_audit(cursor: extensions.cursor, store: BackupStore, files: Mapping[
     added = 0
     for table, file in files.items():
         staged = f"backup_{table}"
-        _execute(cursor, "stage", table=table, staged=staged)
+        _execute(cursor, statements.audit.stage, table=table, staged=staged)
         with open_verified(store.open, file) as stored:
             columns = sql.SQL(", ").join(map(sql.Identifier, column_names(stored)))
-            copy = sql.SQL(statements("audit")["copy"]).format(staged=sql.Identifier(staged), columns=columns)
+            copy = sql.SQL(statements.audit.copy).format(staged=sql.Identifier(staged), columns=columns)
             for records in read_rows(stored):
                 cursor.copy_expert(copy, copy_lines(records))
-        _execute(cursor, "add", table=table, staged=staged)
+        _execute(cursor, statements.audit.add, table=table, staged=staged)
         added += cursor.rowcount
     return added
 
@@ -79,7 +79,7 @@ def erasures_in_backup(store: BackupStore, files: Mapping[str, BackupFile]) -> f
 
 
 def _state(cursor: extensions.cursor, table: str) -> tuple[int, str]:
-    _execute(cursor, "state", table=table)
+    _execute(cursor, statements.audit.state, table=table)
     count, content = cursor.fetchone() or (0, "0")
     return count, content
 
@@ -87,14 +87,14 @@ def _state(cursor: extensions.cursor, table: str) -> tuple[int, str]:
 @contextmanager
 def _records(cursor: extensions.cursor, table: str) -> Iterator[tuple[pa.Schema, Iterator[tuple[Any, ...]]]]:
     """The table's columns and records; they are fetched from the server bit by bit."""
-    _execute(cursor, "columns", table=table)
+    _execute(cursor, statements.audit.columns, table=table)
     schema = pa.schema([pa.field(column.name, _ARROW_TYPES[column.type_code]) for column in cursor.description or ()])
     with cursor.connection.cursor(name="backup_audit") as records:
         records.itersize = ROW_GROUP
-        _execute(records, "records", table=table)
+        _execute(records, statements.audit.records, table=table)
         yield schema, records
 
 
-def _execute(cursor: extensions.cursor, name: str, **names: str) -> None:
+def _execute(cursor: extensions.cursor, statement: str, **names: str) -> None:
     identifiers = {role: sql.Identifier(each) for role, each in names.items()}
-    cursor.execute(sql.SQL(statements("audit")[name]).format(**identifiers))
+    cursor.execute(sql.SQL(statement).format(**identifiers))

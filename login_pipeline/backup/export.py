@@ -19,8 +19,8 @@ from login_pipeline.backup.manifest import MANIFEST, BackupDate, BackupFile, Man
 from login_pipeline.backup.parquet import KEYS, ROW_GROUP, ROWS, put_rows
 from login_pipeline.backup.store import BackupStore
 from login_pipeline.errors import BackupError
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import require
 from login_pipeline.privacy.erasure import last_erasure
 
@@ -89,12 +89,12 @@ def back_up(
     """
     database.require_table()
     with database.transaction() as cursor:
-        require(cursor, database.access, "backup")
+        require(cursor, database.access, statements.backup.missing_rights)
     if accept_losses:
         _accept_losses(LoginDatabase(database.settings, maintenance=True))
     with database.transaction(snapshot=True) as cursor:
         take_turn(cursor)
-        cursor.execute(statements("backup")["session"])
+        cursor.execute(statements.backup.session)
         found = read_manifest(store)
         identity = require_own_backup(database, cursor, found, take_over=take_over)
         last = found if found is not None and identity.descends_from(found) else None
@@ -122,18 +122,18 @@ def back_up(
 
 def dates_in_database(cursor: extensions.cursor) -> dict[Day, DateState]:
     """What the database holds, for each create_date; reads both large tables."""
-    cursor.execute(statements("ledger")["by_date"])
+    cursor.execute(statements.ledger.by_date)
     return {row[0]: DateState(*row) for row in cursor.fetchall()}
 
 
 def _accept_losses(database: LoginDatabase) -> None:
     """Writes into the ledger what rows are lost, and what rows no message is known of: from now on that is expected."""
     with database.transaction() as cursor:
-        require(cursor, database.access, "ledger")
+        require(cursor, database.access, statements.ledger.missing_rights)
         take_turn(cursor)  # no restore is adding what is lost
-        cursor.execute(statements("ledger")["lock_alone"])
-        cursor.execute(statements("ledger")["add_lost"])
-        cursor.execute(statements("ledger")["add_unknown"])
+        cursor.execute(statements.ledger.lock_alone)
+        cursor.execute(statements.ledger.add_lost)
+        cursor.execute(statements.ledger.add_unknown)
 
 
 def _damaged(states: dict[Day, DateState], kept: dict[Day, BackupDate]) -> dict[str, str]:
@@ -198,7 +198,7 @@ def _export(
     cursor: extensions.cursor, store: BackupStore, table: str, contents: dict[Day, str]
 ) -> dict[Day, BackupFile]:
     """Writes a file for each date of `contents`, all from one query; a date without rows gets an empty one."""
-    schema, query = (ROWS, "rows") if table == "user_logins" else (KEYS, "keys")
+    schema, query = (ROWS, statements.backup.rows) if table == "user_logins" else (KEYS, statements.backup.keys)
     files = {}
     if contents:
         for day, rows in _by_date(cursor, query, schema.get_field_index("create_date"), list(contents)):
@@ -212,10 +212,10 @@ def _by_date(
     cursor: extensions.cursor, query: str, position: int, days: list[Day]
 ) -> Iterator[tuple[Day, Iterator[tuple[Any, ...]]]]:
     """The dates that have rows, each with its rows; they are fetched from the server bit by bit."""
-    with cursor.connection.cursor(name=f"backup_{query}") as rows:
+    with cursor.connection.cursor(name="backup") as rows:
         rows.itersize = ROW_GROUP
         with_date = [day for day in days if day is not None]
-        rows.execute(statements("backup")[query], {"dates": with_date, "no_date": None in days})
+        rows.execute(query, {"dates": with_date, "no_date": None in days})
         yield from groupby(rows, key=lambda row: row[position])
 
 

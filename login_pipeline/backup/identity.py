@@ -11,8 +11,8 @@ from psycopg2 import errors, extensions, sql
 from login_pipeline.backup.manifest import MANIFEST, BackupDatabase, Manifest
 from login_pipeline.backup.store import BackupStore
 from login_pipeline.errors import BackupError, ConfigurationError
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import TABLES, is_there
 
 # What they hold says nothing about whether a database was used.
@@ -41,7 +41,7 @@ def take_turn(cursor: extensions.cursor) -> None:
         BackupError: one is running.
     """
     try:
-        cursor.execute(statements("backup")["alone"])
+        cursor.execute(statements.backup.alone)
     except errors.LockNotAvailable:
         raise BackupError("Another backup or restore of this database is running; wait until it has ended") from None
 
@@ -65,7 +65,7 @@ def identity_of(database: LoginDatabase, cursor: extensions.cursor) -> Identity:
     Raises:
         ConfigurationError: its user_logins_backup is empty.
     """
-    cursor.execute(statements("backup")["identity"])
+    cursor.execute(statements.backup.identity)
     row = cursor.fetchone()
     if row is None:
         raise ConfigurationError(
@@ -126,10 +126,12 @@ def _which(manifest: Manifest) -> str:
 def _is_new(cursor: extensions.cursor) -> bool:
     """Whether nothing was loaded, counted, erased or unmasked here yet, or the tables are not there."""
     return not any(
-        is_there(cursor, file) and _has_rows(cursor, table) for table, file in TABLES.items() if table not in _NOT_DATA
+        is_there(cursor, table.exists) and _has_rows(cursor, name)
+        for name, table in TABLES.items()
+        if name not in _NOT_DATA
     )
 
 
 def _has_rows(cursor: extensions.cursor, table: str) -> bool:
-    cursor.execute(sql.SQL(statements("backup")["has_rows"]).format(table=sql.Identifier(table)))
+    cursor.execute(sql.SQL(statements.backup.has_rows).format(table=sql.Identifier(table)))
     return bool(cursor.fetchone() == (True,))

@@ -19,9 +19,9 @@ from login_pipeline.backup.parquet import open_verified, read_rows
 from login_pipeline.backup.reconcile import Comparison, DateRestored, Entries, Plan, plan, without_keys
 from login_pipeline.backup.store import BackupStore
 from login_pipeline.errors import BackupError, ConfigurationError
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import copy_lines
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import create_tables, is_there, missing_tables, require
 from login_pipeline.privacy.erasure import ErasedUsers, all_erasures, erased_since
 from login_pipeline.settings import Settings
@@ -126,8 +126,8 @@ def restore(
         DatabaseError: PostgreSQL refused; whole dates were restored before.
     """
     with database.transaction() as turn:
-        turn.execute(statements("backup")["session"])
-        if is_there(turn, "backup"):  # else no other can be running: it would have made the table
+        turn.execute(statements.backup.session)
+        if is_there(turn, statements.backup.exists):  # else no other can be running: it would have made the table
             take_turn(turn)
         manifest = _verified(store)
         require_own_restore(database, turn, manifest, take_over=take_over)
@@ -138,12 +138,12 @@ def restore(
             take_turn(turn)
         with _transaction(database, dry_run) as cursor:  # before any row, so that no erased user comes back
             if not dry_run:
-                cursor.execute(statements("ledger")["lock_alone"])
+                cursor.execute(statements.ledger.lock_alone)
             records = restore_audit(cursor, store, manifest.audit)
             erased = _erasures(database, cursor, store, manifest)
             of_another = not identity_of(database, cursor).made(manifest)
             if of_another:
-                cursor.execute(statements("backup")["restored_from"], {"database_id": manifest.database.id})
+                cursor.execute(statements.backup.restored_from, {"database_id": manifest.database.id})
         with _transaction(database, dry_run) as cursor:
             states = dates_in_database(cursor)
         restored = [
@@ -209,14 +209,14 @@ def _erasures(database: LoginDatabase, cursor: extensions.cursor, store: BackupS
 
 def _check_rights(database: LoginDatabase) -> None:
     with database.transaction() as cursor:
-        require(cursor, database.access, "restore")
+        require(cursor, database.access, statements.restore.missing_rights)
 
 
 @contextmanager
 def _transaction(database: LoginDatabase, dry_run: bool) -> Iterator[extensions.cursor]:
     with database.transaction() as cursor:
-        cursor.execute(statements("restore")["isolation"])
-        cursor.execute(statements("backup")["session"])
+        cursor.execute(statements.restore.isolation)
+        cursor.execute(statements.backup.session)
         if dry_run:
             create_tables(cursor, missing_tables(cursor))  # rolled back
         yield cursor
@@ -254,14 +254,14 @@ def _restore_date(
     """
     with _transaction(database, dry_run) as cursor:
         if not dry_run:  # what is only looked at keeps nobody waiting
-            cursor.execute(statements("ledger")["lock_alone"])
-        cursor.execute(statements("restore")["stage"])
+            cursor.execute(statements.ledger.lock_alone)
+        cursor.execute(statements.restore.stage)
         withheld = 0 if backup is None else _stage(cursor, store, backup, erased)
         if not dry_run:
-            cursor.execute(statements("restore")["lock"])
-        cursor.execute(statements("restore")["compare"], {"date": day})
+            cursor.execute(statements.restore.lock)
+        cursor.execute(statements.restore.compare, {"date": day})
         rotated_at = backup.rotated_at if backup else None
-        cursor.execute(statements("restore")["comparison"], {"date": day, "rotated_at": rotated_at})
+        cursor.execute(statements.restore.comparison, {"date": day, "rotated_at": rotated_at})
         found = Comparison._make((*(cursor.fetchone() or ()), backup.ledger if backup else None, withheld))
         to_do = plan(found, replace=replace and backup is not None)
         return _carry_out(cursor, day, rotated_at, found, to_do, drop_lost_keys=drop_lost_keys), withheld
@@ -269,8 +269,8 @@ def _restore_date(
 
 def _stage(cursor: extensions.cursor, store: BackupStore, backup: BackupDate, erased: _Erasures) -> int:
     """How many rows were left out because their users were erased after this backup."""
-    staged = _copy(cursor, store, "copy_rows", backup.rows, erased.since(cursor, backup.erased_until))
-    _copy(cursor, store, "copy_keys", backup.keys)
+    staged = _copy(cursor, store, statements.restore.copy_rows, backup.rows, erased.since(cursor, backup.erased_until))
+    _copy(cursor, store, statements.restore.copy_keys, backup.keys)
     return backup.rows.count - staged
 
 
@@ -281,7 +281,7 @@ def _copy(
     with open_verified(store.open, file) as stored:
         for rows in read_rows(stored):
             kept = erased.without(rows) if erased else rows
-            cursor.copy_expert(statements("restore")[statement], copy_lines(kept))
+            cursor.copy_expert(statement, copy_lines(kept))
             copied += len(kept)
     return copied
 
@@ -295,12 +295,12 @@ def _carry_out(
     *,
     drop_lost_keys: bool,
 ) -> DateRestored:
-    keys_added = _count(cursor, "add_keys")
-    rows_removed = _count(cursor, "remove_rows") if to_do.remove_extra else 0
-    rows_added = _count(cursor, "add_rows") if to_do.add_rows else 0
+    keys_added = _count(cursor, statements.restore.add_keys)
+    rows_removed = _count(cursor, statements.restore.remove_rows) if to_do.remove_extra else 0
+    rows_added = _count(cursor, statements.restore.add_rows) if to_do.add_rows else 0
     unexplained = 0 if to_do.remove_extra else found.extra_rows
     forget = drop_lost_keys and to_do.lost and not unexplained
-    keys_forgotten = _count(cursor, "drop_lost_keys") if forget else 0
+    keys_forgotten = _count(cursor, statements.restore.drop_lost_keys) if forget else 0
     ledger = without_keys(to_do.ledger, keys_forgotten - to_do.lost)
     _write_ledger(cursor, day, found.ledger, ledger, rotated_at=rotated_at)
     return DateRestored(
@@ -322,13 +322,13 @@ def _write_ledger(
     for entry in was.keys() | is_now.keys():
         if was.get(entry) != is_now.get(entry):
             key = {"date": day, "entry": entry}
-            cursor.execute(statements("restore")["remove_entry"], key)
+            cursor.execute(statements.restore.remove_entry, key)
             if entry in is_now:
                 changed_at = rotated_at if entry == "rotated" else None
                 values = {**key, "rows": is_now[entry], "changed_at": changed_at}
-                cursor.execute(statements("restore")["add_entry"], values)
+                cursor.execute(statements.restore.add_entry, values)
 
 
 def _count(cursor: extensions.cursor, statement: str) -> int:
-    cursor.execute(statements("restore")[statement])
+    cursor.execute(statement)
     return cursor.rowcount

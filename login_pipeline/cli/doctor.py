@@ -10,6 +10,7 @@ from login_pipeline.core_dumps import dump_taker
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.masking.key_source import masking_keys
 from login_pipeline.masking.masker import NOT_KEYED, Masker
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.tables import is_there, replication_problem
 from login_pipeline.settings import MaskingMethod, Settings, read_settings
@@ -133,7 +134,7 @@ def _masking(settings: Settings) -> str:
 
 def _server_log(database: LoginDatabase) -> str:
     """What PostgreSQL writes to its log in a session of ours; only its administrator can change that."""
-    quotes_rows, logs_statements = database.ask("checks", "what_the_server_logs")
+    quotes_rows, logs_statements = database.ask(statements.checks.what_the_server_logs)
     problems = []
     if quotes_rows:
         problems.append(

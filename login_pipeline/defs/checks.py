@@ -16,6 +16,7 @@ from login_pipeline.defs.resources import LoginDatabaseResource, MaskingResource
 from login_pipeline.logins.columns import column_problems
 from login_pipeline.logins.quality import check_batch
 from login_pipeline.masking.masker import NOT_KEYED
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.privacy.k_anonymity import group_sizes
 from login_pipeline.settings import MaskingMethod, read_settings
@@ -100,18 +101,18 @@ def user_logins_table_checks(
 
 
 def _agreement(database: LoginDatabase) -> Outcome:
-    rows, without_key, without_row = database.ask("checks", "rows_that_disagree_with_the_inbox")
+    rows, without_key, without_row = database.ask(statements.checks.rows_that_disagree_with_the_inbox)
     counts = {"rows": rows, "rows_without_key": without_key, "keys_without_row": without_row}
     return without_key == 0 and without_row == 0, counts
 
 
 def _rows_in_clear(database: LoginDatabase) -> Outcome:
-    (in_clear,) = database.ask("checks", "rows_with_an_ip_in_clear")
+    (in_clear,) = database.ask(statements.checks.rows_with_an_ip_in_clear)
     return in_clear == 0, {"rows_with_an_ip_in_clear": in_clear}
 
 
 def _rows_in_the_future(database: LoginDatabase) -> Outcome:
-    (future,) = database.ask("checks", "rows_dated_in_the_future")
+    (future,) = database.ask(statements.checks.rows_dated_in_the_future)
     return future == 0, {"rows_dated_in_the_future": future}
 
 

@@ -9,7 +9,7 @@ from dagster_postgres import PostgresEventLogStorage
 
 from login_pipeline.defs.assets import login_queue
 from login_pipeline.defs.failures import as_failure
-from login_pipeline.postgres.sql import statements
+from login_pipeline.postgres import statements
 from login_pipeline.settings import read_settings
 
 # The jobs whose runs are purged. Runs of other code in the same Dagster instance are none of our business.
@@ -43,7 +43,7 @@ def purge(instance: dg.DagsterInstance, *, days: int, now: datetime) -> Purged:
     for job in JOBS:
         for status, factor in DAYS_FACTOR.items():
             for run_ids in _old_runs(instance, job, status, now - factor * timedelta(days=days)):
-                _execute(instance, "purge_check_results", run_ids=run_ids)
+                _execute(instance, statements.dagster.purge_check_results, run_ids=run_ids)
                 for run_id in run_ids:
                     instance.delete_run(run_id)
                 runs += len(run_ids)
@@ -69,7 +69,7 @@ def _purge_observations(instance: dg.DagsterInstance, before: datetime) -> int:
     purged = 0
     while deleted := _execute(
         instance,
-        "purge_observations",
+        statements.dagster.purge_observations,
         asset_key=login_queue.key.to_string(),
         before=before.astimezone(UTC).replace(tzinfo=None),  # as Dagster writes it
         limit=OBSERVATIONS_AT_ONCE,
@@ -78,12 +78,12 @@ def _purge_observations(instance: dg.DagsterInstance, before: datetime) -> int:
     return purged
 
 
-def _execute(instance: dg.DagsterInstance, name: str, **parameters: object) -> int:
+def _execute(instance: dg.DagsterInstance, statement: str, **parameters: object) -> int:
     storage = instance.event_log_storage
     if not isinstance(storage, PostgresEventLogStorage):
         return 0
     with storage.index_connection() as connection:
-        return connection.exec_driver_sql(statements("dagster")[name], parameters).rowcount
+        return connection.exec_driver_sql(statement, parameters).rowcount
 
 
 @dg.op

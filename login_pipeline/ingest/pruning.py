@@ -3,8 +3,8 @@
 from datetime import date
 from typing import NamedTuple
 
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import require
 
 
@@ -28,12 +28,12 @@ def prune_inbox(database: LoginDatabase, *, days: int) -> Pruned:
     """
     database.require_table()
     with database.transaction() as cursor:
-        require(cursor, database.access, "prune")
-        cursor.execute(statements("prune")["dates"], {"days": days})
+        require(cursor, database.access, statements.prune.missing_rights)
+        cursor.execute(statements.prune.dates, {"days": days})
         dates = [day for (day,) in cursor.fetchall()]
     keys = sum(_prune_date(database, day) for day in dates)
     with database.transaction() as cursor:
-        cursor.execute(statements("prune")["prune_dead_letters"], {"days": days})
+        cursor.execute(statements.prune.prune_dead_letters, {"days": days})
         dead_letters = cursor.rowcount
     return Pruned(len(dates), keys, dead_letters)
 
@@ -46,15 +46,15 @@ def require_rights(database: LoginDatabase) -> None:
     """
     database.require_table()
     with database.transaction() as cursor:
-        require(cursor, database.access, "prune")
+        require(cursor, database.access, statements.prune.missing_rights)
 
 
 def _prune_date(database: LoginDatabase, day: date) -> int:
     """How many keys the date had."""
     with database.transaction() as cursor:
-        cursor.execute(statements("prune")["lock"])
-        cursor.execute(statements("prune")["close_date"], {"create_date": day})
+        cursor.execute(statements.prune.lock)
+        cursor.execute(statements.prune.close_date, {"create_date": day})
     with database.transaction() as cursor:
-        cursor.execute(statements("prune")["prune"], {"create_date": day})
+        cursor.execute(statements.prune.prune, {"create_date": day})
         (keys,) = cursor.fetchone() or (0,)
     return int(keys)

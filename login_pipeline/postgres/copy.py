@@ -11,8 +11,8 @@ import psycopg2
 from psycopg2 import extensions
 
 from login_pipeline.logins.reasons import Reason
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.errors import refused_row
-from login_pipeline.postgres.sql import statements
 
 # The condition of a row that the table takes without an error and does not have: a trigger returned NULL.
 SKIPPED_BY_TRIGGER = "skipped_by_trigger"
@@ -61,9 +61,9 @@ def load_rows(
     lines = _lines(rows)
     placed = BytesIO("".join([f"{lines[row]}\t{place}\n" for place, row in enumerate(order)]).encode())
     limit_time(cursor, until - time.monotonic())
-    cursor.execute(statements("load")["stage"])
-    cursor.copy_expert(statements("load")["copy"], placed)
-    cursor.execute(statements("load")["expired"])
+    cursor.execute(statements.load.stage)
+    cursor.copy_expert(statements.load.copy, placed)
+    cursor.execute(statements.load.expired)
     expired = {message_id: Reason.EXPIRED for message_id, known in cursor.fetchall() if not known}
     loaded = _insert_all(cursor, message_ids, until, set(message_ids) if believed is None else believed)
     refused = loaded.refused | expired
@@ -79,7 +79,7 @@ def limit_time(cursor: extensions.cursor, seconds: float, *, idle_seconds: float
     """
     idle = IDLE_SECONDS if idle_seconds is None else idle_seconds
     milliseconds = {"milliseconds": max(1, int(seconds * 1000)), "idle_milliseconds": int(idle * 1000)}
-    cursor.execute(statements("load")["limit_time"], milliseconds)  # 0 is no limit
+    cursor.execute(statements.load.limit_time, milliseconds)  # 0 is no limit
 
 
 def copy_lines(rows: Iterable[Row]) -> BytesIO:
@@ -131,7 +131,7 @@ def _insert_all(
             against_the_table += message_ids[first] not in believed
         else:
             if end - first == len(message_ids):
-                cursor.execute(statements("load")["index"])
+                cursor.execute(statements.load.index_stage)
             middle = (first + end) // 2
             ranges += [(middle, end), (first, middle)]
     not_tried = tuple(message_id for first, end in ranges for message_id in message_ids[first:end])
@@ -142,7 +142,7 @@ def _insert(cursor: extensions.cursor, first: int, end: int) -> int | str:
     """How many of the rows at these places got in, or the condition with which one of them was refused."""
     cursor.execute("SAVEPOINT insert")
     try:
-        cursor.execute(statements("load")["load"], {"first": first, "end": end})
+        cursor.execute(statements.load.load, {"first": first, "end": end})
         keys, rows = cursor.fetchone() or (0, 0)
         condition = None if keys == rows else SKIPPED_BY_TRIGGER
     except psycopg2.Error as error:

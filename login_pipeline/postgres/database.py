@@ -12,12 +12,12 @@ from psycopg2 import extensions
 from login_pipeline.database_url import trusting_the_system
 from login_pipeline.errors import ConfigurationError, LoginPipelineError
 from login_pipeline.logs.setup import log_c_stderr
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import Loaded, Row, load_rows
 from login_pipeline.postgres.dead_letters import STATEMENT_SECONDS, DeadLetterRecord, Letter
 from login_pipeline.postgres.errors import not_connected, statement_refused
 from login_pipeline.postgres.role import Access
 from login_pipeline.postgres.session import KeptConnection, call, cancelled_by_signals
-from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import (
     LOCK_SECONDS,
     PREPARE_SECONDS,
@@ -142,13 +142,13 @@ class LoginDatabase:
     def loaded_among(self, message_ids: Sequence[str]) -> set[str]:
         """Which of these messages have their row; raises as `transaction` does."""
         with self.transaction() as cursor:
-            cursor.execute(statements("inbox")["known"], {"message_ids": list(message_ids)})
+            cursor.execute(statements.inbox.known, {"message_ids": list(message_ids)})
             return {message_id for (message_id,) in cursor.fetchall()}
 
-    def ask(self, file: str, name: str) -> tuple[int, ...]:
-        """The counts that the query `name` of `file`.sql gives, in one row; raises as `transaction` does."""
+    def ask(self, query: str) -> tuple[int, ...]:
+        """The counts that the query gives, in one row; raises as `transaction` does."""
         with self.transaction() as cursor:
-            cursor.execute(statements(file)[name])
+            cursor.execute(query)
             return cursor.fetchone() or ()
 
     def columns(self) -> list[tuple[str, str]]:
@@ -163,7 +163,7 @@ class LoginDatabase:
             ConfigurationError: there is none yet, or no database.
         """
         with self.transaction() as cursor:
-            there = all(is_there(cursor, file) for file in TABLES.values())
+            there = all(is_there(cursor, table.exists) for table in TABLES.values())
         if not there:
             raise ConfigurationError(
                 f"{self.access.variable} has not all of user_logins and the tables beside it yet; `login-pipeline "
@@ -172,7 +172,7 @@ class LoginDatabase:
 
     def count_rows(self) -> int:
         """How many rows user_logins has; reads the whole table."""
-        return self.ask("user_logins", "count")[0]
+        return self.ask(statements.user_logins.count_rows)[0]
 
     def where(self) -> str:
         """Host, port and database that the URL names, without the user and the password."""
@@ -187,7 +187,7 @@ class LoginDatabase:
     def newest_rows(self, limit: int) -> list[tuple[Any, ...]]:
         """Some of the rows that were inserted last, in the table's columns."""
         with self.transaction() as cursor:
-            cursor.execute(statements("user_logins")["newest"], {"limit": limit})
+            cursor.execute(statements.user_logins.newest, {"limit": limit})
             return cursor.fetchall()
 
     @contextmanager
@@ -206,10 +206,10 @@ class LoginDatabase:
         try:
             with cancelled_by_signals(self._connect, connection), connection, connection.cursor() as cursor:
                 if not snapshot:  # it commits nothing, and a query would take its snapshot before it has its locks
-                    cursor.execute(statements("load")["durable"])
+                    cursor.execute(statements.load.durable)
                 if self._maintenance:
-                    cursor.execute(statements("load")["see_all_rows"])
-                cursor.execute(statements("load")["limit_locks"], {"milliseconds": int(LOCK_SECONDS * 2000)})
+                    cursor.execute(statements.load.see_all_rows)
+                cursor.execute(statements.load.limit_locks, {"milliseconds": int(LOCK_SECONDS * 2000)})
                 yield cursor
         except psycopg2.Error as error:
             raise statement_refused(error, self.access) from None

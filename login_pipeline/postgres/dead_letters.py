@@ -6,8 +6,8 @@ from typing import NamedTuple
 from psycopg2 import extensions
 
 from login_pipeline.errors import DatabaseError
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import limit_time
-from login_pipeline.postgres.sql import statements
 
 # How long a statement may take: it waits for nothing but another run that sends the same messages.
 STATEMENT_SECONDS = 10.0
@@ -43,20 +43,20 @@ class DeadLetterRecord:
 
     def _open(self, cursor: extensions.cursor) -> set[str]:
         limit_time(cursor, STATEMENT_SECONDS, idle_seconds=IDLE_SECONDS)
-        cursor.execute(statements("dead_letters")["savepoint"])
+        cursor.execute(statements.dead_letters.savepoint)
         return record(cursor, self._letters)
 
     def _without(self, cursor: extensions.cursor, not_sent: Collection[str]) -> set[str]:
         sent = {sending: self._letters[sending] for sending in self.new.difference(not_sent)}
         if not_sent:
-            cursor.execute(statements("dead_letters")["undo"])
+            cursor.execute(statements.dead_letters.undo)
         return record(cursor, sent) if not_sent and sent else set()
 
 
 def record(cursor: extensions.cursor, letters: Mapping[str, Letter]) -> set[str]:
     """Which of the letters were not recorded before. Now all are, and can be read, or else it raises."""
     cursor.execute(
-        statements("dead_letters")["record"],
+        statements.dead_letters.record,
         {
             "sqs_message_ids": [*letters],
             "message_ids": [letter.message_id for letter in letters.values()],
@@ -64,7 +64,7 @@ def record(cursor: extensions.cursor, letters: Mapping[str, Letter]) -> set[str]
         },
     )
     new = {sqs_message_id for (sqs_message_id,) in cursor.fetchall()}
-    cursor.execute(statements("dead_letters")["known"], {"sqs_message_ids": [*letters]})
+    cursor.execute(statements.dead_letters.known, {"sqs_message_ids": [*letters]})
     if missing := letters.keys() - {sqs_message_id for (sqs_message_id,) in cursor.fetchall()}:
         raise DatabaseError(
             f"Table user_logins_dead_letters does not keep, or does not show, the records of {len(missing)} messages, "

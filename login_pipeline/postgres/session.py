@@ -18,7 +18,7 @@ import psycopg2
 from psycopg2 import extensions
 
 from login_pipeline.errors import DatabaseError, LoginPipelineError
-from login_pipeline.postgres.sql import statements
+from login_pipeline.postgres import statements
 from login_pipeline.signals import call_at_signals, deferred_interrupts
 
 # How much longer than its time limit a statement may take until the connection is taken to be dead.
@@ -118,7 +118,7 @@ def _in_transaction(
     connection: extensions.connection, work: Callable[[extensions.cursor], Result], commit: bool
 ) -> Result:
     with connection if commit else nullcontext(), connection.cursor() as cursor:
-        cursor.execute(statements("load")["durable"])
+        cursor.execute(statements.load.durable)
         return work(cursor)
 
 
@@ -132,7 +132,7 @@ def _cancel(connect: Connect, connection: extensions.connection, done: "Future[R
 def _ask_to_cancel(connect: Connect, backend: int) -> None:
     """By a statement: while libpq's own request waits for a server that is gone, psycopg2 stops every thread."""
     with suppress(psycopg2.Error, LoginPipelineError), closing(connect()) as other, other.cursor() as cursor:
-        cursor.execute(statements("load")["cancel"], {"backend": backend})
+        cursor.execute(statements.load.cancel, {"backend": backend})
 
 
 def _cut(connection: extensions.connection) -> None:

@@ -4,28 +4,37 @@ import time
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from psycopg2 import errors, extensions
 
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.logins.columns import column_problems
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import limit_time, load_rows
 from login_pipeline.postgres.dead_letters import Letter, record
 from login_pipeline.postgres.errors import OF_THE_TABLE
 from login_pipeline.postgres.role import Access
-from login_pipeline.postgres.sql import statements
 
-# Each table, and the .sql file whose `exists` and `create` are its own, in the order in which they are created.
+
+class Table(NamedTuple):
+    """The statements that ask for a table and that create it."""
+
+    exists: str
+    create: str
+
+
+# In the order in which they are created.
 #
 # A further table is named here, in grants.sql with what each role may do with it, and in deploy/postgres/roles.sql.
 TABLES = {
-    "user_logins": "user_logins",
-    "user_logins_ledger": "ledger",
-    "user_logins_inbox": "inbox",
-    "user_logins_dead_letters": "dead_letters",
-    "user_logins_unmaskings": "unmaskings",
-    "user_logins_erasures": "erasures",
-    "user_logins_backup": "backup",
+    "user_logins": Table(statements.user_logins.exists, statements.user_logins.create),
+    "user_logins_ledger": Table(statements.ledger.exists, statements.ledger.create),
+    "user_logins_inbox": Table(statements.inbox.exists, statements.inbox.create),
+    "user_logins_dead_letters": Table(statements.dead_letters.exists, statements.dead_letters.create),
+    "user_logins_unmaskings": Table(statements.unmaskings.exists, statements.unmaskings.create),
+    "user_logins_erasures": Table(statements.erasures.exists, statements.erasures.create),
+    "user_logins_backup": Table(statements.backup.exists, statements.backup.create),
 }
 # It takes no time, unless another run is stuck in it.
 PREPARE_SECONDS = 30
@@ -45,19 +54,19 @@ def prepare(cursor: extensions.cursor, access: Access, *, as_owner: bool = False
         psycopg2.Error: the database refused for another reason.
     """
     limit_time(cursor, PREPARE_SECONDS)
-    cursor.execute(statements("load")["limit_locks"], {"milliseconds": int(LOCK_SECONDS * 1000)})
+    cursor.execute(statements.load.limit_locks, {"milliseconds": int(LOCK_SECONDS * 1000)})
     _check_server(cursor, access)
     missing = missing_tables(cursor)
     _check_tables(cursor, access, missing)
     create_tables(cursor, missing)
-    cursor.execute(statements("user_logins")["not_owned"], {"tables": [*TABLES]})
+    cursor.execute(statements.user_logins.not_owned, {"tables": [*TABLES]})
     not_owned = [table for (table,) in cursor.fetchall()]
     if access.maintenance and not not_owned:
-        cursor.execute(statements("ledger")["lock_alone"])  # two that grant at the same moment would fail
+        cursor.execute(statements.ledger.lock_alone)  # two that grant at the same moment would fail
         _grant(cursor)
     elif as_owner:
         raise access.lacks(f"ownership of {', '.join(not_owned)}, and so cannot give others their rights")
-    require(cursor, access, "inbox")
+    require(cursor, access, statements.inbox.missing_rights)
     return missing
 
 
@@ -89,26 +98,26 @@ def rehearse(cursor: extensions.cursor, access: Access) -> list[str]:
     return missing
 
 
-def require(cursor: extensions.cursor, access: Access, file: str) -> None:
-    """Returns when the role has every right that the statements of `file`.sql need.
+def require(cursor: extensions.cursor, access: Access, missing_rights: str) -> None:
+    """Returns when the role has every right; the query `missing_rights` gives those that it lacks.
 
     Raises:
         ConfigurationError: some are missing; the sentence names them.
     """
-    cursor.execute(statements(file)["missing_rights"])
+    cursor.execute(missing_rights)
     if missing := [what for (what,) in cursor.fetchall()]:
         raise access.lacks(", ".join(missing))
 
 
-def is_there(cursor: extensions.cursor, file: str) -> bool:
-    """Whether the table of `file`.sql exists."""
-    cursor.execute(statements(file)["exists"])
+def is_there(cursor: extensions.cursor, exists: str) -> bool:
+    """Whether the table exists for which the query `exists` asks."""
+    cursor.execute(exists)
     return bool(cursor.fetchone() == (True,))
 
 
 def replication_problem(cursor: extensions.cursor) -> str | None:
     """What to do where a publication keeps rows from being changed and deleted; None where none does."""
-    cursor.execute(statements("user_logins")["without_replica_identity"])
+    cursor.execute(statements.user_logins.without_replica_identity)
     commands = " ".join(f"ALTER TABLE {table} REPLICA IDENTITY FULL;" for (table,) in cursor.fetchall())
     if not commands:
         return None
@@ -120,22 +129,22 @@ def replication_problem(cursor: extensions.cursor) -> str | None:
 
 def columns(cursor: extensions.cursor) -> list[tuple[str, str]]:
     """Names and types of user_logins as they are; empty where there is no such table yet."""
-    cursor.execute(statements("user_logins")["columns"])
+    cursor.execute(statements.user_logins.columns)
     return [(name, type_) for name, type_ in cursor.fetchall()]
 
 
 def _check_server(cursor: extensions.cursor, access: Access) -> None:
-    cursor.execute(statements("user_logins")["takes_writes"])
+    cursor.execute(statements.user_logins.takes_writes)
     if cursor.fetchone() != (True,):
         raise ConfigurationError(f"The database in {access.variable} takes no writes; name the primary server")
-    cursor.execute(statements("user_logins")["encoding"])
+    cursor.execute(statements.user_logins.encoding)
     if cursor.fetchone() != ("UTF8",):
         raise ConfigurationError("The database is not encoded in UTF8; make one that is")
 
 
 def missing_tables(cursor: extensions.cursor) -> list[str]:
     """The tables that do not exist, in the order in which they are created."""
-    return [table for table, file in TABLES.items() if not is_there(cursor, file)]
+    return [name for name, table in TABLES.items() if not is_there(cursor, table.exists)]
 
 
 def create_tables(cursor: extensions.cursor, missing: Sequence[str]) -> None:
@@ -143,7 +152,7 @@ def create_tables(cursor: extensions.cursor, missing: Sequence[str]) -> None:
     cursor.execute("SAVEPOINT create_tables")
     try:
         for table in missing:
-            cursor.execute(statements(TABLES[table])["create"])
+            cursor.execute(TABLES[table].create)
     except (errors.DuplicateTable, errors.UniqueViolation):  # another process has just created them all
         cursor.execute("ROLLBACK TO SAVEPOINT create_tables")
 
@@ -154,14 +163,14 @@ def _check_tables(cursor: extensions.cursor, access: Access, missing: Sequence[s
             f"Table user_logins in {access.variable} is not the destination: {'; '.join(problems)}; name another "
             "database or schema, or rename that table"
         )
-    cursor.execute(statements("user_logins")["may_create"])
+    cursor.execute(statements.user_logins.may_create)
     if missing and cursor.fetchone() != (True,):
         raise access.may_not_create(" and no ".join(missing))
 
 
 def _grant(cursor: extensions.cursor) -> None:
     """To those roles that exist: a database of one role only has none of them."""
-    for role, grants in statements("grants").items():
+    for role, grants in statements.grants.items():
         cursor.execute("SELECT to_regrole(%s) IS NOT NULL", [role])
         if cursor.fetchone() == (True,):
             cursor.execute(grants)

@@ -12,8 +12,8 @@ from psycopg2 import extensions
 from login_pipeline.errors import ConfigurationError, DatabaseError
 from login_pipeline.masking.key_source import masking_keys
 from login_pipeline.masking.keys import KeyRing, MaskingKey
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import is_there, require
 from login_pipeline.privacy.request import check_reason, check_user_id, name_user, subject, subject_key, token
 from login_pipeline.settings import Settings
@@ -65,11 +65,11 @@ def erase(database: LoginDatabase, user_id: str, reason: str, operator: str, *, 
     keys = proof_keys(database.settings)
     database.require_table()
     with database.transaction() as cursor:
-        require(cursor, database.access, "erasures")
-        cursor.execute(statements("ledger")["lock_alone"])
-        cursor.execute(statements("inbox")["lock_as_a_load_does"])
+        require(cursor, database.access, statements.erasures.missing_rights)
+        cursor.execute(statements.ledger.lock_alone)
+        cursor.execute(statements.inbox.lock_as_a_load_does)
         name_user(cursor, user_id)
-        cursor.execute(statements("erasures")["erase"])
+        cursor.execute(statements.erasures.erase)
         rows, dates, present = cursor.fetchone() or (0, 0, 0)
         if rows != present:
             raise DatabaseError(
@@ -79,7 +79,7 @@ def erase(database: LoginDatabase, user_id: str, reason: str, operator: str, *, 
         if not rows:
             _check_absent(cursor, user_id, keys, allow_none=allow_none)
         proof = {"subject": subject(keys.active, user_id), "rows": rows, "dates": dates, "reason": reason}
-        cursor.execute(statements("erasures")["record"], {**proof, "operator": operator})
+        cursor.execute(statements.erasures.record, {**proof, "operator": operator})
         return Erasure(*(cursor.fetchone() or ()))
 
 
@@ -90,7 +90,7 @@ def count_rows_of(database: LoginDatabase, user_id: str) -> tuple[int, int]:
     database.require_table()
     with database.transaction() as cursor:
         name_user(cursor, user_id)
-        cursor.execute(statements("erasures")["count"])
+        cursor.execute(statements.erasures.count_erasures)
         rows, dates = cursor.fetchone() or (0, 0)
     return rows, dates
 
@@ -102,7 +102,7 @@ def proofs(database: LoginDatabase, user_id: str) -> list[Erasure]:
     with database.transaction() as cursor:
         if not _is_there(cursor):
             return []
-        cursor.execute(statements("erasures")["proofs"], {"subjects": subjects})
+        cursor.execute(statements.erasures.proofs, {"subjects": subjects})
         return [Erasure(*row) for row in cursor.fetchall()]
 
 
@@ -110,7 +110,7 @@ def last_erasure(cursor: extensions.cursor) -> datetime | None:
     """When the last erasure that this transaction can see was made; None where there is none."""
     if not _is_there(cursor):
         return None
-    cursor.execute(statements("erasures")["last"])
+    cursor.execute(statements.erasures.last)
     moment: datetime | None = (cursor.fetchone() or (None,))[0]
     return moment
 
@@ -119,7 +119,7 @@ def all_erasures(cursor: extensions.cursor) -> frozenset[tuple[datetime, str]]:
     """When and whom, by their tokens."""
     if not _is_there(cursor):
         return frozenset()
-    cursor.execute(statements("erasures")["all"])
+    cursor.execute(statements.erasures.all)
     return frozenset(cursor.fetchall())
 
 
@@ -133,7 +133,7 @@ def erased_since(
     """
     subjects = frozenset(also)
     if _is_there(cursor):
-        cursor.execute(statements("erasures")["subjects_since"], {"moment": moment})
+        cursor.execute(statements.erasures.subjects_since, {"moment": moment})
         subjects |= {token for (token,) in cursor.fetchall()}
     if not subjects:
         return None
@@ -167,7 +167,7 @@ def _check_absent(cursor: extensions.cursor, user_id: str, keys: KeyRing, *, all
         raise DatabaseError("No row has this USER_ID, which begins or ends with a blank; leave the blank out")
     if allow_none:
         return
-    cursor.execute(statements("erasures")["proofs"], {"subjects": [subject(key, user_id) for key in keys]})
+    cursor.execute(statements.erasures.proofs, {"subjects": [subject(key, user_id) for key in keys]})
     if not cursor.fetchall():
         raise DatabaseError(
             "No row in user_logins has this USER_ID, and nothing was recorded; correct it, or record the erasure with "
@@ -178,7 +178,7 @@ def _check_absent(cursor: extensions.cursor, user_id: str, keys: KeyRing, *, all
 def _is_there(cursor: extensions.cursor) -> bool:
     if not is_there(cursor, "erasures"):
         return False
-    cursor.execute(statements("erasures")["may_read"])
+    cursor.execute(statements.erasures.may_read)
     if cursor.fetchone() != (True,):
         raise ConfigurationError(
             "The database's role lacks SELECT on user_logins_erasures; run `login-pipeline prepare` as its owner"

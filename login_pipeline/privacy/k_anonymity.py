@@ -5,8 +5,8 @@ masked_ip and masked_device_id are left out: without the key nobody can hold a k
 
 from typing import NamedTuple
 
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.postgres.sql import statements
 
 
 class GroupSizes(NamedTuple):
@@ -27,5 +27,5 @@ def group_sizes(database: LoginDatabase, k: int) -> GroupSizes:
         DatabaseError: PostgreSQL refused.
     """
     with database.transaction() as cursor:
-        cursor.execute(statements("checks")["group_sizes"], {"k": k})
+        cursor.execute(statements.checks.group_sizes, {"k": k})
         return GroupSizes(*(cursor.fetchone() or (0, 0, 0, 0, 0)))

@@ -10,8 +10,8 @@ from psycopg2 import extensions
 
 from login_pipeline.masking.keys import KeyRing
 from login_pipeline.masking.methods import Masks, NotReversibleError, aes_siv_masks, unmask
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import require
 
 # In one transaction: of 8 KiB each, some 5,000 rows, which a load never waits for.
@@ -36,7 +36,7 @@ def rotate(database: LoginDatabase, ring: KeyRing) -> Rotated:
     """
     database.require_table()
     with database.transaction() as cursor:
-        require(cursor, database.access, "rotation")
+        require(cursor, database.access, statements.rotation.missing_rights)
     rows = 0
     for _ in range(PASSES):
         done = sum(_rotate_blocks(database, ring, first) for first in _first_blocks(database))
@@ -49,7 +49,7 @@ def rotate(database: LoginDatabase, ring: KeyRing) -> Rotated:
 def rows_by_key(database: LoginDatabase) -> dict[str, int]:
     """How many rows are masked under which key; reads the whole table."""
     with database.transaction() as cursor:
-        cursor.execute(statements("rotation")["by_key"])
+        cursor.execute(statements.rotation.by_key)
         return dict(cursor.fetchall())
 
 
@@ -79,16 +79,16 @@ def remaining(rotated: Rotated, ring: KeyRing) -> Iterator[str]:
 
 
 def _first_blocks(database: LoginDatabase) -> range:
-    (blocks,) = database.ask("rotation", "blocks")
+    (blocks,) = database.ask(statements.rotation.blocks)
     return range(0, blocks, BLOCKS_AT_ONCE)
 
 
 def _rotate_blocks(database: LoginDatabase, ring: KeyRing, first: int) -> int:
     masks = aes_siv_masks(ring.active)
     with database.transaction() as cursor:
-        cursor.execute(statements("inbox")["lock_as_a_load_does"])
+        cursor.execute(statements.inbox.lock_as_a_load_does)
         blocks = {"first": f"({first},0)", "end": f"({first + BLOCKS_AT_ONCE},0)", "active": f"{ring.active.id}."}
-        cursor.execute(statements("rotation")["masks"], blocks)
+        cursor.execute(statements.rotation.masks, blocks)
         rows = [
             (*place, ip, device_id, day)
             for *place, old_ip, old_device_id, day in cursor.fetchall()
@@ -112,5 +112,5 @@ def _again(token: str | None, ring: KeyRing, masks: Masks) -> str | None:
 def _replace(cursor: extensions.cursor, rows: Sequence[tuple[object, ...]]) -> None:
     tables, places, ips, device_ids, dates = zip(*rows, strict=True)
     columns = {"tables": tables, "places": places, "masked_ips": ips, "masked_device_ids": device_ids}
-    cursor.execute(statements("rotation")["replace"], {name: list(values) for name, values in columns.items()})
-    cursor.execute(statements("rotation")["mark"], {"dates": list(set(dates))})
+    cursor.execute(statements.rotation.replace, {name: list(values) for name, values in columns.items()})
+    cursor.execute(statements.rotation.mark, {"dates": list(set(dates))})

@@ -17,8 +17,8 @@ from login_pipeline.errors import ConfigurationError
 from login_pipeline.logins.columns import MAX_LENGTH
 from login_pipeline.logins.ip_address import is_ip
 from login_pipeline.masking.keys import MaskingKey
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import copy_lines
-from login_pipeline.postgres.sql import statements
 
 # Characters; a longer value is in no sentence by chance.
 LONG_ID = 6
@@ -70,8 +70,8 @@ def check_reason(reason: str, *about: str) -> None:
 
 def name_user(cursor: extensions.cursor, user_id: str) -> None:
     """Puts the user_id where the later statements of the transaction find it."""
-    cursor.execute(statements("named_user")["stage"])
-    cursor.copy_expert(statements("named_user")["copy"], copy_lines([(user_id,)]))
+    cursor.execute(statements.named_user.stage)
+    cursor.copy_expert(statements.named_user.copy, copy_lines([(user_id,)]))
 
 
 def subject(key: MaskingKey, user_id: str) -> str:

@@ -9,9 +9,9 @@ from psycopg2 import extensions
 from login_pipeline.errors import DatabaseError
 from login_pipeline.masking.keys import KeyRing
 from login_pipeline.masking.methods import NotReversibleError, unmask
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import copy_lines
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import require
 from login_pipeline.privacy.request import check_reason, check_user_id, name_user, subject
 
@@ -42,7 +42,7 @@ def masks_of_user(database: LoginDatabase, user_id: str) -> list[str]:
     database.require_table()
     with database.transaction() as cursor:
         name_user(cursor, user_id)
-        cursor.execute(statements("unmaskings")["masks_of_user"])
+        cursor.execute(statements.unmaskings.masks_of_user)
         return [mask for (mask,) in cursor.fetchall()]
 
 
@@ -79,11 +79,11 @@ def unmask_all(
     check_reason(reason, *masks, *(each.value for each in values))
     record = {"operator": operator, "reason": reason, "masks": len(masks), "unmasked": len(values)}
     with database.transaction() as cursor:
-        require(cursor, database.access, "unmaskings")
+        require(cursor, database.access, statements.unmaskings.missing_rights)
         users = [user_id] if user_id is not None else _users_of(cursor, [each.mask for each in values])
         subjects: list[str | None] = [subject(ring.active, user) for user in users]
         subjects = subjects or [None]
-        cursor.execute(statements("unmaskings")["record"], {**record, "subjects": subjects})
+        cursor.execute(statements.unmaskings.record, {**record, "subjects": subjects})
         if cursor.rowcount != len(subjects):  # a trigger or a rule that leaves it out without a word
             raise DatabaseError(
                 "user_logins_unmaskings took the record without an error and does not have it, so nothing is shown; "
@@ -93,7 +93,7 @@ def unmask_all(
 
 
 def _users_of(cursor: extensions.cursor, masks: Sequence[str]) -> list[str]:
-    cursor.execute(statements("unmaskings")["stage_masks"])
-    cursor.copy_expert(statements("unmaskings")["copy_masks"], copy_lines([(mask,) for mask in masks]))
-    cursor.execute(statements("unmaskings")["users_of_masks"])
+    cursor.execute(statements.unmaskings.stage_masks)
+    cursor.copy_expert(statements.unmaskings.copy_masks, copy_lines([(mask,) for mask in masks]))
+    cursor.execute(statements.unmaskings.users_of_masks)
     return [user for (user,) in cursor.fetchall()]

@@ -16,7 +16,7 @@ import psycopg2
 import pytest
 
 from login_pipeline.errors import BackupError, ConfigurationError
-from login_pipeline.postgres.sql import statements
+from login_pipeline.postgres import statements
 from login_pipeline_tests.backup.fixtures import MONDAY, TRICKY, TUESDAY, Kept, kept
 from login_pipeline_tests.conftest import Pipeline
 
@@ -301,8 +301,8 @@ def test_dry_run_beside_a_run_that_creates_the_lost_tables_goes_on(kept: Kept) -
     kept.back_up()
     kept.query("DROP TABLE user_logins, user_logins_ledger, user_logins_inbox")
     creating = psycopg2.connect(kept.pipeline.database.url)
-    for file in ("user_logins", "ledger", "inbox"):
-        creating.cursor().execute(statements(file)["create"])
+    for table in (statements.user_logins, statements.ledger, statements.inbox):
+        creating.cursor().execute(table.create)
     with ThreadPoolExecutor(1) as pool:
         foreseen = pool.submit(kept.restore, dry_run=True)
         while kept.query("SELECT count(*) FROM pg_locks WHERE NOT granted") == [(0,)] and not foreseen.done():

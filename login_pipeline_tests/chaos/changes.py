@@ -9,8 +9,8 @@ import pandas as pd
 from botocore.config import Config
 
 from login_pipeline.ingest.load import BatchLoader
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import Loaded
-from login_pipeline.postgres.sql import statements
 from login_pipeline.settings import Settings
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.queue import SqsQueue
@@ -54,7 +54,7 @@ def delete_before_commit() -> None:
 
 def load_without_inbox() -> None:
     """Every delivery gets a row."""
-    statements("load")["load"] = _WITHOUT_INBOX
+    patch.object(statements, "load", statements.load._replace(load=_WITHOUT_INBOX)).start()
 
 
 def delete_nothing() -> None:

@@ -167,9 +167,9 @@ def test_empty_queue_is_a_successful_run(pipeline: Pipeline) -> None:
 
 
 def test_rows_of_before_the_pipeline_are_kept_and_agree_with_the_inbox(pipeline: Pipeline, body: Body) -> None:
-    from login_pipeline.postgres.sql import statements
+    from login_pipeline.postgres import statements
 
-    pipeline.database.query(statements("user_logins")["create"])
+    pipeline.database.query(statements.user_logins.create)
     pipeline.database.query("INSERT INTO user_logins (user_id, create_date) VALUES ('a', '2020-01-01'), ('b', NULL)")
     pipeline.queue.send(body())
     assert pipeline.run().failures == []

@@ -18,10 +18,9 @@ from login_pipeline.errors import ConfigurationError
 from login_pipeline.ingest.pruning import Pruned, prune_inbox
 from login_pipeline.ingest.redrive import redrive
 from login_pipeline.local.services import local_services, pipeline_environment, temporary_folder
-from login_pipeline.postgres import sql
+from login_pipeline.postgres import sql, statements
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.role import Access
-from login_pipeline.postgres.sql import statements
 from login_pipeline.postgres.tables import TABLES
 from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import Database, Pipeline
@@ -189,7 +188,7 @@ def test_every_table_is_in_the_grants_and_has_an_owner(prepared: Roles) -> None:
     """One that somebody adds has to be named wherever rights are taken away before they are given."""
     there = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename"
     assert [table for (table,) in prepared.superuser.query(there)] == sorted(TABLES)
-    for role, grants in statements("grants").items():
+    for role, grants in statements.grants.items():
         assert re.findall(r"REVOKE ALL ON (.+) FROM PUBLIC, (\w+);", grants) == [(", ".join(TABLES), role)]
     assert f"tablename IN ({', '.join(map(repr, TABLES))})" in ROLES_SQL.read_text(encoding="utf-8")
 

@@ -10,9 +10,9 @@ import msgspec
 import pandas as pd
 
 from login_pipeline.ingest.quarantine import quarantine
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.dead_letters import Letter
-from login_pipeline.postgres.sql import statements
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.message import Attributes, Message, sent_again
 from login_pipeline.sqs.receive import Batch
@@ -55,18 +55,13 @@ def _record_nothing(_self: LoginDatabase, letters: Mapping[str, Letter]) -> Iter
     yield SimpleNamespace(new=set(letters), commit=lambda _not_sent: None)
 
 
-def _without_inbox(file: str) -> dict[str, str]:
-    without = (
-        "WITH inserted AS (INSERT INTO user_logins"
-        " SELECT user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date"
-        " FROM incoming_logins WHERE place >= %(first)s AND place < %(end)s RETURNING 1)"
-        " SELECT count(*), count(*) FROM inserted"
-    )
-    return {**statements(file), "load": without}
-
-
-def _without_forgotten_dates(file: str) -> dict[str, str]:
-    return {**statements(file), "expired": "SELECT message_id FROM incoming_logins WHERE false"}
+_WITHOUT_INBOX = statements.load._replace(
+    load="WITH inserted AS (INSERT INTO user_logins"
+    " SELECT user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date"
+    " FROM incoming_logins WHERE place >= %(first)s AND place < %(end)s RETURNING 1)"
+    " SELECT count(*), count(*) FROM inserted"
+)
+_WITHOUT_CLOSED_DATES = statements.load._replace(expired="SELECT message_id FROM incoming_logins WHERE false")
 
 
 def _today(_sent_timestamp: int) -> date:
@@ -89,14 +84,14 @@ QUEUES = "login_pipeline.sqs.login_queues.LoginQueues"
 RECORD = "login_pipeline.postgres.database.LoginDatabase.record_dead_letters"
 FROM_SQS = "login_pipeline.sqs.queue.Message.from_sqs"
 QUARANTINE = "login_pipeline.defs.assets.quarantine"
-LOAD_STATEMENTS = "login_pipeline.postgres.copy.statements"
+LOAD_STATEMENTS = "login_pipeline.postgres.statements.load"
 MUTANTS = {
     "deletes before the commit": Mutant(f"{QUEUES}.receive", _delete_what_was_received, "lost", 4),
     "deletes before the dead letter is sent": Mutant(QUARANTINE, _delete_before_sending, "lost", 4),
     "deletes what is not sent": Mutant(QUARANTINE, _delete_what_was_not_sent, "lost", 64),
     "does not record dead letters": Mutant(RECORD, _record_nothing, "a second dead letter", 62),
-    "has no inbox": Mutant(LOAD_STATEMENTS, _without_inbox, "other rows", 6),
-    "loads what is older than the inbox": Mutant(LOAD_STATEMENTS, _without_forgotten_dates, "other rows", 29),
+    "has no inbox": Mutant(LOAD_STATEMENTS, _WITHOUT_INBOX, "other rows", 6),
+    "loads what is older than the inbox": Mutant(LOAD_STATEMENTS, _WITHOUT_CLOSED_DATES, "other rows", 29),
     "knows a copy by its own id": Mutant(FROM_SQS, classmethod(_forget_the_first_sending), "never sent|lost"),
     "dates a row by its run": Mutant("login_pipeline.logins.transform.create_date", _today, "other rows"),
     "trusts the table": Mutant("login_pipeline.ingest.load.credible", _trust_the_table, "taken to be wrong", 4),

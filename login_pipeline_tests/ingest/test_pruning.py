@@ -12,8 +12,8 @@ from login_pipeline.definitions import defs
 from login_pipeline.errors import DatabaseError
 from login_pipeline.ingest.pruning import Pruned, prune_inbox
 from login_pipeline.postgres import copy as postgres_load
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.postgres.sql import statements
 from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import Pipeline
 
@@ -138,13 +138,13 @@ def test_keys_that_are_deleted_beside_a_load_give_no_second_row(
     pipeline.run()
     day = {"create_date": "2026-01-01", "keys": 10}
     with resource.transaction() as cursor:
-        cursor.execute(statements("prune")["close_date"], day)
+        cursor.execute(statements.prune.close_date, day)
     insert = postgres_load._insert_all
 
     def while_keys_are_deleted(*arguments: Any) -> Any:
         if not arguments[1][0].startswith("check "):  # which the run tries beforehand
             with LoginDatabase(read_settings()).transaction() as cursor:
-                cursor.execute(statements("prune")["prune"], day)
+                cursor.execute(statements.prune.prune, day)
         return insert(*arguments)
 
     monkeypatch.setattr(postgres_load, "_insert_all", while_keys_are_deleted)
@@ -158,9 +158,9 @@ def test_date_is_closed_when_the_loads_under_way_have_ended(
     pipeline: Pipeline, body: Body, resource: LoginDatabase
 ) -> None:
     with resource.transaction() as load, LoginDatabase(read_settings()).transaction() as closing:
-        load.execute(statements("load")["stage"])
+        load.execute(statements.load.stage)
         with pytest.raises(errors.LockNotAvailable):
-            closing.execute(statements("prune")["lock"])
+            closing.execute(statements.prune.lock)
         closing.connection.rollback()
 
 

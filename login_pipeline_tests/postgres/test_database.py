@@ -15,10 +15,10 @@ import pytest
 from login_pipeline.errors import ConfigurationError, DatabaseError, LoginPipelineError
 from login_pipeline.logins.columns import USER_LOGINS, declared_type
 from login_pipeline.masking.keys import read_key_ring
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import MAX_CREDIBLE_REFUSALS, Loaded, load_rows
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.dead_letters import Letter
-from login_pipeline.postgres.sql import statements
 from login_pipeline.privacy.erasure import erase
 from login_pipeline.privacy.unmasking import unmask_all
 from login_pipeline.settings import read_settings
@@ -242,7 +242,7 @@ def test_preparing_waits_for_no_lock_for_long(
     """As an erasure or a restore holds it."""
     monkeypatch.setattr("login_pipeline.postgres.tables.LOCK_SECONDS", 0.1)
     holder = psycopg2.connect(database.url)
-    holder.cursor().execute(statements("ledger")["lock_alone"])
+    holder.cursor().execute(statements.ledger.lock_alone)
     with pytest.raises(DatabaseError, match="a table is locked by another session"):
         LoginDatabase(read_settings(), maintenance=True).prepare()
     holder.close()

@@ -44,7 +44,7 @@ RETURNING message_id, EXISTS (
     SELECT FROM user_logins_inbox AS known WHERE known.message_id = incoming_logins.message_id
 );
 
--- name: index
+-- name: index_stage
 -- Once a row is refused, parts of the chunk are inserted again and again: each finds its rows without a scan.
 CREATE UNIQUE INDEX ON incoming_logins (place);
 ANALYZE incoming_logins;

@@ -67,7 +67,7 @@ SHOW server_encoding;
 -- A standby does not, nor does a database whose sessions are read-only.
 SELECT current_setting('transaction_read_only') = 'off';
 
--- name: count
+-- name: count_rows
 SELECT count(*) FROM user_logins;
 
 -- name: columns

@@ -1,0 +1,93 @@
+"""The SQL statements by the names of their files and their own: `statements.load.stage`.
+
+A name in a file is a line `-- name: NAME` above its statement. Where a statement has `{OTHER.NAME}` it embeds that one.
+Each name is written here too, so that mypy knows it; a file that has others is an error at import.
+"""
+
+import re
+from collections import namedtuple
+from functools import cache
+from importlib.resources import files
+
+_NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+_EMBEDDED = re.compile(r"\{(\w+)\.(\w+)\}")
+
+
+def _read(file: str) -> dict[str, str]:
+    return {name: _EMBEDDED.sub(_embedded, statement) for name, statement in _written(file).items()}
+
+
+def _embedded(name: re.Match[str]) -> str:
+    return _EMBEDDED.sub(_embedded, _written(name[1])[name[2]]).rstrip(";")
+
+
+@cache
+def _written(file: str) -> dict[str, str]:
+    parts = _NAME.split(files(__package__).joinpath("sql", f"{file}.sql").read_text(encoding="utf-8"))
+    return dict(zip(parts[1::2], (statement.strip() for statement in parts[2::2]), strict=True))
+
+
+_Audit = namedtuple("_Audit", "state columns records stage copy add")
+audit = _Audit(**_read("audit"))
+
+_Backup = namedtuple("_Backup", "exists create missing_rights identity restored_from has_rows session alone rows keys")
+backup = _Backup(**_read("backup"))
+
+_Checks = namedtuple(
+    "_Checks",
+    "rows_that_disagree_with_the_inbox rows_with_an_ip_in_clear group_sizes rows_dated_in_the_future "
+    "what_the_server_logs",
+)
+checks = _Checks(**_read("checks"))
+
+_Dagster = namedtuple("_Dagster", "purge_check_results purge_observations")
+dagster = _Dagster(**_read("dagster"))
+
+_DeadLetters = namedtuple("_DeadLetters", "exists create known savepoint record undo")
+dead_letters = _DeadLetters(**_read("dead_letters"))
+
+_Erasures = namedtuple(
+    "_Erasures",
+    "exists create missing_rights may_read count_erasures erase record proofs all last subjects_since",
+)
+erasures = _Erasures(**_read("erasures"))
+
+_Inbox = namedtuple("_Inbox", "lock_as_a_load_does exists create known missing_rights")
+inbox = _Inbox(**_read("inbox"))
+
+_Ledger = namedtuple("_Ledger", "exists create lock_alone by_date add add_unknown add_lost missing_rights")
+ledger = _Ledger(**_read("ledger"))
+
+_Load = namedtuple("_Load", "durable limit_time limit_locks see_all_rows stage copy expired index_stage load cancel")
+load = _Load(**_read("load"))
+
+_NamedUser = namedtuple("_NamedUser", "stage copy")
+named_user = _NamedUser(**_read("named_user"))
+
+_Prune = namedtuple("_Prune", "dates missing_rights lock close_date prune prune_dead_letters")
+prune = _Prune(**_read("prune"))
+
+_Restore = namedtuple(
+    "_Restore",
+    "isolation stage copy_rows copy_keys lock missing_rights compare comparison add_keys add_rows remove_rows "
+    "remove_entry add_entry drop_lost_keys",
+)
+restore = _Restore(**_read("restore"))
+
+_Rotation = namedtuple("_Rotation", "missing_rights by_key blocks masks replace mark")
+rotation = _Rotation(**_read("rotation"))
+
+_Unmaskings = namedtuple(
+    "_Unmaskings",
+    "exists create missing_rights record stage_masks copy_masks users_of_masks masks_of_user",
+)
+unmaskings = _Unmaskings(**_read("unmaskings"))
+
+_UserLogins = namedtuple(
+    "_UserLogins",
+    "create exists may_create not_owned without_replica_identity encoding takes_writes count_rows columns newest",
+)
+user_logins = _UserLogins(**_read("user_logins"))
+
+# By the role that they give its rights.
+grants = _read("grants")
