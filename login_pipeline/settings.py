@@ -6,7 +6,7 @@ The AWS SDK reads its own variables too (credentials, profiles, roles, AWS_ENDPO
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -31,6 +31,33 @@ _QUEUE_URL_REGION = re.compile(r"https://(?:sqs\.([a-z0-9-]+)|([a-z0-9-]+)\.queu
 
 
 AnySettings = TypeVar("AnySettings", bound="LogSettings")
+# Each field of Settings, so that mypy knows the name of a setting where one is named.
+SettingName = Literal[
+    "log_format",
+    "sensor_enabled",
+    "visibility_timeout",
+    "queue_url",
+    "dead_letter_queue_url",
+    "database_url",
+    "maintenance_database_url",
+    "masking_method",
+    "masking_key",
+    "masking_key_source",
+    "batch_size",
+    "max_concurrent_runs",
+    "run_interval",
+    "receive_deadline",
+    "long_poll",
+    "sqs_client",
+    "sqs_calls",
+    "inbox_days",
+    "run_history_days",
+    "min_group_size",
+    "backup_url",
+    "local_dir",
+    "region",
+]
+SETTING_NAMES: tuple[SettingName, ...] = get_args(SettingName)
 
 
 class SqsClient(StrEnum):
@@ -297,8 +324,8 @@ class Settings(LoadSettings):
         named = _QUEUE_URL_REGION.match(self.queue_url or "")
         return self.region or (named and (named[1] or named[2])) or None
 
-    def require(self, name: str) -> Any:
-        """The value of setting `name`.
+    def require(self, name: SettingName) -> str:
+        """The value of setting `name`, a text.
 
         Raises:
             ConfigurationError: it is not set.
@@ -306,16 +333,16 @@ class Settings(LoadSettings):
         value = getattr(self, name)
         if value is None:
             raise ConfigurationError(f"{variable(name)} is not set; for example {variable(name)}={example(name)}")
-        return value.get_secret_value() if isinstance(value, SecretStr) else value
+        return str(value.get_secret_value() if isinstance(value, SecretStr) else value)
 
 
-def variable(name: str) -> str:
+def variable(name: SettingName) -> str:
     """The environment variable that setting `name` is read from."""
     alias = Settings.model_fields[name].validation_alias
     return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"LOGIN_{name.upper()}"
 
 
-def example(name: str) -> str:
+def example(name: SettingName) -> str:
     """A value that setting `name` could have."""
     return str((Settings.model_fields[name].examples or [""])[0])
 
@@ -363,6 +390,5 @@ def _sentence(error: ValidationError) -> str:
     if not problem["loc"]:
         return message
     field = str(problem["loc"][0])
-    names = {variable(name): name for name in Settings.model_fields}
-    name = names.get(field, field)
+    name = next(name for name in SETTING_NAMES if field in {name, variable(name)})
     return f"{variable(name)}: {message[0].lower()}{message[1:]}; for example {variable(name)}={example(name)}"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import click
 
 from login_pipeline.cli.main import cli
-from login_pipeline.settings import Settings, variable
+from login_pipeline.settings import SETTING_NAMES, SettingName, Settings, variable
 from login_pipeline_tests import ROOT
 
 FILE = ROOT / "docs" / "reference.md"
@@ -29,7 +29,7 @@ exactly one JSON object. With `DAGSTER_HOME` set, runs are recorded in that Dags
 """
 
 
-def default(name: str) -> str:
+def default(name: SettingName) -> str:
     """As it is written in the environment; empty where there is none."""
     value = Settings.model_fields[name].default
     return "" if value is None else str(value).lower()
@@ -38,11 +38,11 @@ def default(name: str) -> str:
 def reference() -> str:
     """The whole document."""
     assert isinstance(cli, click.Group)
-    settings = "".join(f"{_row(name)}\n" for name in Settings.model_fields)
+    settings = "".join(f"{_row(name)}\n" for name in SETTING_NAMES)
     return HEAD + settings + EXIT_CODES + "".join(_commands(cli, ""))
 
 
-def _row(name: str) -> str:
+def _row(name: SettingName) -> str:
     shown = f" `{default(name)}`" if default(name) else ""
     return f"| `{variable(name)}` |{shown} | {Settings.model_fields[name].description} |"
 

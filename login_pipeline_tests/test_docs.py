@@ -7,7 +7,7 @@ import click
 import pytest
 
 from login_pipeline.cli.main import cli
-from login_pipeline.settings import Settings, variable
+from login_pipeline.settings import SETTING_NAMES, SettingName, variable
 from login_pipeline_tests import ROOT
 from login_pipeline_tests.reference import FILE, default, reference
 
@@ -18,8 +18,8 @@ def test_reference_is_what_the_code_says() -> None:
     assert FILE.read_text(encoding="utf-8") == reference(), "run: make reference"
 
 
-@pytest.mark.parametrize("name", Settings.model_fields)
-def test_setting_is_in_the_example_environment_with_its_default(name: str) -> None:
+@pytest.mark.parametrize("name", SETTING_NAMES)
+def test_setting_is_in_the_example_environment_with_its_default(name: SettingName) -> None:
     assert f"\n{variable(name)}={default(name)}\n" in (ROOT / ".env.example").read_text(encoding="utf-8")
 
 

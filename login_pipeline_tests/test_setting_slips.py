@@ -11,7 +11,7 @@ from login_pipeline.errors import ConfigurationError
 from login_pipeline.local.ports import HOST, free_port
 from login_pipeline.local.services import local_services
 from login_pipeline.masking.key_source import masking_keys
-from login_pipeline.settings import Settings, example, read_settings, variable
+from login_pipeline.settings import SETTING_NAMES, SettingName, example, read_settings, variable
 from login_pipeline_tests.conftest import MASKING_KEY, Pipeline
 from login_pipeline_tests.faults.account import one_sentence
 
@@ -28,10 +28,10 @@ def problem(pipeline: Pipeline) -> str:
     return sentence
 
 
-@pytest.mark.parametrize("name", Settings.model_fields)
+@pytest.mark.parametrize("name", SETTING_NAMES)
 @pytest.mark.parametrize("margin", ["{}\n", "{}\r\n", " {}", "{}\t", "\ufeff{}", "\u00a0{}\n\n"])
 def test_blanks_and_line_ends_around_a_setting_of_ours_are_no_part_of_it(
-    monkeypatch: pytest.MonkeyPatch, name: str, margin: str
+    monkeypatch: pytest.MonkeyPatch, name: SettingName, margin: str
 ) -> None:
     monkeypatch.setenv(variable(name), example(name))
     expected = getattr(read_settings(), name)
@@ -39,7 +39,7 @@ def test_blanks_and_line_ends_around_a_setting_of_ours_are_no_part_of_it(
     assert getattr(read_settings(), name) == expected
 
 
-@pytest.mark.parametrize("name", Settings.model_fields)
+@pytest.mark.parametrize("name", SETTING_NAMES)
 @pytest.mark.parametrize(
     ("slip", "says"),
     [
@@ -52,7 +52,7 @@ def test_blanks_and_line_ends_around_a_setting_of_ours_are_no_part_of_it(
     ],
 )
 def test_other_slip_in_a_setting_of_ours_is_named_and_its_value_is_not(
-    monkeypatch: pytest.MonkeyPatch, name: str, slip: str, says: str
+    monkeypatch: pytest.MonkeyPatch, name: SettingName, slip: str, says: str
 ) -> None:
     monkeypatch.setenv(variable(name), slip.format(example(name), SECRET))
     with pytest.raises(ConfigurationError) as error:

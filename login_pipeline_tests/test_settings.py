@@ -1,7 +1,7 @@
 import pytest
 
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.settings import IN_FLIGHT_BUDGET, Settings, read_settings, variable
+from login_pipeline.settings import IN_FLIGHT_BUDGET, SETTING_NAMES, Settings, example, read_settings, variable
 
 
 def problem(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
@@ -114,7 +114,8 @@ def test_region_is_the_named_one_or_the_queue_s(
     assert read_settings().queue_region == region
 
 
-def test_every_setting_has_a_description_and_an_example() -> None:
-    for name, field in Settings.model_fields.items():
-        assert field.description, variable(name)
-        assert field.examples, variable(name)
+def test_every_setting_has_a_name_a_description_and_an_example() -> None:
+    assert list(SETTING_NAMES) == list(Settings.model_fields)
+    for name in SETTING_NAMES:
+        assert Settings.model_fields[name].description, variable(name)
+        assert example(name), variable(name)

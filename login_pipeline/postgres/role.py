@@ -3,15 +3,16 @@
 from typing import NamedTuple
 
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.settings import Settings, variable
+from login_pipeline.settings import SettingName, Settings, variable
 
-_RUN, _MAINTENANCE = "database_url", "maintenance_database_url"
+_RUN: SettingName = "database_url"
+_MAINTENANCE: SettingName = "maintenance_database_url"
 
 
 class Access(NamedTuple):
     """As a run connects, or, with `maintenance`, as what a run may not do: create, update and delete."""
 
-    setting: str
+    setting: SettingName
     maintenance: bool
 
     @classmethod

@@ -4,7 +4,7 @@ import time
 from functools import cached_property
 
 from login_pipeline.errors import ConfigurationError, RunError
-from login_pipeline.settings import Settings, SqsClient, variable
+from login_pipeline.settings import SettingName, Settings, SqsClient, variable
 from login_pipeline.signals import deferred_interrupts
 from login_pipeline.sqs.errors import explain_sqs_errors
 from login_pipeline.sqs.queue import SqsQueue
@@ -98,7 +98,7 @@ class LoginQueues:
         with deferred_interrupts():
             return self.login_queue.held, self.login_queue.release(release_delay)
 
-    def _queue(self, name: str) -> SqsQueue:
+    def _queue(self, name: SettingName) -> SqsQueue:
         with explain_sqs_errors("GetQueueAttributes", setting=variable(name), queue_url=self._settings.require(name)):
             return SqsQueue(name, self._settings, self._transport)
 

@@ -8,7 +8,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from login_pipeline.errors import QueueError
-from login_pipeline.settings import Settings, variable
+from login_pipeline.settings import SettingName, Settings, variable
 from login_pipeline.sqs.batches import Entry, call_in_batches
 from login_pipeline.sqs.errors import explain_sqs_errors
 from login_pipeline.sqs.message import Message
@@ -48,7 +48,7 @@ class QueueDepth(NamedTuple):
 class SqsQueue:
     """The queue that the setting `name` names. A message is held from its receipt until it is deleted or released."""
 
-    def __init__(self, name: str, settings: Settings, transport: Transport) -> None:
+    def __init__(self, name: SettingName, settings: Settings, transport: Transport) -> None:
         self.url: str = settings.require(name)
         self._variable = variable(name)
         self._settings = settings

@@ -11,7 +11,7 @@ from botocore.config import Config
 from login_pipeline.ingest.load import BatchLoader
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import Loaded
-from login_pipeline.settings import Settings
+from login_pipeline.settings import SettingName, Settings
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.queue import SqsQueue
 from login_pipeline.sqs.receive import Batch
@@ -101,7 +101,7 @@ def hide_for_a_moment() -> None:
 
 
 def _hide_for(seconds: int) -> None:
-    def queue(name: str, settings: Settings, transport: Transport) -> SqsQueue:
+    def queue(name: SettingName, settings: Settings, transport: Transport) -> SqsQueue:
         return SqsQueue(name, settings.model_copy(update={"visibility_timeout": seconds}), transport)
 
     patch("login_pipeline.sqs.login_queues.SqsQueue", queue).start()

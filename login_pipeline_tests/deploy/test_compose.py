@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from login_pipeline.settings import Settings, variable
+from login_pipeline.settings import SETTING_NAMES, SettingName, variable
 from login_pipeline_tests import ROOT
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -25,8 +25,8 @@ def passwords(service: str) -> set[str]:
 
 
 @pytest.mark.parametrize("service", ["dagster-daemon", "maintenance"])
-@pytest.mark.parametrize("name", sorted(Settings.model_fields.keys() - NOT_FOR_CONTAINERS))
-def test_setting_of_the_env_file_reaches_the_containers_that_use_it(name: str, service: str) -> None:
+@pytest.mark.parametrize("name", sorted(set(SETTING_NAMES) - NOT_FOR_CONTAINERS))
+def test_setting_of_the_env_file_reaches_the_containers_that_use_it(name: SettingName, service: str) -> None:
     if name == "maintenance_database_url" and service == "dagster-daemon":
         assert variable(name) not in environment(service)
     elif name == "database_url" and service == "maintenance":
