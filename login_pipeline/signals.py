@@ -1,6 +1,5 @@
 """SIGINT and SIGTERM where they must not be lost, and where they must not cut something off."""
 
-import os
 import signal
 import socket
 import threading
@@ -10,8 +9,6 @@ from types import FrameType, TracebackType
 from typing import Self
 
 _ENDING = {signal.SIGINT, signal.SIGTERM}
-# How long a callback that is under way is waited for.
-CALLBACK_SECONDS = 5.0
 
 
 def raise_at_signals() -> None:
@@ -58,34 +55,6 @@ def deferred_interrupts(stop: Callable[[], None] = lambda: None) -> Iterator[Non
             handler = previous[signal.Signals(number)]
             if callable(handler):
                 handler(number, frame)
-
-
-@contextmanager
-def call_at_signals(callback: Callable[[], None]) -> Iterator[None]:
-    """Calls `callback` in a thread of its own at each signal to end, while C code keeps Python from handling it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    received, sent = socket.socketpair()
-    sent.setblocking(False)
-    before = signal.set_wakeup_fd(sent.fileno(), warn_on_full_buffer=False)
-
-    def listen() -> None:
-        while numbers := received.recv(4096):
-            if before != -1:
-                os.write(before, numbers)
-            if _ENDING & set(numbers):
-                callback()
-
-    listener = threading.Thread(target=listen, daemon=True)
-    listener.start()
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(before)
-        sent.close()
-        listener.join(CALLBACK_SECONDS)
-        received.close()
 
 
 class Interrupts:

@@ -4,7 +4,6 @@ Their records are never changed, so the records of a backup and those of a datab
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +15,7 @@ from login_pipeline.backup.parquet import ROW_GROUP, column_names, open_verified
 from login_pipeline.backup.store import BackupStore
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import copy_lines
+from login_pipeline.postgres.session import InterruptibleCursor
 
 ERASURES = "user_logins_erasures"
 AUDIT_TABLES = (ERASURES, "user_logins_unmaskings")
@@ -33,7 +33,7 @@ _ARROW_TYPES = {
 
 
 def back_up_audit(
-    cursor: extensions.cursor, store: BackupStore, kept: Mapping[str, BackupFile], *, accept_losses: bool
+    cursor: InterruptibleCursor, store: BackupStore, kept: Mapping[str, BackupFile], *, accept_losses: bool
 ) -> tuple[dict[str, BackupFile], dict[str, str]]:
     """The file of each table, those of `kept` where they are up to date; and why a table looks damaged, if one does.
 
@@ -49,8 +49,7 @@ def back_up_audit(
         if last is not None and (table in damaged or last.content == content):
             files[table] = last
         else:
-            with _records(cursor, table) as (schema, records):
-                files[table] = put_rows(store.put, table, schema, records, content)
+            files[table] = put_rows(store.put, table, *_records(cursor, table), content)
     return files, damaged
 
 
@@ -84,15 +83,12 @@ def _state(cursor: extensions.cursor, table: str) -> tuple[int, str]:
     return count, content
 
 
-@contextmanager
-def _records(cursor: extensions.cursor, table: str) -> Iterator[tuple[pa.Schema, Iterator[tuple[Any, ...]]]]:
+def _records(cursor: InterruptibleCursor, table: str) -> tuple[pa.Schema, Iterator[tuple[Any, ...]]]:
     """The table's columns and records; they are fetched from the server bit by bit."""
     _execute(cursor, statements.audit.columns, table=table)
     schema = pa.schema([pa.field(column.name, _ARROW_TYPES[column.type_code]) for column in cursor.description or ()])
-    with cursor.connection.cursor(name="backup_audit") as records:
-        records.itersize = ROW_GROUP
-        _execute(records, statements.audit.records, table=table)
-        yield schema, records
+    records = sql.SQL(statements.audit.records).format(table=sql.Identifier(table))
+    return schema, cursor.stream(records, rows=ROW_GROUP)
 
 
 def _execute(cursor: extensions.cursor, statement: str, **names: str) -> None:

@@ -21,6 +21,7 @@ from login_pipeline.backup.store import BackupStore
 from login_pipeline.errors import BackupError
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.postgres.session import InterruptibleCursor
 from login_pipeline.postgres.tables import require
 from login_pipeline.privacy.erasure import last_erasure
 
@@ -159,7 +160,7 @@ def _damage(state: DateState, backup: BackupDate | None) -> str | None:
 
 
 def _written(
-    cursor: extensions.cursor,
+    cursor: InterruptibleCursor,
     store: BackupStore,
     states: dict[Day, DateState],
     kept: dict[Day, BackupDate],
@@ -195,7 +196,7 @@ def _changed(content: str, old: dict[Day, BackupDate], day: Day, which: str) -> 
 
 
 def _export(
-    cursor: extensions.cursor, store: BackupStore, table: str, contents: dict[Day, str]
+    cursor: InterruptibleCursor, store: BackupStore, table: str, contents: dict[Day, str]
 ) -> dict[Day, BackupFile]:
     """Writes a file for each date of `contents`, all from one query; a date without rows gets an empty one."""
     schema, query = (ROWS, statements.backup.rows) if table == "user_logins" else (KEYS, statements.backup.keys)
@@ -209,14 +210,11 @@ def _export(
 
 
 def _by_date(
-    cursor: extensions.cursor, query: str, position: int, days: list[Day]
+    cursor: InterruptibleCursor, query: str, position: int, days: list[Day]
 ) -> Iterator[tuple[Day, Iterator[tuple[Any, ...]]]]:
     """The dates that have rows, each with its rows; they are fetched from the server bit by bit."""
-    with cursor.connection.cursor(name="backup") as rows:
-        rows.itersize = ROW_GROUP
-        with_date = [day for day in days if day is not None]
-        rows.execute(query, {"dates": with_date, "no_date": None in days})
-        yield from groupby(rows, key=lambda row: row[position])
+    parameters = {"dates": [day for day in days if day is not None], "no_date": None in days}
+    yield from groupby(cursor.stream(query, parameters, rows=ROW_GROUP), key=lambda row: row[position])
 
 
 def _remove_unnamed(store: BackupStore, manifest: Manifest) -> int:

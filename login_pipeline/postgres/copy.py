@@ -8,20 +8,17 @@ from types import NoneType
 from typing import Any, NamedTuple
 
 import psycopg2
-from psycopg2 import extensions
 
 from login_pipeline.logins.reasons import Reason
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.errors import refused_row
+from login_pipeline.postgres.session import InterruptibleCursor
 
 # The condition of a row that the table takes without an error and does not have: a trigger returned NULL.
 SKIPPED_BY_TRIGGER = "skipped_by_trigger"
 
 # If no row is taken and more than this are refused, blame the table, not the rows.
 MAX_CREDIBLE_REFUSALS = 20
-
-# How long the server waits for a client that says nothing in the middle of a transaction.
-IDLE_SECONDS = 30.0
 
 _ESCAPES = {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}
 # What COPY's text format gives a meaning. Source: PostgreSQL documentation, COPY, "Text Format".
@@ -43,7 +40,7 @@ class Loaded(NamedTuple):
 
 
 def load_rows(
-    cursor: extensions.cursor, rows: Sequence[Row], *, until: float, believed: Collection[str] | None = None
+    cursor: InterruptibleCursor, rows: Sequence[Row], *, until: float, believed: Collection[str] | None = None
 ) -> Loaded:
     """Inserts the rows whose message the inbox does not have yet, with their keys. It does not commit.
 
@@ -60,7 +57,6 @@ def load_rows(
     message_ids = [str(rows[place][-1]) for place in order]
     lines = _lines(rows)
     placed = BytesIO("".join([f"{lines[row]}\t{place}\n" for place, row in enumerate(order)]).encode())
-    limit_time(cursor, until - time.monotonic())
     cursor.execute(statements.load.stage)
     cursor.copy_expert(statements.load.copy, placed)
     cursor.execute(statements.load.expired)
@@ -70,16 +66,6 @@ def load_rows(
     not_tried = tuple(message_id for message_id in loaded.not_tried if message_id not in expired)
     duplicates = len(rows) - loaded.rows - len(refused) - len(not_tried)
     return Loaded(loaded.rows, duplicates, refused, not_tried)
-
-
-def limit_time(cursor: extensions.cursor, seconds: float, *, idle_seconds: float | None = None) -> None:
-    """Has PostgreSQL cancel each later statement of this transaction that takes longer.
-
-    It ends the session where the client says nothing for `idle_seconds`, or without them for IDLE_SECONDS.
-    """
-    idle = IDLE_SECONDS if idle_seconds is None else idle_seconds
-    milliseconds = {"milliseconds": max(1, int(seconds * 1000)), "idle_milliseconds": int(idle * 1000)}
-    cursor.execute(statements.load.limit_time, milliseconds)  # 0 is no limit
 
 
 def copy_lines(rows: Iterable[Row]) -> BytesIO:
@@ -114,7 +100,7 @@ def _written(values: Sequence[Any], types: set[type]) -> list[str]:
 
 
 def _insert_all(
-    cursor: extensions.cursor, message_ids: Sequence[str], until: float, believed: Collection[str]
+    cursor: InterruptibleCursor, message_ids: Sequence[str], until: float, believed: Collection[str]
 ) -> Loaded:
     """Halves what is refused until the rows that are refused stand alone. It does not count duplicates."""
     inserted = against_the_table = 0
@@ -122,7 +108,7 @@ def _insert_all(
     ranges = [(0, len(message_ids))] if message_ids else []
     while ranges and (inserted or against_the_table <= MAX_CREDIBLE_REFUSALS):
         first, end = ranges.pop()
-        limit_time(cursor, until - time.monotonic())
+        cursor.limit_time(until - time.monotonic())
         outcome = _insert(cursor, first, end)
         if isinstance(outcome, int):
             inserted += outcome
@@ -138,7 +124,7 @@ def _insert_all(
     return Loaded(inserted, 0, refused, not_tried)
 
 
-def _insert(cursor: extensions.cursor, first: int, end: int) -> int | str:
+def _insert(cursor: InterruptibleCursor, first: int, end: int) -> int | str:
     """How many of the rows at these places got in, or the condition with which one of them was refused."""
     cursor.execute("SAVEPOINT insert")
     try:

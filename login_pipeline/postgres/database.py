@@ -1,10 +1,9 @@
 """The PostgreSQL database that holds user_logins, the inbox and the record of dead letters."""
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from typing import Any
 
 import psycopg2
 from psycopg2 import extensions
@@ -17,7 +16,7 @@ from login_pipeline.postgres.copy import Loaded, Row, load_rows
 from login_pipeline.postgres.dead_letters import STATEMENT_SECONDS, DeadLetterRecord, Letter
 from login_pipeline.postgres.errors import not_connected, statement_refused
 from login_pipeline.postgres.role import Access
-from login_pipeline.postgres.session import KeptConnection, call, cancelled_by_signals
+from login_pipeline.postgres.session import InterruptibleConnection, InterruptibleCursor, KeptConnection
 from login_pipeline.postgres.tables import (
     LOCK_SECONDS,
     PREPARE_SECONDS,
@@ -36,8 +35,6 @@ CONNECT_SECONDS = 10
 PROTECTION_SECONDS = 10.0
 # Seconds between attempts to load while the server restarts. A load that was committed is not done again.
 PAUSES: Sequence[float] = (1, 2, 4, 8)
-
-Result = TypeVar("Result")
 
 
 class LoginDatabase:
@@ -73,7 +70,8 @@ class LoginDatabase:
             ConfigurationError: no database, no permission, or user_logins has other columns.
             DatabaseError: the database refused for another reason.
         """
-        self._call(lambda cursor: prepare(cursor, self.access, as_owner=as_owner), seconds=PREPARE_SECONDS)
+        with self.transaction(seconds=PREPARE_SECONDS) as cursor:
+            prepare(cursor, self.access, as_owner=as_owner)
 
     def check(self) -> list[str]:
         """Prepares, loads a row and records a dead letter as a run does, in a transaction that is rolled back.
@@ -85,12 +83,9 @@ class LoginDatabase:
             ConfigurationError: as `prepare`, or the table takes no rows of today.
             DatabaseError: the database refused for another reason.
         """
-        with self._connection() as connection:
-            access = self.access
-            missing = self._call_on(
-                connection, lambda cursor: rehearse(cursor, access), seconds=PREPARE_SECONDS, commit=False
-            )
-            connection.rollback()
+        with self.transaction(seconds=PREPARE_SECONDS) as cursor:
+            missing = rehearse(cursor, self.access)
+            cursor.connection.rollback()
         return missing
 
     def load(self, rows: Iterable[Row], *, seconds: float, believed: Collection[str] | None = None) -> Loaded:
@@ -113,9 +108,8 @@ class LoginDatabase:
         until = time.monotonic() + seconds
         for pause in (*PAUSES, None):
             try:
-                return self._call(
-                    lambda cursor: load_rows(cursor, batch, until=until, believed=believed), until - time.monotonic()
-                )
+                with self.transaction(seconds=until - time.monotonic()) as cursor:
+                    return load_rows(cursor, batch, until=until, believed=believed)
             except LoginPipelineError as error:
                 if pause is None or not error.retryable or time.monotonic() + pause > until:
                     raise
@@ -135,9 +129,9 @@ class LoginDatabase:
             DatabaseError: a record cannot be made or read; at the commit: whether it was done is not known.
             ConfigurationError: the database cannot be reached, or its role has no permission.
         """
-        with self._connection() as connection:
-            yield DeadLetterRecord(letters, partial(self._call_on, connection, seconds=STATEMENT_SECONDS))
-            connection.rollback()
+        with self.transaction(seconds=STATEMENT_SECONDS) as cursor:
+            yield DeadLetterRecord(cursor, letters)
+            cursor.connection.rollback()
 
     def loaded_among(self, message_ids: Sequence[str]) -> set[str]:
         """Which of these messages have their row; raises as `transaction` does."""
@@ -182,7 +176,8 @@ class LoginDatabase:
 
     def protection(self) -> Protection:
         """How the connection, a run's own in a run, is protected; raises as `transaction` does."""
-        return self._call(lambda cursor: protection(cursor.connection.info), PROTECTION_SECONDS)
+        with self.transaction(seconds=PROTECTION_SECONDS) as cursor:
+            return protection(cursor.connection.info)
 
     def newest_rows(self, limit: int) -> list[tuple[Any, ...]]:
         """Some of the rows that were inserted last, in the table's columns."""
@@ -191,62 +186,51 @@ class LoginDatabase:
             return cursor.fetchall()
 
     @contextmanager
-    def transaction(self, *, snapshot: bool = False) -> Iterator[extensions.cursor]:
+    def transaction(self, *, seconds: float | None = None, snapshot: bool = False) -> Iterator[InterruptibleCursor]:
         """A cursor in a transaction of its own: committed at the end, rolled back on any error, ended by a signal.
 
-        With `snapshot` it only reads, and every query sees the tables as they were at one moment.
+        Args:
+            seconds: How long a statement may take; without it as long as it needs, but not to wait for a lock.
+            snapshot: It only reads, and every query sees the tables as they were at one moment.
 
         Raises:
             ConfigurationError: the database cannot be reached or does not let us in.
-            DatabaseError: a statement was refused, with SQLSTATE only: PostgreSQL's DETAIL quotes values.
+            DatabaseError: a statement was refused, with SQLSTATE only: PostgreSQL's DETAIL quotes values; or the server
+                is silent, and whether the transaction was committed is not known.
         """
-        connection = self._connect()
-        if snapshot:
-            connection.set_session(extensions.ISOLATION_LEVEL_REPEATABLE_READ, readonly=True)
-        try:
-            with cancelled_by_signals(self._connect, connection), connection, connection.cursor() as cursor:
-                if not snapshot:  # it commits nothing, and a query would take its snapshot before it has its locks
-                    cursor.execute(statements.load.durable)
-                if self._maintenance:
-                    cursor.execute(statements.load.see_all_rows)
-                cursor.execute(statements.load.limit_locks, {"milliseconds": int(LOCK_SECONDS * 2000)})
-                yield cursor
-        except psycopg2.Error as error:
-            raise statement_refused(error, self.access) from None
-        finally:
-            connection.close()
-
-    def _call(self, work: Callable[[extensions.cursor], Result], seconds: float) -> Result:
-        """Does `work` in a transaction that a signal, or the time limit, cuts off; raises as `transaction` does."""
-        with self._connection() as connection:
-            return self._call_on(connection, work, seconds=seconds)
-
-    def _call_on(
-        self,
-        connection: extensions.connection,
-        work: Callable[[extensions.cursor], Result],
-        *,
-        seconds: float,
-        commit: bool = True,
-    ) -> Result:
-        variable = self.access.variable
-        try:
-            return call(connection, work, connect=self._connect, seconds=seconds, setting=variable, commit=commit)
-        except psycopg2.Error as error:
-            raise statement_refused(error, self.access) from None
-
-    @contextmanager
-    def _connection(self) -> Iterator[extensions.connection]:
-        """The run's; outside a run, one for this call."""
         with self._kept.lend() if self._kept else closing(self._connect()) as connection:
-            yield connection
+            connection.seconds = seconds
+            if snapshot:
+                connection.set_session(extensions.ISOLATION_LEVEL_REPEATABLE_READ, readonly=True)
+            try:
+                with connection.cursor(cursor_factory=InterruptibleCursor) as cursor:
+                    self._begin(cursor, seconds, snapshot=snapshot)
+                    yield cursor
+                connection.commit()
+            except BaseException as error:
+                with suppress(psycopg2.Error):  # it is lost already where the connection is
+                    connection.rollback()
+                if isinstance(error, psycopg2.Error):
+                    raise statement_refused(error, self.access) from None
+                raise
 
-    def _connect(self) -> extensions.connection:
+    def _begin(self, cursor: InterruptibleCursor, seconds: float | None, *, snapshot: bool) -> None:
+        if not snapshot:  # it commits nothing, and a query would take its snapshot before it has its locks
+            cursor.execute(statements.transaction.durable)
+        if self._maintenance:
+            cursor.execute(statements.transaction.see_all_rows)
+        if seconds is None:
+            cursor.execute(statements.transaction.limit_locks, {"milliseconds": int(LOCK_SECONDS * 2000)})
+        else:
+            cursor.limit_time(seconds)
+
+    def _connect(self) -> InterruptibleConnection:
         url = self.settings.require(self.access.setting)
         parameters = extensions.parse_dsn(url)
         try:
-            connection = psycopg2.connect(
+            connection: InterruptibleConnection = psycopg2.connect(
                 extensions.make_dsn(url, **trusting_the_system(parameters)),
+                connection_factory=InterruptibleConnection,
                 connect_timeout=parameters.get("connect_timeout", CONNECT_SECONDS),
                 application_name="login-pipeline",
                 client_encoding="UTF8",
@@ -258,6 +242,7 @@ class LoginDatabase:
             raise not_connected(str(error), self.access) from None
         finally:
             log_c_stderr()
+        connection.connect = self._connect
         connection.set_isolation_level(
             extensions.ISOLATION_LEVEL_READ_COMMITTED
         )  # even if the database has another default

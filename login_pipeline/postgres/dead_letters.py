@@ -1,13 +1,13 @@
 """The record of dead letters: inserted before they are sent and committed afterwards, in one transaction."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from psycopg2 import extensions
 
 from login_pipeline.errors import DatabaseError
 from login_pipeline.postgres import statements
-from login_pipeline.postgres.copy import limit_time
+from login_pipeline.postgres.session import InterruptibleCursor
 
 # How long a statement may take: it waits for nothing but another run that sends the same messages.
 STATEMENT_SECONDS = 10.0
@@ -22,35 +22,26 @@ class Letter(NamedTuple):
     reason: str
 
 
-# Does work with a cursor in the open transaction, and then, by the keyword `commit`, commits it or leaves it open.
-Call = Callable[..., set[str]]
-
-
 class DeadLetterRecord:
     """The records of some letters, by the sqs_message_id of the sending, in a transaction that waits for `commit`.
 
     Only those in `new` are to be sent: the others were recorded before.
     """
 
-    def __init__(self, letters: Mapping[str, Letter], call: Call) -> None:
+    def __init__(self, cursor: InterruptibleCursor, letters: Mapping[str, Letter]) -> None:
+        self._cursor = cursor
         self._letters = letters
-        self._call = call
-        self.new = call(self._open, commit=False)
+        cursor.limit_time(STATEMENT_SECONDS, idle_seconds=IDLE_SECONDS)
+        cursor.execute(statements.dead_letters.savepoint)
+        self.new = record(cursor, letters)
 
     def commit(self, not_sent: Collection[str]) -> None:
         """Keeps the records of all of `new` that were sent."""
-        self._call(lambda cursor: self._without(cursor, not_sent), commit=True)
-
-    def _open(self, cursor: extensions.cursor) -> set[str]:
-        limit_time(cursor, STATEMENT_SECONDS, idle_seconds=IDLE_SECONDS)
-        cursor.execute(statements.dead_letters.savepoint)
-        return record(cursor, self._letters)
-
-    def _without(self, cursor: extensions.cursor, not_sent: Collection[str]) -> set[str]:
-        sent = {sending: self._letters[sending] for sending in self.new.difference(not_sent)}
         if not_sent:
-            cursor.execute(statements.dead_letters.undo)
-        return record(cursor, sent) if not_sent and sent else set()
+            self._cursor.execute(statements.dead_letters.undo)
+            if sent := {sending: self._letters[sending] for sending in self.new.difference(not_sent)}:
+                record(self._cursor, sent)
+        self._cursor.connection.commit()
 
 
 def record(cursor: extensions.cursor, letters: Mapping[str, Letter]) -> set[str]:

@@ -11,6 +11,7 @@ from psycopg2 import errorcodes
 
 from login_pipeline.errors import ConfigurationError, DatabaseError
 from login_pipeline.postgres.role import Access
+from login_pipeline.postgres.session import SilentServerError
 
 NO_PARTITION = "no_partition"
 # Conditions that are the table's fault, and what to do. Where only some of the rows meet one, these wait for a person.
@@ -77,6 +78,11 @@ def refused_row(error: psycopg2.Error) -> str | None:
 def statement_refused(error: psycopg2.Error, access: Access) -> DatabaseError | ConfigurationError:
     """What to tell a person about a statement that failed."""
     code = error.pgcode
+    if isinstance(error, SilentServerError):
+        return DatabaseError(
+            f"The database in {access.variable} has been silent for {error.seconds:.0f} s; a load may be committed or "
+            "not, and the inbox knows which when the messages are delivered again"
+        )
     if code is None:
         return DatabaseError(
             "The connection to the database broke; a load that it cut off may be committed or not, and the inbox knows "

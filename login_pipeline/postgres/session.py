@@ -1,7 +1,7 @@
-"""A run's connection, and work on it that neither a signal nor a silent server can hold up.
+"""A connection whose statements neither a signal nor a silent server can hold up, and one that is kept for a run.
 
-libpq's calls return when the server responds and not before; Python runs signal handlers only then. So the work
-is done in a thread, and the one that asked waits, and can be interrupted.
+libpq's calls return when the server responds and not before; Python runs signal handlers only then. So each call is
+made in a thread, and the one that asked waits, and can be interrupted.
 """
 
 import os
@@ -10,35 +10,133 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 from select import select
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg2
 from psycopg2 import extensions
 
-from login_pipeline.errors import DatabaseError, LoginPipelineError
+from login_pipeline.errors import LoginPipelineError
 from login_pipeline.postgres import statements
-from login_pipeline.signals import call_at_signals, deferred_interrupts
+from login_pipeline.signals import deferred_interrupts
 
 # How much longer than its time limit a statement may take until the connection is taken to be dead.
 RESPONSE_SECONDS = 10.0
 # How long a server may take to cancel a statement.
 CANCEL_SECONDS = 5.0
+# How long the server waits for a client that says nothing in the middle of a transaction.
+IDLE_SECONDS = 30.0
 
-Connect = Callable[[], extensions.connection]
 Result = TypeVar("Result")
+
+
+class SilentServerError(psycopg2.OperationalError):
+    """The server did not respond within so many seconds; whether the transaction was committed is not known."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+
+class InterruptibleConnection(extensions.connection):
+    """Its statements, COMMIT and ROLLBACK end at a signal, and where the server is silent for too long.
+
+    The server is asked to cancel what is under way, so that it holds no lock; if it does not, the connection is cut.
+    """
+
+    # Makes another connection, on which a statement can be cancelled.
+    connect: "Callable[[], InterruptibleConnection]"
+    # What each statement may take; None: as long as it needs.
+    seconds: float | None = None
+
+    def commit(self) -> None:
+        """As psycopg2's, and raises as `wait_for` does."""
+        self.wait_for(super().commit)
+
+    def rollback(self) -> None:
+        """As psycopg2's, and raises as `wait_for` does."""
+        self.wait_for(super().rollback)
+
+    def wait_for(self, work: Callable[[], Result]) -> Result:
+        """What `work` returns, which waits for the server.
+
+        Raises:
+            SilentServerError: it took RESPONSE_SECONDS longer than it may.
+            psycopg2.Error: what `work` raised.
+        """
+        limit = None if self.seconds is None else max(0.0, self.seconds) + RESPONSE_SECONDS
+        done: Future[Result] | None = None
+        with ThreadPoolExecutor(1, thread_name_prefix="postgres") as pool:
+            try:
+                with deferred_interrupts():  # until the pool knows the thread, nobody would wait for it
+                    done = pool.submit(work)
+                return done.result(limit)
+            except TimeoutError:
+                self._cut()
+                raise SilentServerError(limit or 0) from None
+            except BaseException:
+                if done is not None and not done.done():  # a signal came; another one must not keep us from this
+                    with deferred_interrupts():
+                        self._cancel(done)
+                raise
+
+    def _cancel(self, done: "Future[Any]") -> None:
+        threading.Thread(target=self._ask_to_cancel, daemon=True).start()
+        if not wait([done], timeout=CANCEL_SECONDS).done:
+            self._cut()
+
+    def _ask_to_cancel(self) -> None:
+        """By a statement: while libpq's own request waits for a server that is gone, psycopg2 stops every thread."""
+        with suppress(psycopg2.Error, LoginPipelineError), closing(self.connect()) as other, other.cursor() as cursor:
+            cursor.execute(statements.transaction.cancel, {"backend": self.info.backend_pid})
+
+    def _cut(self) -> None:
+        with suppress(psycopg2.Error, OSError), socket.socket(fileno=os.dup(self.fileno())) as stream:
+            stream.shutdown(socket.SHUT_RDWR)
+
+
+class InterruptibleCursor(extensions.cursor):
+    """A cursor of an InterruptibleConnection."""
+
+    connection: InterruptibleConnection
+
+    def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002 - the name that psycopg2 gives it
+        """As psycopg2's, and raises as `InterruptibleConnection.wait_for` does."""
+        self.connection.wait_for(partial(super().execute, query, vars))
+
+    def copy_expert(self, sql: Any, file: Any, size: int = 8192) -> None:
+        """As psycopg2's, and raises as `InterruptibleConnection.wait_for` does."""
+        self.connection.wait_for(partial(super().copy_expert, sql, file, size))
+
+    def stream(self, query: Any, parameters: Any = None, *, rows: int) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query, fetched from the server so many at a time; raises as `execute` does."""
+        with self.connection.cursor(name="stream", cursor_factory=InterruptibleCursor) as stream:
+            stream.execute(query, parameters)
+            while fetched := self.connection.wait_for(partial(stream.fetchmany, rows)):
+                yield from fetched
+
+    def limit_time(self, seconds: float, *, idle_seconds: float | None = None) -> None:
+        """Has PostgreSQL cancel each later statement of this transaction that takes longer.
+
+        It ends the session where the client says nothing for `idle_seconds`, or without them for IDLE_SECONDS.
+        """
+        self.connection.seconds = seconds
+        idle = IDLE_SECONDS if idle_seconds is None else idle_seconds
+        milliseconds = {"milliseconds": max(1, int(seconds * 1000)), "idle_milliseconds": int(idle * 1000)}
+        self.execute(statements.transaction.limit_time, milliseconds)  # 0 is no limit
 
 
 class KeptConnection:
     """Lends a connection and keeps it for the next caller; a concurrent caller gets one of its own."""
 
-    def __init__(self, connect: Connect) -> None:
+    def __init__(self, connect: Callable[[], InterruptibleConnection]) -> None:
         self._connect = connect
-        self._idle: deque[extensions.connection] = deque()
+        self._idle: deque[InterruptibleConnection] = deque()
 
     @contextmanager
-    def lend(self) -> Iterator[extensions.connection]:
+    def lend(self) -> Iterator[InterruptibleConnection]:
         """A connection on which nothing is under way. After an error it is not used again.
 
         Raises:
@@ -57,7 +155,7 @@ class KeptConnection:
         while self._idle:
             self._idle.pop().close()
 
-    def _one_that_stands(self) -> extensions.connection | None:
+    def _one_that_stands(self) -> InterruptibleConnection | None:
         while self._idle:
             connection = self._idle.pop()
             if _stands(connection):
@@ -66,80 +164,6 @@ class KeptConnection:
         return None
 
 
-def call(
-    connection: extensions.connection,
-    work: Callable[[extensions.cursor], Result],
-    *,
-    connect: Connect,
-    seconds: float,
-    setting: str,
-    commit: bool = True,
-) -> Result:
-    """Does `work` in a transaction: committed at the end, rolled back on any error.
-
-    Args:
-        connection: On which nothing is under way but a transaction that was left open; not to be used again after an
-            error.
-        work: What to do with a cursor; it has PostgreSQL limit its statements' time itself.
-        connect: Makes another connection, on which the work can be cancelled.
-        seconds: What `work` has; a server that is silent for longer is given up.
-        setting: The variable that names the database.
-        commit: Without it the transaction stays open for the next call.
-
-    Raises:
-        DatabaseError: the server is silent; whether the transaction was committed is not known.
-        psycopg2.Error: what `work` raised.
-    """
-    done: Future[Result] | None = None
-    with ThreadPoolExecutor(1, thread_name_prefix="postgres") as pool:
-        try:
-            with deferred_interrupts():  # until the pool knows the thread, nobody would wait for it
-                done = pool.submit(_in_transaction, connection, work, commit)
-            return done.result(timeout=max(0.0, seconds) + RESPONSE_SECONDS)
-        except TimeoutError:
-            _cut(connection)
-            raise DatabaseError(
-                f"The database in {setting} has been silent for {seconds + RESPONSE_SECONDS:.0f} s; a load may "
-                "be committed or not, and the inbox knows which when the messages are delivered again"
-            ) from None
-        except BaseException:
-            if done is not None and not done.done():  # a signal came; another one must not keep us from this
-                with deferred_interrupts():
-                    _cancel(connect, connection, done)
-            raise
-
-
-def cancelled_by_signals(connect: Connect, connection: extensions.connection) -> AbstractContextManager[None]:
-    """Has the server cancel the connection's statement when a signal to end comes; only the main thread gets one."""
-    return call_at_signals(lambda: _ask_to_cancel(connect, connection.info.backend_pid))
-
-
-def _in_transaction(
-    connection: extensions.connection, work: Callable[[extensions.cursor], Result], commit: bool
-) -> Result:
-    with connection if commit else nullcontext(), connection.cursor() as cursor:
-        cursor.execute(statements.load.durable)
-        return work(cursor)
-
-
-def _cancel(connect: Connect, connection: extensions.connection, done: "Future[Result]") -> None:
-    """Asks the server to stop, so that it no longer holds a lock; cuts the connection if it does not."""
-    threading.Thread(target=_ask_to_cancel, args=[connect, connection.info.backend_pid], daemon=True).start()
-    if not wait([done], timeout=CANCEL_SECONDS).done:
-        _cut(connection)
-
-
-def _ask_to_cancel(connect: Connect, backend: int) -> None:
-    """By a statement: while libpq's own request waits for a server that is gone, psycopg2 stops every thread."""
-    with suppress(psycopg2.Error, LoginPipelineError), closing(connect()) as other, other.cursor() as cursor:
-        cursor.execute(statements.load.cancel, {"backend": backend})
-
-
-def _cut(connection: extensions.connection) -> None:
-    with suppress(psycopg2.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as stream:
-        stream.shutdown(socket.SHUT_RDWR)
-
-
-def _stands(connection: extensions.connection) -> bool:
+def _stands(connection: InterruptibleConnection) -> bool:
     """All that a server has to say to a connection on which nothing is under way is that it ends it."""
     return not select([connection], [], [], 0)[0]

@@ -58,7 +58,7 @@ inbox = _Inbox(**_read("inbox"))
 _Ledger = namedtuple("_Ledger", "exists create lock_alone by_date add add_unknown add_lost missing_rights")
 ledger = _Ledger(**_read("ledger"))
 
-_Load = namedtuple("_Load", "durable limit_time limit_locks see_all_rows stage copy expired index_stage load cancel")
+_Load = namedtuple("_Load", "stage copy expired index_stage load")
 load = _Load(**_read("load"))
 
 _NamedUser = namedtuple("_NamedUser", "stage copy")
@@ -76,6 +76,9 @@ restore = _Restore(**_read("restore"))
 
 _Rotation = namedtuple("_Rotation", "missing_rights by_key blocks masks replace mark")
 rotation = _Rotation(**_read("rotation"))
+
+_Transaction = namedtuple("_Transaction", "durable see_all_rows limit_time limit_locks cancel")
+transaction = _Transaction(**_read("transaction"))
 
 _Unmaskings = namedtuple(
     "_Unmaskings",

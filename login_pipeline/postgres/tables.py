@@ -11,10 +11,11 @@ from psycopg2 import errors, extensions
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.logins.columns import column_problems
 from login_pipeline.postgres import statements
-from login_pipeline.postgres.copy import limit_time, load_rows
+from login_pipeline.postgres.copy import load_rows
 from login_pipeline.postgres.dead_letters import Letter, record
 from login_pipeline.postgres.errors import OF_THE_TABLE
 from login_pipeline.postgres.role import Access
+from login_pipeline.postgres.session import InterruptibleCursor
 
 
 class Table(NamedTuple):
@@ -42,7 +43,7 @@ PREPARE_SECONDS = 30
 LOCK_SECONDS = 5.0
 
 
-def prepare(cursor: extensions.cursor, access: Access, *, as_owner: bool = False) -> list[str]:
+def prepare(cursor: InterruptibleCursor, access: Access, *, as_owner: bool = False) -> list[str]:
     """Creates what tables do not exist; with access for maintenance their owner also gives the roles their rights.
 
     Returns:
@@ -53,8 +54,7 @@ def prepare(cursor: extensions.cursor, access: Access, *, as_owner: bool = False
             be done as the owner and the tables have another.
         psycopg2.Error: the database refused for another reason.
     """
-    limit_time(cursor, PREPARE_SECONDS)
-    cursor.execute(statements.load.limit_locks, {"milliseconds": int(LOCK_SECONDS * 1000)})
+    cursor.execute(statements.transaction.limit_locks, {"milliseconds": int(LOCK_SECONDS * 1000)})
     _check_server(cursor, access)
     missing = missing_tables(cursor)
     _check_tables(cursor, access, missing)
@@ -70,7 +70,7 @@ def prepare(cursor: extensions.cursor, access: Access, *, as_owner: bool = False
     return missing
 
 
-def rehearse(cursor: extensions.cursor, access: Access) -> list[str]:
+def rehearse(cursor: InterruptibleCursor, access: Access) -> list[str]:
     """Prepares, loads a row of today and records a dead letter; the caller rolls the transaction back.
 
     The row is of nobody and new each time, so no other transaction waits for it. A trigger or a constraint that refuses

@@ -15,7 +15,6 @@ from unittest.mock import patch
 
 import dagster as dg
 from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunction
-from psycopg2 import extensions
 
 from login_pipeline.defs import assets
 from login_pipeline.defs.resources import LoginQueueResource, MaskingResource
@@ -24,6 +23,7 @@ from login_pipeline.logins.transform import raw_messages
 from login_pipeline.postgres.copy import Loaded, Row
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.dead_letters import DeadLetterRecord, Letter
+from login_pipeline.postgres.session import InterruptibleCursor
 from login_pipeline.settings import SqsClient, read_settings
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.transport.client import Boto3Transport
@@ -122,12 +122,12 @@ class DyingDatabase(LoginDatabase):
         self._transactions = transactions
 
     @contextmanager
-    def transaction(self, *, snapshot: bool = False) -> Iterator[extensions.cursor]:
+    def transaction(self, *, seconds: float | None = None, snapshot: bool = False) -> Iterator[InterruptibleCursor]:
         if self._transactions is not None:
             if self._transactions == 0:
                 raise KilledError
             self._transactions -= 1
-        with super().transaction(snapshot=snapshot) as cursor:
+        with super().transaction(seconds=seconds, snapshot=snapshot) as cursor:
             yield cursor
 
 

@@ -1,27 +1,5 @@
 -- Loads one chunk of a batch in one transaction: stage, copy, take out what is too old, load.
 
--- name: durable
--- The first statement of every transaction that writes: its COMMIT is on disk when it returns, also where the role has it
--- off, since messages are deleted, values shown and erasures reported then. Stronger settings stay. For this transaction
--- only, as a pooler gives the next one another session.
-SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off';
-
--- name: limit_time
--- For each later statement of this transaction; and for the time between two of them, or before the COMMIT: a client
--- that fell silent there would keep its keys from the next run for as long as TCP believes in it.
-SELECT
-    set_config('statement_timeout', %(milliseconds)s::text, true),
-    set_config('idle_in_transaction_session_timeout', %(idle_milliseconds)s::text, true);
-
--- name: limit_locks
--- A table that another session has locked is an error, and not waited for.
-SET LOCAL lock_timeout = %(milliseconds)s;
-
--- name: see_all_rows
--- For maintenance: a statement to whose tables a row-level security policy applies is an error. Otherwise hidden rows would
--- stay where all of a user's are erased.
-SET LOCAL row_security = off;
-
 -- name: stage
 -- The rows' places let a part of them be inserted. Without user_logins' own NOT NULLs, so that COPY refuses no row.
 -- Constraints that would wait for the COMMIT are checked with each statement instead. From the lock on no date is closed
@@ -72,8 +50,3 @@ WITH part AS MATERIALIZED (
 )
 SELECT (SELECT count(*) FROM fresh), (SELECT count(*) FROM inserted);
 
--- name: cancel
--- What the process itself had begun, and no other program's, even if a pooler reuses process ids.
-SELECT pg_cancel_backend(pid)
-FROM pg_stat_activity
-WHERE pid = %(backend)s AND application_name = 'login-pipeline' AND datname = current_database();
