@@ -16,9 +16,9 @@ from login_pipeline.backup.store import BackupStore
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import copy_lines
 from login_pipeline.postgres.session import InterruptibleCursor
+from login_pipeline.postgres.tables import Table
 
-ERASURES = "user_logins_erasures"
-AUDIT_TABLES = (ERASURES, "user_logins_unmaskings")
+AUDIT_TABLES = (Table.ERASURES, Table.UNMASKINGS)
 
 # By the oid of PostgreSQL's type. Source: PostgreSQL, src/include/catalog/pg_type.dat.
 _ARROW_TYPES = {
@@ -39,7 +39,8 @@ def back_up_audit(
 
     A damaged table keeps the file that it has: it has the records that the table lost.
     """
-    files, damaged = {}, {}
+    files: dict[str, BackupFile] = {}
+    damaged: dict[str, str] = {}
     for table in AUDIT_TABLES:
         count, content = _state(cursor, table)
         last = kept.get(table)
@@ -71,7 +72,7 @@ def restore_audit(cursor: extensions.cursor, store: BackupStore, files: Mapping[
 
 def erasures_in_backup(store: BackupStore, files: Mapping[str, BackupFile]) -> frozenset[tuple[datetime, str]]:
     """When and whom: the erasures whose proofs the backup has."""
-    with open_verified(store.open, files[ERASURES]) as stored:
+    with open_verified(store.open, files[Table.ERASURES]) as stored:
         names = column_names(stored)
         moment, subject = names.index("erased_at"), names.index("subject")
         return frozenset((record[moment], record[subject]) for records in read_rows(stored) for record in records)

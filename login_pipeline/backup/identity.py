@@ -13,10 +13,10 @@ from login_pipeline.backup.store import BackupStore
 from login_pipeline.errors import BackupError, ConfigurationError
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.postgres.tables import TABLES, is_there
+from login_pipeline.postgres.tables import Table, is_there
 
 # What they hold says nothing about whether a database was used.
-_NOT_DATA = {"user_logins_backup", "user_logins_dead_letters"}
+_NOT_DATA = {Table.BACKUP, Table.DEAD_LETTERS}
 
 
 class Identity(NamedTuple):
@@ -105,7 +105,7 @@ def require_own_restore(
     if take_over or _is_new(cursor):
         return
     here = "a database that has no table user_logins_backup"
-    if is_there(cursor, "backup"):
+    if is_there(cursor, Table.BACKUP):
         identity = identity_of(database, cursor)
         if identity.made(manifest) or identity.restored_from == manifest.database.id:
             return
@@ -125,11 +125,7 @@ def _which(manifest: Manifest) -> str:
 
 def _is_new(cursor: extensions.cursor) -> bool:
     """Whether nothing was loaded, counted, erased or unmasked here yet, or the tables are not there."""
-    return not any(
-        is_there(cursor, table.exists) and _has_rows(cursor, name)
-        for name, table in TABLES.items()
-        if name not in _NOT_DATA
-    )
+    return not any(is_there(cursor, table) and _has_rows(cursor, table) for table in Table if table not in _NOT_DATA)
 
 
 def _has_rows(cursor: extensions.cursor, table: str) -> bool:

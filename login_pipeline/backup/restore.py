@@ -22,7 +22,7 @@ from login_pipeline.errors import BackupError, ConfigurationError
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import copy_lines
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.postgres.tables import create_tables, is_there, missing_tables, require
+from login_pipeline.postgres.tables import Table, create_tables, is_there, missing_tables, require
 from login_pipeline.privacy.erasure import ErasedUsers, all_erasures, erased_since
 from login_pipeline.settings import Settings
 
@@ -127,7 +127,7 @@ def restore(
     """
     with database.transaction() as turn:
         turn.execute(statements.backup.session)
-        if is_there(turn, statements.backup.exists):  # else no other can be running: it would have made the table
+        if is_there(turn, Table.BACKUP):  # else no other can be running: it would have made the table
             take_turn(turn)
         manifest = _verified(store)
         require_own_restore(database, turn, manifest, take_over=take_over)

@@ -12,7 +12,7 @@ from login_pipeline.masking.key_source import masking_keys
 from login_pipeline.masking.masker import NOT_KEYED, Masker
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.postgres.tables import is_there, replication_problem
+from login_pipeline.postgres.tables import Table, is_there, replication_problem
 from login_pipeline.settings import MaskingMethod, Settings, read_settings
 from login_pipeline.sqs.errors import endpoint_in_clear
 from login_pipeline.sqs.login_queues import LoginQueues, few_deliveries
@@ -162,7 +162,7 @@ def _backup_place(settings: Settings, database: LoginDatabase) -> str:
     if manifest is None:
         return f"{place}; no backup yet"
     with database.transaction() as cursor:
-        if is_there(cursor, "backup"):  # else nothing was ever loaded here
+        if is_there(cursor, Table.BACKUP):  # else nothing was ever loaded here
             require_own_backup(database, cursor, manifest, take_over=False)
     made = f"{manifest.made_at:%Y-%m-%d %H:%M} UTC"
     return f"{place}; last backup {made}, of {len(manifest.dates)} dates of {manifest.database}"

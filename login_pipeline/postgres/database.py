@@ -20,9 +20,8 @@ from login_pipeline.postgres.session import InterruptibleConnection, Interruptib
 from login_pipeline.postgres.tables import (
     LOCK_SECONDS,
     PREPARE_SECONDS,
-    TABLES,
     columns,
-    is_there,
+    missing_tables,
     prepare,
     rehearse,
 )
@@ -157,8 +156,8 @@ class LoginDatabase:
             ConfigurationError: there is none yet, or no database.
         """
         with self.transaction() as cursor:
-            there = all(is_there(cursor, table.exists) for table in TABLES.values())
-        if not there:
+            missing = missing_tables(cursor)
+        if missing:
             raise ConfigurationError(
                 f"{self.access.variable} has not all of user_logins and the tables beside it yet; `login-pipeline "
                 "prepare` creates what is lacking, and `login-pipeline restore` has it back from a backup"

@@ -30,7 +30,7 @@ def _written(file: str) -> dict[str, str]:
 _Audit = namedtuple("_Audit", "state columns records stage copy add")
 audit = _Audit(**_read("audit"))
 
-_Backup = namedtuple("_Backup", "exists create missing_rights identity restored_from has_rows session alone rows keys")
+_Backup = namedtuple("_Backup", "create missing_rights identity restored_from has_rows session alone rows keys")
 backup = _Backup(**_read("backup"))
 
 _Checks = namedtuple(
@@ -43,19 +43,19 @@ checks = _Checks(**_read("checks"))
 _Dagster = namedtuple("_Dagster", "purge_check_results purge_observations")
 dagster = _Dagster(**_read("dagster"))
 
-_DeadLetters = namedtuple("_DeadLetters", "exists create known savepoint record undo")
+_DeadLetters = namedtuple("_DeadLetters", "create known savepoint record undo")
 dead_letters = _DeadLetters(**_read("dead_letters"))
 
 _Erasures = namedtuple(
     "_Erasures",
-    "exists create missing_rights may_read count_erasures erase record proofs all last subjects_since",
+    "create missing_rights may_read count_erasures erase record proofs all last subjects_since",
 )
 erasures = _Erasures(**_read("erasures"))
 
-_Inbox = namedtuple("_Inbox", "lock_as_a_load_does exists create known missing_rights")
+_Inbox = namedtuple("_Inbox", "lock_as_a_load_does create known missing_rights")
 inbox = _Inbox(**_read("inbox"))
 
-_Ledger = namedtuple("_Ledger", "exists create lock_alone by_date add add_unknown add_lost missing_rights")
+_Ledger = namedtuple("_Ledger", "create lock_alone by_date add add_unknown add_lost missing_rights")
 ledger = _Ledger(**_read("ledger"))
 
 _Load = namedtuple("_Load", "stage copy expired index_stage load")
@@ -82,13 +82,13 @@ transaction = _Transaction(**_read("transaction"))
 
 _Unmaskings = namedtuple(
     "_Unmaskings",
-    "exists create missing_rights record stage_masks copy_masks users_of_masks masks_of_user",
+    "create missing_rights record stage_masks copy_masks users_of_masks masks_of_user",
 )
 unmaskings = _Unmaskings(**_read("unmaskings"))
 
 _UserLogins = namedtuple(
     "_UserLogins",
-    "create exists may_create not_owned without_replica_identity encoding takes_writes count_rows columns newest",
+    "create missing may_create not_owned without_replica_identity encoding takes_writes count_rows columns newest",
 )
 user_logins = _UserLogins(**_read("user_logins"))
 

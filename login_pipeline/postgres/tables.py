@@ -2,9 +2,9 @@
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from enum import StrEnum
 
 from psycopg2 import errors, extensions
 
@@ -18,24 +18,29 @@ from login_pipeline.postgres.role import Access
 from login_pipeline.postgres.session import InterruptibleCursor
 
 
-class Table(NamedTuple):
-    """The statements that ask for a table and that create it."""
+class Table(StrEnum):
+    """The tables, in the order in which they are created.
 
-    exists: str
-    create: str
+    A further one is named here, in grants.sql with what each role may do with it, and in deploy/postgres/roles.sql.
+    """
+
+    USER_LOGINS = "user_logins"
+    LEDGER = "user_logins_ledger"
+    INBOX = "user_logins_inbox"
+    DEAD_LETTERS = "user_logins_dead_letters"
+    UNMASKINGS = "user_logins_unmaskings"
+    ERASURES = "user_logins_erasures"
+    BACKUP = "user_logins_backup"
 
 
-# In the order in which they are created.
-#
-# A further table is named here, in grants.sql with what each role may do with it, and in deploy/postgres/roles.sql.
-TABLES = {
-    "user_logins": Table(statements.user_logins.exists, statements.user_logins.create),
-    "user_logins_ledger": Table(statements.ledger.exists, statements.ledger.create),
-    "user_logins_inbox": Table(statements.inbox.exists, statements.inbox.create),
-    "user_logins_dead_letters": Table(statements.dead_letters.exists, statements.dead_letters.create),
-    "user_logins_unmaskings": Table(statements.unmaskings.exists, statements.unmaskings.create),
-    "user_logins_erasures": Table(statements.erasures.exists, statements.erasures.create),
-    "user_logins_backup": Table(statements.backup.exists, statements.backup.create),
+_CREATE: dict[str, str] = {
+    Table.USER_LOGINS: statements.user_logins.create,
+    Table.LEDGER: statements.ledger.create,
+    Table.INBOX: statements.inbox.create,
+    Table.DEAD_LETTERS: statements.dead_letters.create,
+    Table.UNMASKINGS: statements.unmaskings.create,
+    Table.ERASURES: statements.erasures.create,
+    Table.BACKUP: statements.backup.create,
 }
 # It takes no time, unless another run is stuck in it.
 PREPARE_SECONDS = 30
@@ -59,7 +64,7 @@ def prepare(cursor: InterruptibleCursor, access: Access, *, as_owner: bool = Fal
     missing = missing_tables(cursor)
     _check_tables(cursor, access, missing)
     create_tables(cursor, missing)
-    cursor.execute(statements.user_logins.not_owned, {"tables": [*TABLES]})
+    cursor.execute(statements.user_logins.not_owned, {"tables": [*Table]})
     not_owned = [table for (table,) in cursor.fetchall()]
     if access.maintenance and not not_owned:
         cursor.execute(statements.ledger.lock_alone)  # two that grant at the same moment would fail
@@ -109,10 +114,9 @@ def require(cursor: extensions.cursor, access: Access, missing_rights: str) -> N
         raise access.lacks(", ".join(missing))
 
 
-def is_there(cursor: extensions.cursor, exists: str) -> bool:
-    """Whether the table exists for which the query `exists` asks."""
-    cursor.execute(exists)
-    return bool(cursor.fetchone() == (True,))
+def is_there(cursor: extensions.cursor, table: Table) -> bool:
+    """Whether the table exists."""
+    return not missing_tables(cursor, [table])
 
 
 def replication_problem(cursor: extensions.cursor) -> str | None:
@@ -142,9 +146,10 @@ def _check_server(cursor: extensions.cursor, access: Access) -> None:
         raise ConfigurationError("The database is not encoded in UTF8; make one that is")
 
 
-def missing_tables(cursor: extensions.cursor) -> list[str]:
-    """The tables that do not exist, in the order in which they are created."""
-    return [name for name, table in TABLES.items() if not is_there(cursor, table.exists)]
+def missing_tables(cursor: extensions.cursor, tables: Iterable[Table] = Table) -> list[str]:
+    """Those of the tables that do not exist, in their order."""
+    cursor.execute(statements.user_logins.missing, {"tables": [*tables]})
+    return [table for (table,) in cursor.fetchall()]
 
 
 def create_tables(cursor: extensions.cursor, missing: Sequence[str]) -> None:
@@ -152,13 +157,15 @@ def create_tables(cursor: extensions.cursor, missing: Sequence[str]) -> None:
     cursor.execute("SAVEPOINT create_tables")
     try:
         for table in missing:
-            cursor.execute(TABLES[table].create)
-    except (errors.DuplicateTable, errors.UniqueViolation):  # another process has just created them all
+            cursor.execute(_CREATE[table])
+    except (errors.DuplicateTable, errors.DuplicateObject, errors.UniqueViolation):
         cursor.execute("ROLLBACK TO SAVEPOINT create_tables")
+        if missing_tables(cursor):  # else another process has just created them all
+            raise
 
 
 def _check_tables(cursor: extensions.cursor, access: Access, missing: Sequence[str]) -> None:
-    if "user_logins" not in missing and (problems := column_problems(columns(cursor))):
+    if Table.USER_LOGINS not in missing and (problems := column_problems(columns(cursor))):
         raise ConfigurationError(
             f"Table user_logins in {access.variable} is not the destination: {'; '.join(problems)}; name another "
             "database or schema, or rename that table"

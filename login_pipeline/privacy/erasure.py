@@ -14,7 +14,7 @@ from login_pipeline.masking.key_source import masking_keys
 from login_pipeline.masking.keys import KeyRing, MaskingKey
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.postgres.tables import is_there, require
+from login_pipeline.postgres.tables import Table, is_there, require
 from login_pipeline.privacy.request import check_reason, check_user_id, name_user, subject, subject_key, token
 from login_pipeline.settings import Settings
 
@@ -176,7 +176,7 @@ def _check_absent(cursor: extensions.cursor, user_id: str, keys: KeyRing, *, all
 
 
 def _is_there(cursor: extensions.cursor) -> bool:
-    if not is_there(cursor, "erasures"):
+    if not is_there(cursor, Table.ERASURES):
         return False
     cursor.execute(statements.erasures.may_read)
     if cursor.fetchone() != (True,):

@@ -21,7 +21,7 @@ from login_pipeline.backup.parquet import KEYS, ROWS
 from login_pipeline.backup.store import FolderStore
 from login_pipeline.defs.backup import user_logins_backup_schedule
 from login_pipeline.errors import BackupError, ConfigurationError
-from login_pipeline.postgres.tables import TABLES
+from login_pipeline.postgres.tables import Table
 from login_pipeline_tests.backup.fixtures import IP, MONDAY, TUESDAY, Kept, kept
 from login_pipeline_tests.conftest import Pipeline, Servers, new_database
 
@@ -237,7 +237,7 @@ def test_role_that_may_only_read_can_back_up(kept: Kept) -> None:
     role = f"reader_{os.getpid()}"
     kept.query(f"CREATE ROLE {role}")
     try:
-        read = ", ".join(TABLES.keys() - {"user_logins_dead_letters"})
+        read = ", ".join(set(Table) - {"user_logins_dead_letters"})
         kept.query(f"GRANT SELECT ON {read} TO {role}")
         url = kept.pipeline.database.url
         kept.pipeline.set(LOGIN_DATABASE_URL=f"{url}?options=-crole%3D{role}")

@@ -18,10 +18,10 @@ from login_pipeline.errors import ConfigurationError
 from login_pipeline.ingest.pruning import Pruned, prune_inbox
 from login_pipeline.ingest.redrive import redrive
 from login_pipeline.local.services import local_services, pipeline_environment, temporary_folder
-from login_pipeline.postgres import sql, statements
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.role import Access
-from login_pipeline.postgres.tables import TABLES
+from login_pipeline.postgres.tables import Table
 from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import Database, Pipeline
 from login_pipeline_tests.roles import ROLES_SQL, Roles, make_roles, roles_of, with_role
@@ -70,14 +70,15 @@ def test_locks_that_a_reader_can_take_stop_nothing(pipeline: Pipeline, prepared:
     pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL=prepared.owner.url)
     assert prune_inbox(LoginDatabase(read_settings(), maintenance=True), days=30) == Pruned(0, 0, 0)
     reader.close()
-    for table in TABLES:
+    for table in Table:
         for mode in ("ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE", "SHARE ROW EXCLUSIVE"):
             with pytest.raises(errors.InsufficientPrivilege):
                 prepared.reader.query(f"LOCK TABLE {table} IN {mode} MODE")
 
 
 def test_no_statement_takes_a_lock_that_any_role_can_take() -> None:
-    files = Path(sql.__file__).parent.glob("*.sql")
+    files = [*Path(statements.__file__).parent.glob("sql/*.sql")]
+    assert files
     assert [file.name for file in files if "advisory" in file.read_text(encoding="utf-8")] == []
 
 
@@ -128,7 +129,7 @@ FORBIDDEN_ANYWHERE = [
 ]
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", Table)
 def test_loader_reader_and_auditor_can_change_no_table(prepared: Roles, table: str) -> None:
     first = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum = 1"
     ((column,),) = prepared.superuser.query(first, table)
@@ -150,7 +151,7 @@ def test_auditor_reads_who_was_erased_or_unmasked_and_nothing_beside(prepared: R
     audit = {"user_logins_erasures", "user_logins_unmaskings"}
     everything = "SELECT * FROM {}"
     assert [prepared.auditor.query(everything.format(table)) for table in audit] == [[], []]
-    for table in TABLES.keys() - audit:
+    for table in set(Table) - audit:
         with pytest.raises(errors.InsufficientPrivilege):
             prepared.auditor.query(everything.format(table))
     with pytest.raises(errors.InsufficientPrivilege):
@@ -159,7 +160,7 @@ def test_auditor_reads_who_was_erased_or_unmasked_and_nothing_beside(prepared: R
 
 @pytest.mark.parametrize("statement", ["SELECT * FROM {}", "SELECT count(*) FROM {}", "INSERT INTO {} DEFAULT VALUES"])
 def test_reader_reads_the_logins_and_nothing_beside_them(prepared: Roles, statement: str) -> None:
-    for table in TABLES.keys() - {"user_logins"}:
+    for table in set(Table) - {"user_logins"}:
         with pytest.raises(errors.InsufficientPrivilege):
             prepared.reader.query(statement.format(table))
     with pytest.raises(errors.InsufficientPrivilege):
@@ -180,17 +181,18 @@ def test_who_is_in_none_of_the_roles_cannot_connect(prepared: Roles) -> None:
 
 
 def test_tables_belong_to_the_owner_s_role_and_not_to_who_logged_in(prepared: Roles) -> None:
-    owners = prepared.superuser.query("SELECT DISTINCT tableowner FROM pg_tables WHERE tablename = ANY(%s)", [*TABLES])
+    owners = prepared.superuser.query("SELECT DISTINCT tableowner FROM pg_tables WHERE tablename = ANY(%s)", [*Table])
     assert owners == [("login_pipeline_owner",)]
 
 
 def test_every_table_is_in_the_grants_and_has_an_owner(prepared: Roles) -> None:
     """One that somebody adds has to be named wherever rights are taken away before they are given."""
     there = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename"
-    assert [table for (table,) in prepared.superuser.query(there)] == sorted(TABLES)
+    assert [table for (table,) in prepared.superuser.query(there)] == sorted(Table)
     for role, grants in statements.grants.items():
-        assert re.findall(r"REVOKE ALL ON (.+) FROM PUBLIC, (\w+);", grants) == [(", ".join(TABLES), role)]
-    assert f"tablename IN ({', '.join(map(repr, TABLES))})" in ROLES_SQL.read_text(encoding="utf-8")
+        assert re.findall(r"REVOKE ALL ON (.+) FROM PUBLIC, (\w+);", grants) == [(", ".join(Table), role)]
+    named = ", ".join(f"'{table}'" for table in Table)
+    assert f"tablename IN ({named})" in ROLES_SQL.read_text(encoding="utf-8")
 
 
 def test_run_without_tables_says_to_prepare_them_as_the_owner(
@@ -200,7 +202,7 @@ def test_run_without_tables_says_to_prepare_them_as_the_owner(
     code, _, err = command("drain")
     assert code == 2
     assert err == (
-        f"The database in LOGIN_DATABASE_URL has no {' and no '.join(TABLES)}, which its role may not create; "
+        f"The database in LOGIN_DATABASE_URL has no {' and no '.join(Table)}, which its role may not create; "
         "run `login-pipeline prepare` as the tables' owner, "
         "whom LOGIN_MAINTENANCE_DATABASE_URL names\n"
     )
@@ -264,7 +266,7 @@ def test_right_that_somebody_gave_beside_the_script_is_taken_back(
 def test_preparing_as_another_than_the_owner_is_refused(prepared: Roles, command: Command) -> None:
     code, out, err = command("prepare")  # as the loader
     assert (code, out) == (2, "")
-    assert f"lacks ownership of {', '.join(sorted(TABLES))}, " in err
+    assert f"lacks ownership of {', '.join(sorted(Table))}, " in err
     assert "name the tables' owner in LOGIN_MAINTENANCE_DATABASE_URL" in err
 
 

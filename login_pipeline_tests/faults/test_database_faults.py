@@ -79,7 +79,7 @@ def test_server_that_is_silent_at_the_commit_is_given_up_and_costs_nothing(
 ) -> None:
     """Where the COMMIT never arrived, the server rolls back by itself: its locks would hold up the next run."""
     monkeypatch.setattr("login_pipeline.postgres.session.RESPONSE_SECONDS", 0.5)
-    monkeypatch.setattr("login_pipeline.postgres.copy.IDLE_SECONDS", 1.0)
+    monkeypatch.setattr("login_pipeline.postgres.session.IDLE_SECONDS", 1.0)
     account.send(10)
     tcp_proxy.at_commit(fault)
     assert "has been silent for" in one_sentence(account.pipeline.run())

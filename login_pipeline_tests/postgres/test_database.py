@@ -55,6 +55,16 @@ def test_preparing_at_once_from_many_runs_works(database: Database, monkeypatch:
             done.result()
 
 
+def test_type_that_has_the_name_of_a_table_is_not_taken_for_one(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL says the same where another process has just created the table."""
+    monkeypatch.setenv("LOGIN_DATABASE_URL", database.url)
+    database.query("CREATE TYPE user_logins AS ENUM ()")
+    with pytest.raises(DatabaseError, match="duplicate_object"):
+        LoginDatabase(read_settings()).prepare()
+
+
 def test_key_that_the_inbox_has_gets_no_second_row(resource: LoginDatabase, database: Database) -> None:
     assert resource.load([row("a"), row("b")], seconds=10) == Loaded(rows=2, duplicates=0, refused={})
     assert resource.load([row("b"), row("c")], seconds=10) == Loaded(rows=1, duplicates=1, refused={})

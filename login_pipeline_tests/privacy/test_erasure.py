@@ -26,6 +26,7 @@ from login_pipeline.cli.doctor import examine
 from login_pipeline.errors import BackupError, ConfigurationError, DatabaseError
 from login_pipeline.ingest.pruning import prune_inbox
 from login_pipeline.masking.keys import MaskingKey, new_key, read_key_ring
+from login_pipeline.postgres.session import InterruptibleCursor
 from login_pipeline.privacy import erasure
 from login_pipeline.privacy.erasure import erase, erased_since, proofs
 from login_pipeline.privacy.request import subject
@@ -175,15 +176,13 @@ def test_proof_is_only_added_to(known: Known, change: str) -> None:
 def test_user_s_id_is_in_no_statement(known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL logs statements that are slow, that fail, or all of them; parameters of psycopg2 are in their text."""
     statements_sent: list[str] = []
-    execute = psycopg2.extensions.cursor.execute
+    execute = InterruptibleCursor.execute
 
-    class Watched(psycopg2.extensions.cursor):
-        def execute(self, query: Any, parameters: Any = None) -> None:
-            execute(self, query, parameters)
-            statements_sent.append((self.query or b"").decode())
+    def watched(cursor: InterruptibleCursor, query: Any, parameters: Any = None) -> None:
+        execute(cursor, query, parameters)
+        statements_sent.append((cursor.query or b"").decode())
 
-    connect = psycopg2.connect
-    monkeypatch.setattr(psycopg2, "connect", lambda *a, **k: connect(*a, **k, cursor_factory=Watched))
+    monkeypatch.setattr(InterruptibleCursor, "execute", watched)
     erase(known.kept.resource, USER, WHY, "jo")
     erasure.count_rows_of(known.kept.resource, USER)
     proofs(known.kept.resource, USER)

@@ -1,9 +1,6 @@
 -- Reads user_logins and its inbox, a create_date at a time, for backups, and keeps which database it is that they are
 -- of. A backup changes nothing.
 
--- name: exists
-SELECT to_regclass('user_logins_backup') IS NOT NULL;
-
 -- name: create
 -- One row. `database_id` is this database's own; `restored_from` is that of the database whose backup was restored here.
 -- LOCK TABLE needs UPDATE before PostgreSQL 17, so a role that only makes backups has that right; the trigger leaves it

@@ -1,9 +1,6 @@
 -- Which sendings of a message are on the dead-letter queue, so that SQS's delivering one again does not put it there
 -- again. sqs_message_id is the MessageId of that sending, message_id the first one's. It holds no personal data.
 
--- name: exists
-SELECT to_regclass('user_logins_dead_letters') IS NOT NULL;
-
 -- name: create
 CREATE TABLE user_logins_dead_letters (
     sqs_message_id text PRIMARY KEY,

@@ -1,9 +1,6 @@
 -- Erases a user's rows from user_logins, and keeps proof of it without the user's id: `subject` is a keyed token.
 -- The user is named by named_user.sql.
 
--- name: exists
-SELECT to_regclass('user_logins_erasures') IS NOT NULL;
-
 -- name: create
 CREATE TABLE user_logins_erasures (
     erased_at timestamptz NOT NULL,

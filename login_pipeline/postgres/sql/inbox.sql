@@ -6,9 +6,6 @@
 -- would wait for each other. Neither readers nor loads wait for this.
 LOCK TABLE user_logins_inbox, user_logins IN ROW EXCLUSIVE MODE;
 
--- name: exists
-SELECT to_regclass('user_logins_inbox') IS NOT NULL;
-
 -- name: create
 -- Rows that are there before it, or that were there before it was lost, are of messages that nobody knows.
 CREATE TABLE user_logins_inbox (

@@ -10,9 +10,6 @@
 --
 -- It holds no personal data. Only maintenance writes it; a load reads which dates are closed.
 
--- name: exists
-SELECT to_regclass('user_logins_ledger') IS NOT NULL;
-
 -- name: create
 -- An expression cannot be a primary key, so a publication needs a replica identity.
 CREATE TABLE user_logins_ledger (

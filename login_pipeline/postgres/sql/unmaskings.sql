@@ -1,9 +1,6 @@
 -- Who turned masks back into values, whose, when, how many and why: a record for each user in whose rows they are, and
 -- one without a subject where they are in no row. Records are added, and never changed.
 
--- name: exists
-SELECT to_regclass('user_logins_unmaskings') IS NOT NULL;
-
 -- name: create
 CREATE TABLE user_logins_unmaskings (
     unmasked_at   timestamptz NOT NULL DEFAULT now(), -- one moment for the records of one command

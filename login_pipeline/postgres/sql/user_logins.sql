@@ -13,8 +13,9 @@ CREATE TABLE user_logins (
 );
 ALTER TABLE user_logins REPLICA IDENTITY FULL;
 
--- name: exists
-SELECT to_regclass('user_logins') IS NOT NULL;
+-- name: missing
+-- Those of the tables that do not exist.
+SELECT name FROM unnest(%(tables)s) WITH ORDINALITY AS named (name, place) WHERE to_regclass(name) IS NULL ORDER BY place;
 
 -- name: may_create
 -- Tables are created in the first schema of the search_path that exists and that the role may use.
