@@ -3,7 +3,7 @@
 --
 --     psql -v ON_ERROR_STOP=1 -f roles.sql "$DATABASE_URL_OF_AN_ADMINISTRATOR"
 --
--- Then give each role to those who log in. No password stands here; \password of psql sets one:
+-- Then give each role to those who log in. There is no password here; \password of psql sets one:
 --
 --     CREATE ROLE logins_maintenance LOGIN IN ROLE login_pipeline_owner;
 --     ALTER ROLE logins_maintenance SET role = 'login_pipeline_owner';  -- what it creates belongs to the owner

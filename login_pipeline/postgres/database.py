@@ -160,7 +160,7 @@ class LoginDatabase:
         if missing:
             raise ConfigurationError(
                 f"{self.access.variable} has not all of user_logins and the tables beside it yet; `login-pipeline "
-                "prepare` creates what is lacking, and `login-pipeline restore` has it back from a backup"
+                "prepare` creates what is missing, and `login-pipeline restore` brings it back from a backup"
             )
 
     def count_rows(self) -> int:

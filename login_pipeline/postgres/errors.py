@@ -49,7 +49,7 @@ _RETRYABLE = {
     errorcodes.DEADLOCK_DETECTED,
 }
 _ADVICE = {
-    errorcodes.DISK_FULL: "its disk is full; free some space, the messages stay on the queue meanwhile",
+    errorcodes.DISK_FULL: "its disk is full; free some space, the messages stay on the queue",
     errorcodes.READ_ONLY_SQL_TRANSACTION: "it takes no writes; name the primary server",
     errorcodes.LOCK_NOT_AVAILABLE: "a table is locked by another session; pg_locks says which",
     errorcodes.QUERY_CANCELED: "it took too long; pg_stat_activity says what it waits for",
