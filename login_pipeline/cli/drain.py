@@ -1,5 +1,6 @@
 """Runs login_job until the queue is empty and no other run is at work, and adds up what the runs did."""
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from login_pipeline.logs.setup import process_log
 from login_pipeline.masking.masker import Masker
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.settings import MAX_IN_FLIGHT, Settings
-from login_pipeline.signals import Interrupts
+from login_pipeline.signals import call_at_signals
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.queue import QueueDepth, SqsQueue
 
@@ -55,8 +56,7 @@ class Totals:
 
     def figures(self) -> dict[str, Any]:
         """The figures by name, for `drain --json`."""
-        names = ("runs", "received", "loaded", "duplicates", "quarantined", "deleted", "seconds")
-        return {name: getattr(self, name) for name in names}
+        return {name: value for name, value in vars(self).items() if name not in ("reasons", "failures")}
 
 
 Progress = Callable[[Totals, QueueDepth], None]
@@ -67,11 +67,7 @@ def drain(settings: Settings, instance: dg.DagsterInstance, progress: Progress) 
 
     SQS's counts lag by up to a minute, so they may miss what another consumer received a moment ago. Other runs of this
     Dagster instance are waited for. A message that a consumer outside of it holds is not, unless SQS counts it.
-
-    Args:
-        settings: Where the queues and the database are.
-        instance: The Dagster instance that records the runs.
-        progress: Called after each run, and while messages are in flight elsewhere.
+    `progress` is called after each run, and while messages are in flight elsewhere.
 
     Raises:
         ConfigurationError: the surroundings are wrong; nothing was received.
@@ -81,43 +77,44 @@ def drain(settings: Settings, instance: dg.DagsterInstance, progress: Progress) 
     check_surroundings(queues, LoginDatabase(settings), Masker(settings))
     started = time.monotonic()
     drained = _Drain(instance, queues.login_queue, settings.visibility_timeout, progress)
-    with Interrupts() as interrupts:
-        drained.run_until_empty(interrupts)
+    progress(drained.totals, queues.login_queue.depth())
+    with call_at_signals(drained.interrupted.set):
+        drained.run_until_empty()
     totals = drained.totals
     totals.seconds = round(time.monotonic() - started, 3)
     process_log().info("drained", **totals.figures(), reasons=dict(totals.reasons), failures=len(totals.failures))
     return totals
 
 
+@dataclass
 class _Drain:
     """One drain of `queue`, whose messages are invisible for `visibility_timeout` seconds once they are received."""
 
-    def __init__(
-        self, instance: dg.DagsterInstance, queue: SqsQueue, visibility_timeout: int, progress: Progress
-    ) -> None:
-        self.totals = Totals()
-        self._instance = instance
-        self._queue = queue
-        self._visibility_timeout = visibility_timeout
-        self._progress = progress
-        progress(self.totals, queue.depth())
+    instance: dg.DagsterInstance
+    queue: SqsQueue
+    visibility_timeout: int
+    progress: Progress
+    totals: Totals = field(default_factory=Totals)
+    # A signal to end came, also where its exception was lost.
+    interrupted: threading.Event = field(default_factory=threading.Event)
 
-    def run_until_empty(self, interrupts: Interrupts) -> None:
+    def run_until_empty(self) -> None:
         """Runs login_job until a run fails, or the queue is empty and no other run is at work."""
         received_last = time.monotonic()
         while not self.totals.failures:
             received = self.totals.received
             others = self._at_work()
-            last = run("login_job", self._instance)
+            last = run("login_job", self.instance)
             others |= self._at_work()
             self.totals.add(last)
-            interrupts.raise_if_any()
+            if self.interrupted.is_set():
+                raise KeyboardInterrupt
             ran_dry = last.metadata.get("raw_sqs_messages", {}).get("queue_ran_dry", False)
             if self.totals.received > received:
                 received_last = time.monotonic()
             try:
-                depth = self._queue.depth()
-                self._progress(self.totals, depth)
+                depth = self.queue.depth()
+                self.progress(self.totals, depth)
                 waiting_since = time.monotonic()
                 if not depth.visible:  # then SQS was not silent: there was nothing to receive
                     received_last = waiting_since
@@ -126,7 +123,7 @@ class _Drain:
                     break
                 received_last += time.monotonic() - waiting_since  # what others held could not be received then
                 if time.monotonic() > received_last + COUNTS_LAG:
-                    raise _nothing_comes(self._queue.depth())
+                    raise _nothing_comes(self.queue.depth())
             except LoginPipelineError as error:
                 self.totals.failures.append(error.sentence)
 
@@ -135,9 +132,9 @@ class _Drain:
 
         A run that has been at work for longer than messages stay invisible was lost, and what it held is visible again.
         """
-        changed_after = datetime.now(UTC) - timedelta(seconds=self._visibility_timeout)
+        changed_after = datetime.now(UTC) - timedelta(seconds=self.visibility_timeout)
         at_work = dg.RunsFilter(job_name="login_job", statuses=AT_WORK, updated_after=changed_after)
-        return {each.run_id for each in self._instance.get_runs(at_work)}
+        return {each.run_id for each in self.instance.get_runs(at_work)}
 
     def _have_loaded(self, run_ids: set[str]) -> bool:
         """Waits until these runs are over; False where one of them failed, so that what it held may be visible again.
@@ -146,7 +143,7 @@ class _Drain:
         """
         while run_ids & self._at_work():
             time.sleep(POLL_SECONDS)
-        finished = self._instance.get_runs(dg.RunsFilter(run_ids=list(run_ids))) if run_ids else []
+        finished = self.instance.get_runs(dg.RunsFilter(run_ids=list(run_ids))) if run_ids else []
         return all(each.is_success for each in finished)
 
     def _is_empty(self) -> bool:
@@ -158,8 +155,8 @@ class _Drain:
         Raises:
             QueueError: they did not come back.
         """
-        until = time.monotonic() + self._visibility_timeout + COUNTS_LAG
-        while (depth := self._queue.depth()) != QueueDepth(0, 0, 0):
+        until = time.monotonic() + self.visibility_timeout + COUNTS_LAG
+        while (depth := self.queue.depth()) != QueueDepth(0, 0, 0):
             if depth.visible:
                 return False
             if time.monotonic() > until:
@@ -167,7 +164,7 @@ class _Drain:
                     f"The queue still counts {depth.in_flight} messages in flight and {depth.delayed} delayed; another "
                     "consumer holds them; drain again when it has finished"
                 )
-            self._progress(self.totals, depth)
+            self.progress(self.totals, depth)
             time.sleep(POLL_SECONDS)
         return True
 
