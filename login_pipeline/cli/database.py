@@ -1,17 +1,14 @@
 """The commands for the table and the tables beside it."""
 
-import json
-import sys
-
 import click
 
 from login_pipeline.backup.identity import read_manifest, require_own_backup
 from login_pipeline.backup.restore import restore as restore_tables
 from login_pipeline.backup.store import backup_store
-from login_pipeline.cli.options import DONE, FAILED, as_json
-from login_pipeline.cli.output import show_checks, show_figures, show_restore
+from login_pipeline.cli.options import as_json, end
+from login_pipeline.cli.output import show, show_checks, show_restore
 from login_pipeline.ingest.pruning import prune_inbox
-from login_pipeline.logs.setup import report_error, report_warning
+from login_pipeline.logs.setup import report_warning
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.tables import replication_problem
 from login_pipeline.settings import read_settings
@@ -26,13 +23,9 @@ def check(as_json: bool) -> None:
     LoginDatabase(read_settings()).require_table()
     with dagster_instance() as instance:
         result = run("user_logins_checks_job", instance)
-    if as_json:
-        click.echo(json.dumps({"passed": result.passed, "checks": [each._asdict() for each in result.checks]}))
-    else:
-        show_checks(result.checks)
-    for sentence in result.failures:
-        report_error(sentence, "command_failed", exit_code=FAILED)
-    sys.exit(DONE if result.passed else FAILED)
+    checks = [each._asdict() for each in result.checks]
+    show({"passed": result.passed, "checks": checks}, as_json=as_json, as_text=lambda: show_checks(result.checks))
+    end(result.failures, passed=result.passed)
 
 
 @click.command()
@@ -52,14 +45,8 @@ def backup(every_date: bool, accept_losses: bool, take_over: bool, as_json: bool
     config = {"every_date": every_date, "accept_losses": accept_losses, "take_over": take_over}
     with dagster_instance() as instance:
         result = run("user_logins_backup_job", instance, {"ops": {"user_logins_backup": {"config": config}}})
-    figures = result.metadata.get("user_logins_backup", {})
-    if as_json:
-        click.echo(json.dumps(figures))
-    else:
-        show_figures(figures)
-    for sentence in result.failures:
-        report_error(sentence, "command_failed", exit_code=FAILED)
-    sys.exit(DONE if result.passed else FAILED)
+    show(result.metadata.get("user_logins_backup", {}), as_json=as_json)
+    end(result.failures, passed=result.passed)
 
 
 @click.command()
@@ -79,14 +66,9 @@ def restore(dry_run: bool, replace: bool, drop_lost_keys: bool, take_over: bool,
     with dagster_instance() as instance:
         checked = None if dry_run else run("user_logins_checks_job", instance)
     checks, failures = (checked.checks, checked.failures) if checked else ([], [])
-    if as_json:
-        click.echo(json.dumps({**restored.figures(), "checks": [each._asdict() for each in checks]}))
-    else:
-        show_restore(restored)
-        show_checks(checks)
-    for sentence in [*restored.advice(), *failures]:
-        report_error(sentence, "command_failed", exit_code=FAILED)
-    sys.exit(FAILED if checked and not (checked.passed and restored.complete) else DONE)
+    result = {**restored.figures(), "checks": [each._asdict() for each in checks]}
+    show(result, as_json=as_json, as_text=lambda: show_restore(restored, checks))
+    end([*restored.advice(), *failures], passed=not checked or (checked.passed and restored.complete))
 
 
 @click.command()
@@ -109,8 +91,4 @@ def prepare() -> None:
 def prune(as_json: bool) -> None:
     """Delete the inbox keys of messages that cannot come back, as inbox_pruning_job does."""
     settings = read_settings()
-    pruned = prune_inbox(LoginDatabase(settings, maintenance=True), days=settings.inbox_days)._asdict()
-    if as_json:
-        click.echo(json.dumps(pruned))
-    else:
-        show_figures(pruned)
+    show(prune_inbox(LoginDatabase(settings, maintenance=True), days=settings.inbox_days)._asdict(), as_json=as_json)

@@ -45,10 +45,15 @@ def demo(services: dict[str, str]) -> int:
         _title("The asset checks on the whole table")
         checked = run("user_logins_checks_job", instance)
         show_checks(checked.checks)
-    click.echo(_where_everything_is(queues, database.count_rows()))
+    left, quarantined = queues.login_queue.depth().visible, queues.dead_letter_queue.depth().visible
+    loaded = database.count_rows()
+    click.echo(f"\nIn user_logins: {loaded} rows. On the dead-letter queue: {quarantined}. Left on the queue: {left}.")
     for sentence in (*totals.failures, *checked.failures):
         report_error(sentence, "command_failed", exit_code=1)
-    _what_next()
+    _title("What to try next")
+    click.echo("make demo    again: 100 more logins, and the same people keep their masks")
+    click.echo("make dev     the same under the Dagster UI, on http://127.0.0.1:3000, with the sensor on")
+    click.echo("README.md    your own queue and database")
     return 0 if checked.passed and not totals.failures else 1
 
 
@@ -57,18 +62,6 @@ def _what_the_masks_keep(rows: Sequence[Sequence[Any]]) -> str:
     devices = Counter(row[NAMES.index("masked_device_id")] for row in rows)
     most = max(devices.values(), default=0)
     return f"{len(rows)} logins came from {len(devices)} devices, the busiest of them {most} times: equal values match."
-
-
-def _where_everything_is(queues: LoginQueues, rows: int) -> str:
-    left, quarantined = queues.login_queue.depth().visible, queues.dead_letter_queue.depth().visible
-    return f"\nIn user_logins: {rows} rows. On the dead-letter queue: {quarantined}. Left on the queue: {left}."
-
-
-def _what_next() -> None:
-    _title("What to try next")
-    click.echo("make demo    again: 100 more logins, and the same people keep their masks")
-    click.echo("make dev     the same under the Dagster UI, on http://127.0.0.1:3000, with the sensor on")
-    click.echo("README.md    your own queue and database")
 
 
 def _title(text: str) -> None:

@@ -40,24 +40,20 @@ def examine() -> list[Diagnosis]:
     settings = read_settings()
     queues, database = LoginQueues(settings), LoginDatabase(settings)
     login_queue = _examined("login queue", lambda: _login_queue(queues))
-    return [
-        limits,
-        login_queue,
-        _examined("dead-letter queue", lambda: _dead_letter_queue(queues, compared=login_queue.well)),
-        _examined("database", lambda: _database(database)),
-        _examined("server log", lambda: _server_log(database)),
-        *_maintenance(settings),
-        _examined("masking", lambda: _masking(settings)),
-        *_backup(settings, database),
-        _examined("core dumps", _core_dumps),
-    ]
-
-
-def _maintenance(settings: Settings) -> list[Diagnosis]:
-    """A host that only runs the pipeline has no such role, and should not."""
-    if settings.maintenance_database_url is None:
-        return []
-    return [_examined("maintenance role", lambda: _protected(LoginDatabase(settings, maintenance=True)))]
+    examinations: dict[str, Callable[[], str]] = {
+        "dead-letter queue": lambda: _dead_letter_queue(queues, compared=login_queue.well),
+        "database": lambda: _database(database),
+        "server log": lambda: _server_log(database),
+        "maintenance role": lambda: _protected(LoginDatabase(settings, maintenance=True)),
+        "masking": lambda: _masking(settings),
+        "backup": lambda: _backup_place(settings, database),
+        "core dumps": _core_dumps,
+    }
+    if settings.maintenance_database_url is None:  # as on a host that only runs the pipeline
+        del examinations["maintenance role"]
+    if settings.backup_url is None:
+        del examinations["backup"]
+    return [limits, login_queue, *(_examined(*each) for each in examinations.items())]
 
 
 def _examined(subject: str, examination: Callable[[], str]) -> Diagnosis:
@@ -149,10 +145,6 @@ def _server_log(database: LoginDatabase) -> str:
     if problems:
         raise _WeakError(f"The log of the server in {database.access.variable}: {'; '.join(problems)}")
     return "no row and no statement is written there, extensions and triggers apart"
-
-
-def _backup(settings: Settings, database: LoginDatabase) -> list[Diagnosis]:
-    return [_examined("backup", lambda: _backup_place(settings, database))] if settings.backup_url else []
 
 
 def _backup_place(settings: Settings, database: LoginDatabase) -> str:

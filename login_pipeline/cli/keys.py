@@ -1,13 +1,12 @@
 """The commands for masking keys."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from login_pipeline.cli.options import as_json, end
-from login_pipeline.cli.output import show_figures, show_records
+from login_pipeline.cli.output import show, show_figures, show_records
 from login_pipeline.masking.key_file import write_key_file
 from login_pipeline.masking.key_source import masking_keys
 from login_pipeline.masking.key_status import key_status
@@ -45,10 +44,7 @@ def status(rows: bool, as_json: bool) -> None:
     settings = read_settings()
     by_key = rows_by_key(LoginDatabase(settings)) if rows else None
     records = [each._asdict() for each in key_status(masking_keys(settings), by_key, datetime.now(UTC).date())]
-    if as_json:
-        click.echo(json.dumps({"keys": records}))
-    else:
-        show_records(records)
+    show({"keys": records}, as_json=as_json, as_text=lambda: show_records(records))
 
 
 @keys.command()
@@ -58,8 +54,6 @@ def rotate(as_json: bool) -> None:
     settings = read_settings()
     ring = masking_keys(settings)
     rotated = mask_again(LoginDatabase(settings, maintenance=True), ring)
-    if as_json:
-        click.echo(json.dumps(rotated._asdict()))
-    else:
-        show_figures({"rows_masked_again": rotated.rows, **{f"rows_under_{k}": n for k, n in rotated.by_key.items()}})
+    figures = {"rows_masked_again": rotated.rows, **{f"rows_under_{key}": n for key, n in rotated.by_key.items()}}
+    show(rotated._asdict(), as_json=as_json, as_text=lambda: show_figures(figures))
     end(remaining(rotated, ring))

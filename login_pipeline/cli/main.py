@@ -1,7 +1,6 @@
 """The login-pipeline command: reads its arguments, calls what does the work, and turns errors into exit codes."""
 
 import io
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from login_pipeline.cli.dev import dev
 from login_pipeline.cli.doctor import examine
 from login_pipeline.cli.keys import keys
 from login_pipeline.cli.options import DONE, FAILED, INTERRUPTED, MISCONFIGURED, as_json, end
-from login_pipeline.cli.output import drain_progress, show_drain, show_findings, show_redrive
+from login_pipeline.cli.output import drain_progress, show, show_drain, show_findings, show_redrive
 from login_pipeline.cli.privacy import forget, unmask
 from login_pipeline.cli.send import send_lines
 from login_pipeline.errors import ConfigurationError, LoginPipelineError
@@ -112,10 +111,7 @@ def drain_command(as_json: bool) -> None:
             totals = drain(settings, instance, progress)
     except KeyboardInterrupt:
         _end("Interrupted; what was in hand is back on the queue.", INTERRUPTED)
-    if as_json:
-        click.echo(json.dumps(totals.figures()))
-    else:
-        show_drain(totals)
+    show(totals.figures(), as_json=as_json, as_text=lambda: show_drain(totals))
     end(totals.failures)
 
 
@@ -127,10 +123,7 @@ def redrive_command(reason: str | None, dry_run: bool, as_json: bool) -> None:
     """Send quarantined messages back to the queue after a fix."""
     settings = read_settings()
     done = redrive(settings, reason, dry_run=dry_run)
-    if as_json:
-        click.echo(json.dumps(done.figures()))
-    else:
-        show_redrive(done)
+    show(done.figures(), as_json=as_json, as_text=lambda: show_redrive(done))
     end(problems(done, reason, settings))
 
 
@@ -172,7 +165,6 @@ def _escape_what_cannot_be_encoded() -> None:
 
 
 def _warn_of_masks_without_a_key(settings: Settings) -> None:
-
     if settings.masking_method is MaskingMethod.SHA256:
         report_warning(NOT_KEYED, "masks_need_a_key")
 

@@ -13,9 +13,9 @@ DONE, FAILED, MISCONFIGURED, INTERRUPTED = 0, 1, 2, 130
 as_json = click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON object on stdout.")
 
 
-def end(problems: Iterable[str]) -> NoReturn:
-    """Reports the problems on stderr, a sentence each; the exit code says whether there were any."""
+def end(problems: Iterable[str], *, passed: bool | None = None) -> NoReturn:
+    """Reports the problems on stderr, a sentence each; the exit code is that of `passed`, or of no problem."""
     sentences = list(problems)
     for sentence in sentences:
         report_error(sentence, "command_failed", exit_code=FAILED)
-    sys.exit(FAILED if sentences else DONE)
+    sys.exit(DONE if (not sentences if passed is None else passed) else FAILED)

@@ -1,6 +1,7 @@
 """What the commands show a person. Progress goes to stderr and only to a terminal; results go to stdout."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -54,32 +55,34 @@ def drain_progress() -> "Iterator[DrainProgress]":
         yield show
 
 
+def show(result: Mapping[str, Any], *, as_json: bool, as_text: Callable[[], None] | None = None) -> None:
+    """The result as one JSON object; for a person a line a figure, or what `as_text` shows."""
+    if as_json:
+        click.echo(json.dumps(result))
+    elif as_text:
+        as_text()
+    else:
+        show_figures(result)
+
+
 def show_drain(totals: "Totals") -> None:
     """The figures of a drain, and why messages were quarantined."""
-    _show_figures(totals.figures(), reasons_after="quarantined", reasons=totals.reasons)
+    show_figures(totals.figures(), quarantined=totals.reasons)
 
 
 def show_redrive(done: Redriven) -> None:
     """The figures of a redrive, and why messages were on the dead-letter queue."""
     figures = {name: value for name, value in done.figures().items() if name != "reasons"}
-    _show_figures(figures, reasons_after="examined", reasons=done.reasons)
+    show_figures(figures, examined=done.reasons)
 
 
-def _show_figures(figures: Mapping[str, Any], *, reasons_after: str, reasons: Mapping[str, int]) -> None:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in figures.items():
-        table.add_row(name, str(value))
-        if name == reasons_after:
-            for reason, count in sorted(reasons.items()):
-                table.add_row(Text(f"  {reason}"), str(count), style="dim")
-    _console().print(table)
-
-
-def show_figures(figures: Mapping[str, Any]) -> None:
-    """A line a figure."""
+def show_figures(figures: Mapping[str, Any], **parts: Mapping[str, int]) -> None:
+    """A line a figure, and below it one for each of its parts."""
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in figures.items():
         table.add_row(name, _figure(value))
+        for part, count in sorted(parts.get(name, {}).items()):
+            table.add_row(Text(f"  {part}"), str(count), style="dim")
     _console().print(table)
 
 
@@ -101,8 +104,8 @@ def show_records(records: Sequence[Mapping[str, Any]]) -> None:
     _console().print(table, soft_wrap=True)
 
 
-def show_restore(restored: Restored) -> None:
-    """The dates on which there was something to do or to say, and what was done."""
+def show_restore(restored: Restored, checks: "Sequence[CheckResult]") -> None:
+    """The dates on which there was something to do or to say, what was done, and the checks after it."""
     words = "would be restored" if restored.dry_run else "restored"
     click.echo(f"The backup of {restored.made_at:%Y-%m-%d %H:%M:%S} UTC holds {restored.dates} dates; {words}:")
     table = Table(box=None, pad_edge=False)
@@ -115,33 +118,29 @@ def show_restore(restored: Restored) -> None:
         click.echo(f"{restored.audit_records_added} records of erasures and unmaskings were not in the database")
     if restored.withheld:
         click.echo(f"{restored.withheld} rows in the backup are of users who were erased since; they stay out")
+    show_checks(checks)
 
 
 def show_checks(checks: "Sequence[CheckResult]") -> None:
     """A line a check, and what one counted that failed or warns."""
     for check in checks:
-        line = _verdict(check)
-        line.append(check.name, style="default")
-        if not check.passed:
-            line.append(f"  {', '.join(f'{name}: {value}' for name, value in check.metadata.items())}")
-        _console().print(line, soft_wrap=True)
-
-
-def _verdict(check: "CheckResult") -> Text:
-    if check.passed:
-        return Text("passed  ", style="green")
-    return Text("warns   ", style="yellow") if check.warned else Text("FAILED  ", style="bold red")
+        counted = "" if check.passed else f"  {', '.join(f'{name}: {value}' for name, value in check.metadata.items())}"
+        _show_verdict("passed", "FAILED", f"{check.name}{counted}", good=not check.failed, warns=check.warned)
 
 
 def show_findings(findings: Sequence[Diagnosis]) -> None:
     """A line a finding."""
     width = max(len(finding.subject) for finding in findings)
     for finding in findings:
-        line = Text("WRONG  ", style="bold red")
-        if finding.well:
-            line = Text("warns  ", style="yellow") if finding.warns else Text("well   ", style="green")
-        line.append(f"{finding.subject:{width}}  {finding.says}", style="default")
-        _console().print(line, soft_wrap=True)
+        says = f"{finding.subject:{width}}  {finding.says}"
+        _show_verdict("well", "WRONG", says, good=finding.well, warns=finding.warns)
+
+
+def _show_verdict(yes: str, no: str, says: str, *, good: bool, warns: bool) -> None:
+    word, style = ("warns", "yellow") if warns else (yes, "green") if good else (no, "bold red")
+    line = Text(f"{word:{max(len(yes), len(no))}}  ", style=style)
+    line.append(says, style="default")
+    _console().print(line, soft_wrap=True)
 
 
 def show_rows(rows: Sequence[Sequence[Any]]) -> None:

@@ -1,6 +1,5 @@
 """The commands that a privacy request calls for."""
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +9,7 @@ import click
 from login_pipeline.backup.export import back_up
 from login_pipeline.backup.store import backup_store
 from login_pipeline.cli.options import as_json, end
-from login_pipeline.cli.output import show_figures, show_records
+from login_pipeline.cli.output import show, show_figures, show_records
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.logs.setup import process_log, report_error
 from login_pipeline.masking.key_source import masking_keys
@@ -60,10 +59,7 @@ def unmask(masks: Sequence[str], user_id: str | None, reason: str | None, by: st
             raise click.UsageError("stdin has no mask in it")
     done = unmask_all(database, ring, masks, reason.strip(), who, user_id)
     records = [value._asdict() for value in done.values]
-    if as_json:
-        click.echo(json.dumps({"values": records}))
-    else:
-        show_records(records)
+    show({"values": records}, as_json=as_json, as_text=lambda: show_records(records))
     end(done.problems())
 
 
@@ -92,7 +88,8 @@ def forget(
     if proof:
         _show_proofs(who, as_json)
     elif dry_run:
-        _show_count(who, as_json)
+        rows, dates = count_rows_of(_database(), who)
+        _show({"dry_run": True, "rows": rows, "dates": dates}, as_json)
     elif reason is None:
         raise click.UsageError("say why with --reason, such as the request's number; it stands in the proof")
     else:
@@ -126,7 +123,7 @@ def _erase(user_id: str, reason: str, by: str | None, as_json: bool, *, allow_no
     backed_up = database.settings.backup_url is not None
     try:
         if backed_up:
-            _back_up(database)
+            back_up(database, backup_store(database.settings))
     except LoginPipelineError as error:
         problem = _still_in_the_backup(error.sentence)
     except BaseException:  # a signal, or what nobody foresaw
@@ -136,11 +133,6 @@ def _erase(user_id: str, reason: str, by: str | None, as_json: bool, *, allow_no
     end([problem] if problem else [])
 
 
-def _back_up(database: LoginDatabase) -> None:
-
-    back_up(database, backup_store(database.settings))
-
-
 def _still_in_the_backup(why: str) -> str:
     return (
         "The user is erased from user_logins, and the backup in LOGIN_BACKUP_URL may still hold rows of theirs: "
@@ -148,29 +140,22 @@ def _still_in_the_backup(why: str) -> str:
     )
 
 
-def _show_count(user_id: str, as_json: bool) -> None:
-
-    rows, dates = count_rows_of(_database(), user_id)
-    _show({"dry_run": True, "rows": rows, "dates": dates}, as_json)
-
-
 def _show(figures: dict[str, Any], as_json: bool) -> None:
+    def as_text() -> None:
+        show_figures(figures)
+        click.echo(f"{QUEUES_UNTOUCHED}.")
 
-    if as_json:
-        click.echo(json.dumps({**figures, "note": QUEUES_UNTOUCHED}))
-        return
-    show_figures(figures)
-    click.echo(f"{QUEUES_UNTOUCHED}.")
+    show({**figures, "note": QUEUES_UNTOUCHED}, as_json=as_json, as_text=as_text)
 
 
 def _show_proofs(user_id: str, as_json: bool) -> None:
-
     found = [each.figures() for each in proofs(_database(), user_id)]
-    if as_json:
-        click.echo(json.dumps({"erasures": found}))
-    else:
+
+    def as_text() -> None:
         for each in found:
             show_figures(each)
             click.echo()
+
+    show({"erasures": found}, as_json=as_json, as_text=as_text)
     unknown = "No erasure of this user is recorded under any of the masking keys; one under another key cannot be told"
     end([] if found else [unknown])

@@ -2,8 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import dagster as dg
@@ -50,18 +49,12 @@ class Run(NamedTuple):
         return not self.failures and not any(check.failed for check in self.checks)
 
 
-@contextmanager
-def dagster_instance() -> Iterator[dg.DagsterInstance]:
+def dagster_instance() -> dg.DagsterInstance:
     """The instance in DAGSTER_HOME, so that its UI shows the runs; one in memory where there is none.
 
     Raises:
         ConfigurationError: DAGSTER_HOME names no instance that can be used.
     """
-    with _instance() as instance:
-        yield instance
-
-
-def _instance() -> dg.DagsterInstance:
     home = os.getenv("DAGSTER_HOME")
     if not home:
         return dg.DagsterInstance.ephemeral()
@@ -79,11 +72,6 @@ def _instance() -> dg.DagsterInstance:
 def run(job_name: str, instance: dg.DagsterInstance, config: Mapping[str, Any] | None = None) -> Run:
     """Runs the job once, in this process, and returns how it went; a failed run raises nothing.
 
-    Args:
-        job_name: One of the jobs in the definitions.
-        instance: The Dagster instance that records the run.
-        config: The job's run config, where it takes any.
-
     Raises:
         KeyboardInterrupt: SIGINT or SIGTERM came; the run has handed its messages back.
     """
@@ -93,7 +81,15 @@ def run(job_name: str, instance: dg.DagsterInstance, config: Mapping[str, Any] |
             instance=instance, run_id=run_id, run_config={**_QUIET, **(config or {})}, raise_on_error=False
         )
         finished = _finished(result)
-        _log_end(finished)
+        log = process_log().info if finished.passed else process_log().error
+        log(
+            "run_finished",
+            passed=finished.passed,
+            counts={asset: counts(metadata) for asset, metadata in finished.metadata.items()},
+            failed_checks=[check.name for check in finished.checks if check.failed],
+            warned_checks=[check.name for check in finished.checks if check.warned],
+            failures=finished.failures,
+        )
     return finished
 
 
@@ -114,19 +110,6 @@ def _finished(result: dg.ExecuteInProcessResult) -> Run:
         if event.step_key and failure is not None:
             metadata[event.step_key] = _plain(failure.metadata)
     return Run(metadata, checks, [_sentence(event, checks) for event in failed_steps])
-
-
-def _log_end(run: Run) -> None:
-    figures = {asset: counts(metadata) for asset, metadata in run.metadata.items()}
-    tell = process_log().info if run.passed else process_log().error
-    tell(
-        "run_finished",
-        passed=run.passed,
-        counts=figures,
-        failed_checks=[check.name for check in run.checks if check.failed],
-        warned_checks=[check.name for check in run.checks if check.warned],
-        failures=run.failures,
-    )
 
 
 def _plain(metadata: Any) -> dict[str, Any]:
