@@ -7,8 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import click
 
@@ -38,7 +36,8 @@ def dev(port: int) -> int:
     signal.signal(signal.SIGHUP, signal.default_int_handler)
     parent = os.getppid()
     with suppress(KeyboardInterrupt), local_services() as settings, _dagster(settings, port) as dagster:
-        if not wait_until(lambda: _answers(port), seconds=START_SECONDS, still_possible=lambda: dagster.poll() is None):
+        possible = lambda: dagster.poll() is None  # noqa: E731
+        if not wait_until(lambda: is_listening(port), seconds=START_SECONDS, still_possible=possible):
             return 1
         _announce(port)
         while dagster.poll() is None and os.getppid() == parent:
@@ -67,14 +66,6 @@ def _dagster(settings: dict[str, str], port: int) -> Iterator[supervisor.Supervi
         ignore_signals()  # stopping takes seconds, and is not to be stopped
         supervisor.stop(dagster)
         environment.unlink(missing_ok=True)
-
-
-def _answers(port: int) -> bool:
-    try:
-        with urlopen(f"http://{HOST}:{port}/server_info", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (URLError, OSError):
-        return False
 
 
 def _announce(port: int) -> None:

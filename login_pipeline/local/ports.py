@@ -20,7 +20,7 @@ def is_listening(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
-def wait_until(ready: Callable[[], bool], *, seconds: float, still_possible: Callable[[], bool]) -> bool:
+def wait_until(ready: Callable[[], bool], *, seconds: float, still_possible: Callable[[], bool] = lambda: True) -> bool:
     """Asks `ready` until it is; False when the time is up or it is no longer possible."""
     until = time.monotonic() + seconds
     while not ready():
