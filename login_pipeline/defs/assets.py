@@ -9,7 +9,6 @@ import time
 import dagster as dg
 import pandas as pd
 
-from login_pipeline.defs.column_schema import table_schema
 from login_pipeline.defs.failures import as_failure
 from login_pipeline.defs.resources import LoginDatabaseResource, LoginQueueResource, MaskingResource
 from login_pipeline.defs.run_log import run_log
@@ -17,6 +16,7 @@ from login_pipeline.errors import QueueError, RunError
 from login_pipeline.ingest.load import BatchLoader, LoadFigures
 from login_pipeline.ingest.preflight import check_surroundings, ways_in_clear
 from login_pipeline.ingest.quarantine import QuarantineFigures, quarantine
+from login_pipeline.logins.columns import USER_LOGINS, declared_type
 from login_pipeline.logins.transform import mask_logins, raw_messages, rejected_messages
 from login_pipeline.masking.masker import NOT_KEYED
 from login_pipeline.settings import MaskingMethod
@@ -27,6 +27,13 @@ OWNERS = ["team:data-platform"]
 
 MESSAGE_ID = dg.TableColumn("message_id", "string", "The SQS MessageId of the first sending: the idempotency key.")
 RECEIPT_HANDLE = dg.TableColumn("receipt_handle", "string", "What deletes the message, for this delivery only.")
+
+
+def table_schema(*more: dg.TableColumn) -> dg.TableSchema:
+    """The destination's columns, followed by any more that a DataFrame carries."""
+    own = [dg.TableColumn(each.name, type=declared_type(each), description=each.description) for each in USER_LOGINS]
+    return dg.TableSchema(columns=[*own, *more])
+
 
 login_queue = dg.AssetSpec(
     "login_queue",

@@ -9,8 +9,7 @@ from pydantic import Field
 
 from login_pipeline.backup.export import back_up
 from login_pipeline.backup.store import backup_store
-from login_pipeline.defs.assets import GROUP, OWNERS
-from login_pipeline.defs.column_schema import table_schema
+from login_pipeline.defs.assets import GROUP, OWNERS, table_schema
 from login_pipeline.defs.failures import as_failure
 from login_pipeline.defs.resources import LoginDatabaseResource
 from login_pipeline.errors import LoginPipelineError

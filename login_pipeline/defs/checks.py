@@ -6,6 +6,7 @@ with `login-pipeline check`, not in every run.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import dagster as dg
 import pandas as pd
@@ -58,11 +59,15 @@ def masked_logins_checks(
 ) -> Iterator[dg.AssetCheckResult]:
     """Holds the batch's masks against the values they came from, in memory."""
     for check, passed, counts in check_batch(raw_sqs_messages, masked_logins):
-        yield _result(check, passed, **counts)
-
+        yield dg.AssetCheckResult(check_name=check, passed=passed, metadata=counts)
     keyed = masking.masker.method is not MaskingMethod.SHA256
-    advice = {} if keyed else {"advice": NOT_KEYED}
-    yield _warning("masks_need_a_key", keyed, masking_method=str(masking.masker.method), **advice)
+    method = {"masking_method": str(masking.masker.method)}
+    yield dg.AssetCheckResult(
+        check_name="masks_need_a_key",
+        passed=keyed,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata=method if keyed else {**method, "advice": NOT_KEYED},
+    )
 
 
 @dg.multi_asset_check(
@@ -93,11 +98,14 @@ def user_logins_table_checks(
         for spec in user_logins_table_checks.check_specs:
             if spec.key not in context.selected_asset_check_keys:
                 continue
+            outcome: Outcome = False, {"problems": [NOT_ASKED]}
             if spec.name == "columns_are_those_of_the_ddl":
-                yield _result(spec.name, not problems, problems=problems)
-                continue
-            passed, counts = (False, {"problems": [NOT_ASKED]}) if problems else _QUESTIONS[spec.name](database)
-            yield (_result if spec.blocking else _warning)(spec.name, passed, **counts)
+                outcome = not problems, {"problems": problems}
+            elif not problems:
+                outcome = _QUESTIONS[spec.name](database)
+            passed, counts = outcome
+            severity = dg.AssetCheckSeverity.ERROR if spec.blocking else dg.AssetCheckSeverity.WARN
+            yield dg.AssetCheckResult(check_name=spec.name, passed=passed, severity=severity, metadata=counts)
 
 
 def _agreement(database: LoginDatabase) -> Outcome:
@@ -106,14 +114,9 @@ def _agreement(database: LoginDatabase) -> Outcome:
     return without_key == 0 and without_row == 0, counts
 
 
-def _rows_in_clear(database: LoginDatabase) -> Outcome:
-    (in_clear,) = database.ask(statements.checks.rows_with_an_ip_in_clear)
-    return in_clear == 0, {"rows_with_an_ip_in_clear": in_clear}
-
-
-def _rows_in_the_future(database: LoginDatabase) -> Outcome:
-    (future,) = database.ask(statements.checks.rows_dated_in_the_future)
-    return future == 0, {"rows_dated_in_the_future": future}
+def _no_row(counted: str, query: str, database: LoginDatabase) -> Outcome:
+    (rows,) = database.ask(query)
+    return rows == 0, {counted: rows}
 
 
 def _groups(database: LoginDatabase) -> Outcome:
@@ -124,16 +127,11 @@ def _groups(database: LoginDatabase) -> Outcome:
 
 _QUESTIONS: Mapping[str, Callable[[LoginDatabase], Outcome]] = {
     "rows_agree_with_the_inbox": _agreement,
-    "rows_hold_no_ip_in_clear": _rows_in_clear,
-    "create_dates_are_not_in_the_future": _rows_in_the_future,
+    "rows_hold_no_ip_in_clear": partial(
+        _no_row, "rows_with_an_ip_in_clear", statements.checks.rows_with_an_ip_in_clear
+    ),
+    "create_dates_are_not_in_the_future": partial(
+        _no_row, "rows_dated_in_the_future", statements.checks.rows_dated_in_the_future
+    ),
     "rows_share_their_group_with_others": _groups,
 }
-
-
-def _result(name: str, passed: bool, **metadata: Counted) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(check_name=name, passed=passed, metadata=metadata)
-
-
-def _warning(name: str, passed: bool, **metadata: Counted) -> dg.AssetCheckResult:
-    """Fails no run, no command and no CI."""
-    return dg.AssetCheckResult(check_name=name, passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=metadata)

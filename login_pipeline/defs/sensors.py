@@ -44,17 +44,15 @@ OBSERVATION_INTERVAL = timedelta(minutes=1)
 
 
 class _Newest(BaseModel):
-    """The newest run, and when the sensor first saw it."""
+    """The newest run, and when the sensor first saw it: by its own clock, not by the database's or a run's host's."""
 
     run_id: str
     seen: AwareDatetime
 
 
-class _Failing(BaseModel):
-    """The newest of failed runs in a row, and when the sensor first saw it."""
+class _Failing(_Newest):
+    """The newest of failed runs in a row."""
 
-    run_id: str
-    seen: AwareDatetime
     failures: int
 
 
@@ -93,7 +91,7 @@ def queue_depth_sensor(context: dg.SensorEvaluationContext, sqs: LoginQueueResou
     active = _active_runs(context.instance, timedelta(seconds=settings.visibility_timeout))
     before = _remembered(context.cursor)
     cursor = _Cursor(
-        newest=_newest_since(_newest_run(context.instance), before.newest, now),
+        newest=_newest_since(context.instance, before.newest, now),
         failing=_failing_since(_last_runs(context.instance), before.failing, now),
         observed=_observed(depth, before.observed, now),
     )
@@ -102,7 +100,7 @@ def queue_depth_sensor(context: dg.SensorEvaluationContext, sqs: LoginQueueResou
     wanted = _wanted_runs(batches, active, places(context.instance, settings.max_concurrent_runs))
     reason = _pause(cursor.failing, now) or _skip_reason(depth, batches, wanted, len(active), waits_until)
     return dg.SensorResult(
-        run_requests=[] if reason else [dg.RunRequest(key) for key in _run_keys(cursor.newest, wanted)],
+        run_requests=[] if reason else _requests(cursor.newest, wanted),
         skip_reason=reason,
         asset_events=[] if cursor.observed == before.observed else [_observation(depth, len(active))],
         cursor=cursor.model_dump_json(),
@@ -118,17 +116,13 @@ def _kept(options: ClientOptions, environment: frozenset[tuple[str, str]]) -> Lo
     return LoginQueues(read_settings(), options._replace(max_attempts=ATTEMPTS, read_timeout=ANSWER_SECONDS))
 
 
-def _newest_run(instance: dg.DagsterInstance) -> str | None:
+def _newest_since(instance: dg.DagsterInstance, before: _Newest | None, now: datetime) -> _Newest | None:
     runs = instance.get_runs(dg.RunsFilter(job_name=login_job.name), limit=1)
-    return runs[0].run_id if runs else None
+    return _Newest(run_id=runs[0].run_id, seen=_seen(runs[0].run_id, before, now)) if runs else None
 
 
-def _newest_since(run_id: str | None, before: _Newest | None, now: datetime) -> _Newest | None:
-    """The newest run, and since when it has been that: by this sensor's clock, not by the database's."""
-    if run_id is None:
-        return None
-    known = before is not None and before.run_id == run_id and before.seen <= now
-    return before if known else _Newest(run_id=run_id, seen=now)
+def _seen(run_id: str, before: _Newest | None, now: datetime) -> datetime:
+    return before.seen if before and before.run_id == run_id and before.seen <= now else now
 
 
 def _observed(depth: QueueDepth, before: _Observed | None, now: datetime) -> _Observed:
@@ -149,10 +143,10 @@ def _batches(depth: QueueDepth, batch_size: int, *, waits: bool) -> int:
     return depth.visible // batch_size if waits else math.ceil(depth.visible / batch_size)
 
 
-def _run_keys(newest: _Newest | None, wanted: int) -> list[str]:
-    """Keys after the newest run, so never used again, and the same for two daemons that look at the same moment."""
+def _requests(newest: _Newest | None, wanted: int) -> list[dg.RunRequest]:
+    """Keyed by the newest run: never used again, and the same for two daemons that look at the same moment."""
     after = newest.run_id if newest else "none"
-    return [f"after {after}, {number}" for number in range(wanted)]
+    return [dg.RunRequest(f"after {after}, {number}") for number in range(wanted)]
 
 
 def _wanted_runs(batches: int, active: Sequence[dg.RunRecord], places: int) -> int:
@@ -183,13 +177,11 @@ def _last_runs(instance: dg.DagsterInstance) -> Sequence[dg.RunRecord]:
 
 
 def _failing_since(last_runs: Sequence[dg.RunRecord], before: _Failing | None, now: datetime) -> _Failing | None:
-    """The failures in a row, and when this sensor first saw the newest: by its own clock, not by the runs' hosts'."""
     failed = list(takewhile(lambda run: run.dagster_run.status is dg.DagsterRunStatus.FAILURE, last_runs))
     if len(failed) < FAILURES_TO_BACK_OFF:
         return None
     newest = failed[0].dagster_run.run_id
-    seen = before.seen if before and before.run_id == newest and before.seen <= now else now
-    return _Failing(run_id=newest, seen=seen, failures=len(failed))
+    return _Failing(run_id=newest, seen=_seen(newest, before, now), failures=len(failed))
 
 
 def _remembered(cursor: str | None) -> _Cursor:

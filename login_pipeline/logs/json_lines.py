@@ -7,7 +7,6 @@ import logging
 from collections.abc import Mapping
 from math import isfinite
 from numbers import Integral, Real
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from structlog import contextvars, processors, stdlib
@@ -106,22 +105,14 @@ def _is_count(value: object) -> bool:
 
 def _without_what_errors_say(_logger: WrappedLogger, _name: str, line: EventDict) -> EventDict:
     """An exception as its class and the lines of code that it came through; of one of ours, its sentence too."""
-    error = _error(line.pop("exc_info", None))
+    given = line.pop("exc_info", None)
+    error = given[1] if isinstance(given, tuple) else given  # as logging has it, and as ours is given
     line.pop("stack_info", None)
     if ours := pipeline_error(error):
         line["error"] = ours.sentence
     if error is not None:
         line["exception"] = {"class": type(error).__name__, "code": code_locations(error)}
     return line
-
-
-ExcInfo = BaseException | tuple[type[BaseException] | None, BaseException | None, TracebackType | None] | bool | None
-
-
-def _error(exc_info: ExcInfo) -> BaseException | None:
-    if isinstance(exc_info, tuple):
-        return exc_info[1]
-    return exc_info if isinstance(exc_info, BaseException) else None
 
 
 def _in_order(_logger: WrappedLogger, _name: str, line: EventDict) -> EventDict:

@@ -8,12 +8,13 @@ import logging
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol, TextIO, cast
+from typing import TextIO
 
 import click
 import structlog
+from structlog.typing import FilteringBoundLogger
 
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.logs.c_stderr import c_stderr
@@ -23,21 +24,9 @@ from login_pipeline.settings import LogFormat, read_log_settings
 
 LOGGER = "login_pipeline"
 
-# What a line may carry: ids, codes, counts, sentences of ours. Never a body, a value from one, or a credential.
-Figure = str | int | float | bool | None | list[str] | Mapping[str, Any]
-
-
-class Log(Protocol):
-    """Where events go: `event` is a short fixed text, and what differs from line to line is in `figures`."""
-
-    def info(self, event: str, /, **figures: Figure) -> Any:
-        """Something was done as it should be."""
-
-    def warning(self, event: str, /, **figures: Figure) -> Any:
-        """Something is to be looked at, and nothing is lost."""
-
-    def error(self, event: str, /, **figures: Figure) -> Any:
-        """Something was not done."""
+# Where events go: a short fixed text, and by name what differs from line to line. That is ids, codes, counts, sentences
+# of ours; never a body, a value from one, or a credential.
+Log = FilteringBoundLogger
 
 
 def set_up_logging() -> bool:
@@ -53,9 +42,9 @@ def set_up_logging() -> bool:
         atexit.register(log_c_stderr)
     logging.setLoggerClass(_ConsoleLogger)
     logging.raiseExceptions = False  # or a line that cannot be written is shown with its arguments, as text
-    sys.excepthook = lambda _kind, error, _trace: _log_error("unexpected_error", error)
-    threading.excepthook = lambda thread: _log_error("unexpected_error", thread.exc_value)
-    sys.unraisablehook = lambda lost: _log_error("error_that_nobody_could_catch", lost.exc_value)
+    sys.excepthook = lambda _kind, error, _trace: process_log().error("unexpected_error", exc_info=error)
+    threading.excepthook = lambda thread: process_log().error("unexpected_error", exc_info=thread.exc_value)
+    sys.unraisablehook = lambda lost: process_log().error("error_that_nobody_could_catch", exc_info=lost.exc_value)
     warnings.showwarning = _log_warning
     return True
 
@@ -64,23 +53,16 @@ def process_log(**bound: str) -> Log:
     """Where a process logs what it does; each line has what is `bound` to it, such as a run's id."""
     ours = logging.getLogger(LOGGER)
     lowest = logging.INFO if ours.handlers else logging.CRITICAL  # below it, a call costs nothing
-    log = structlog.wrap_logger(
+    log: Log = structlog.wrap_logger(
         ours,
         processors=[*HEAD, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(lowest),
     )
-    return cast(Log, log.bind(**bound))
+    return log.bind(**bound)
 
 
-def report_error(sentence: str, event: str, *, show: Callable[[], None] | None = None, **figures: Figure) -> None:
-    """Reports on stderr what went wrong: the sentence, or a line of JSON with the figures as well.
-
-    Args:
-        sentence: What is wrong and what to do.
-        event: The line's short fixed text.
-        show: What shows it instead, where it is not JSON.
-        **figures: The exit code and the like.
-    """
+def report_error(sentence: str, event: str, *, show: Callable[[], None] | None = None, **figures: str | int) -> None:
+    """Reports on stderr what went wrong: the sentence, or what `show` shows; or a line of JSON with the figures."""
     json = False
     with suppress(ConfigurationError):  # about LOGIN_LOG_FORMAT: this may be the sentence that says so
         json = set_up_logging()
@@ -141,10 +123,6 @@ def _route_every_logger() -> None:
 
 def _writes_to_the_console(handler: logging.Handler) -> bool:
     return isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
-
-
-def _log_error(event: str, error: BaseException | None) -> None:
-    cast(Any, process_log()).error(event, exc_info=error)
 
 
 def _log_warning(
