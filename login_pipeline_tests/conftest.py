@@ -5,6 +5,7 @@ LOGIN_TEST_SQS_ENDPOINT and LOGIN_TEST_DATABASE_URL (of a superuser) name other 
 
 import os
 import secrets
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,6 +19,7 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 
+from login_pipeline.cli.main import main
 from login_pipeline.cli.runs import Run, run
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import temporary_folder
@@ -256,6 +258,23 @@ def pipeline(
     )
     with pipeline.instance:
         yield pipeline
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Runs login-pipeline with these arguments in this process; its exit code, stdout and stderr."""
+
+    def run_command(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["login-pipeline", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0), *capfd.readouterr()
+
+    return run_command
 
 
 @pytest.fixture(params=list(SqsClient))

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,8 +14,10 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from login_pipeline.local.ports import free_port, wait_until
+from login_pipeline.defs.checks import user_logins_table_checks
+from login_pipeline.local.ports import free_port, is_listening, wait_until
 from login_pipeline.local.services import temporary_folder
+from login_pipeline_tests.conftest import Command
 
 COMMAND = str(Path(sys.executable).with_name("login-pipeline"))
 SECONDS = 120.0
@@ -60,7 +63,7 @@ class Dev:
         )
 
     def ends(self) -> bool:
-        return wait_until(lambda: not self.processes(), seconds=SECONDS, still_possible=lambda: True)
+        return wait_until(lambda: not self.processes(), seconds=SECONDS)
 
     def settings(self) -> dict[str, str]:
         shell = f". {self.folder}/env && env -0"
@@ -94,16 +97,12 @@ class Dev:
 
     def outcome(self, run_id: str) -> tuple[str, list[str]]:
         """Waits for the run's end; returns its status and what its failed steps say."""
-        assert wait_until(lambda: self.status(run_id) in ENDED, seconds=SECONDS, still_possible=lambda: True)
+        assert wait_until(lambda: self.status(run_id) in ENDED, seconds=SECONDS)
         events = self.graphql(EVENTS, runId=run_id)["logsForRun"]["events"]
         return self.status(run_id), [event["failureMetadata"]["description"] for event in events if event.get("error")]
 
     def status(self, run_id: str) -> str:
-        return str(
-            self.graphql("query($runId: ID!) { runOrError(runId: $runId) { ... on Run { status } } }", runId=run_id)[
-                "runOrError"
-            ]["status"]
-        )
+        return str(self.graphql(STATUS, runId=run_id)["runOrError"]["status"])
 
     def login_job_runs(self) -> list[str]:
         query = 'query { runsOrError(filter: {pipelineName: "login_job"}) { ... on Runs { results { status } } } }'
@@ -118,6 +117,8 @@ mutation($parameters: ExecutionParams!) {
   }
 }"""
 STATUS = "query($runId: ID!) { runOrError(runId: $runId) { ... on Run { status } } }"
+# Those of the batch need what is in the memory of a run.
+CHECKS = "{ assetNodes { assetChecksOrError { ... on AssetChecks { checks { name canExecuteIndividually } } } } }"
 EVENTS = """
 query($runId: ID!) {
   logsForRun(runId: $runId) { ... on EventConnection { events {
@@ -139,48 +140,72 @@ def running() -> Iterator[Dev]:
             dev.shell.wait()
 
 
-def test_person_at_the_ui_can_materialize_and_the_sensor_drains() -> None:
+def test_person_at_the_ui_can_materialize_the_sensor_drains_and_nothing_is_left_after_a_kill() -> None:
     with running() as dev:
         everything = ("raw_sqs_messages", "masked_logins", "quarantined_logins", "user_logins_table")
         assert dev.outcome(dev.materialize(*everything)) == ("SUCCESS", [])
 
-        alone = [dev.materialize(asset) for asset in everything]
-        for status, sentences in map(dev.outcome, alone):
-            assert status == "FAILURE"
-            assert len(sentences) == 1
-            assert sentences[0].endswith("launch login_job, or materialize all the assets together")
+        (status, (sentence,)) = dev.outcome(dev.materialize("masked_logins"))
+        assert status == "FAILURE"
+        assert sentence.endswith("launch login_job, or materialize all the assets together")
+
+        nodes = dev.graphql(CHECKS)["assetNodes"]
+        checks = [check for node in nodes for check in node["assetChecksOrError"].get("checks", [])]
+        executable = {check["name"] for check in checks if check["canExecuteIndividually"] == "CAN_EXECUTE"}
+        assert executable == {spec.name for spec in user_logins_table_checks.check_specs}
 
         dev.login_pipeline("send", "--sample", "100")
-        drained = wait_until(lambda: "SUCCESS" in dev.login_job_runs(), seconds=SECONDS, still_possible=lambda: True)
+        drained = wait_until(lambda: "SUCCESS" in dev.login_job_runs(), seconds=SECONDS)
         assert drained, dev.output.read_text()
         checks = json.loads(dev.login_pipeline("check", "--json"))
         assert checks["passed"]
         assert checks["checks"][1]["metadata"]["rows"] == 96
 
-        os.kill(dev.pid(), signal.SIGINT)
-        assert dev.ends(), dev.processes()
-        assert "Stopped; the data stays for the next time." in dev.output.read_text()
-
-
-@pytest.mark.parametrize("victim", ["login-pipeline", "its parent"])
-def test_nothing_is_left_after_a_kill(victim: str) -> None:
-    with running() as dev:
-        pid = dev.pid() if victim == "login-pipeline" else dev.shell.pid
-        os.kill(pid, signal.SIGKILL)
+        os.kill(dev.pid(), signal.SIGKILL)
         dev.shell.wait()
         assert dev.ends(), dev.processes()
 
 
-def test_port_that_is_taken_is_one_sentence(capfd: pytest.CaptureFixture[str]) -> None:
-    import socket
+# The command without its services, and with a server in Dagster's place that is up at once.
+BARE = """
+import sys
+from contextlib import contextmanager, nullcontext
+from signal import SIGINT
+from login_pipeline.cli import dev, main
+from login_pipeline.local import supervisor
 
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
+@contextmanager
+def started(_settings, port):
+    command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
+    server = supervisor.start(command, log=None, stop_signal=SIGINT, env={})
+    yield server
+    supervisor.stop(server)
+
+dev.local_services, dev._dagster = lambda: nullcontext({}), started
+main.main()
+"""
+
+
+@pytest.mark.parametrize("victim", ["the command", "its parent"])
+def test_everything_ends_at_ctrl_c_and_with_the_parent(tmp_path: Path, victim: str) -> None:
+    port, output = free_port(), tmp_path / "output"
+    command = [sys.executable, "-c", BARE, "dev", "--port", str(port)]
+    with output.open("wb") as file:
+        shell = ["/bin/sh", "-c", '"$@"; true', "sh", *command]
+        parent = subprocess.Popen(shell, stdout=file, start_new_session=True)
+    assert wait_until(lambda: "Ctrl-C stops everything" in output.read_text(), seconds=SECONDS)
+    if victim == "the command":
+        os.killpg(parent.pid, signal.SIGINT)
+        stopped = "\nStopped; the data stays for the next time.\n"
+        assert wait_until(lambda: output.read_text().endswith(stopped), seconds=SECONDS)
+    parent.kill()
+    parent.wait()
+    assert wait_until(lambda: not is_listening(port), seconds=SECONDS)
+
+
+def test_port_that_is_taken_is_one_sentence(command: Command) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        ended = subprocess.run([COMMAND, "dev", "--port", str(port)], check=False)
-    assert ended.returncode == 2
-    assert (
-        capfd.readouterr().err
-        == f"Port {port} on 127.0.0.1 is in use; name another: login-pipeline dev --port {port + 1}\n"
-    )
+        ended = command("dev", "--port", str(port))
+    sentence = f"Port {port} on 127.0.0.1 is in use; name another: login-pipeline dev --port {port + 1}\n"
+    assert ended == (2, "", sentence)

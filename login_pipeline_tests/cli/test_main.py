@@ -16,51 +16,18 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from login_pipeline.cli import main as cli
 from login_pipeline.cli.drain import Totals, drain
+from login_pipeline.cli.runs import Run, run
 from login_pipeline.definitions import defs
+from login_pipeline.local.ports import wait_until
 from login_pipeline.masking.masker import NOT_KEYED
 from login_pipeline.settings import read_settings
 from login_pipeline.sqs.queue import QueueDepth
-from login_pipeline_tests.conftest import Pipeline
+from login_pipeline_tests.conftest import Command, Pipeline
+from login_pipeline_tests.faults.drain_process import drain as in_a_process
 from login_pipeline_tests.faults.sqs_proxy import Answer, Forward, SqsProxy
 
 Body = Callable[..., str]
-COMMAND = str(Path(sys.executable).with_name("login-pipeline"))
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command in this process; returns its exit code, stdout and stderr."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["login-pipeline", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return int(ended.value.code or 0), *capfd.readouterr()
-
-    return run
-
-
-Command = Callable[..., tuple[int, str, str]]
-
-
-def test_lines_of_a_file_are_sent_exactly_as_they_are(pipeline: Pipeline, command: Command, tmp_path: Path) -> None:
-    file = tmp_path / "logins.jsonl"
-    file.write_bytes(b'{"a":  1}\n\nnot json\r\n{"last": true}')
-    assert command("send", str(file)) == (0, "3 messages sent\n", "")
-    assert sorted(m["Body"] for m in pipeline.queue.take_all()) == ["not json", '{"a":  1}', '{"last": true}']
-
-
-def test_line_that_cannot_be_sent_is_named_and_the_others_are_sent(
-    pipeline: Pipeline, command: Command, tmp_path: Path
-) -> None:
-    file = tmp_path / "logins.jsonl"
-    file.write_bytes(b"good\n\xff\xfe\ngood too\n")
-    code, out, err = command("send", str(file))
-    assert (code, out) == (1, "2 messages sent\n")
-    assert err == "line 2 was not sent: it is not UTF-8\n"
-    assert pipeline.queue.count() == 2
 
 
 LINES = '{"a": 1}\n{"b": 2}\n'
@@ -91,25 +58,30 @@ def test_file_that_is_no_file_of_lines_is_a_sentence_and_nothing_is_sent(
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "bodies"),
     [
-        LINES.encode("utf-8-sig"),
-        LINES.replace("\n", "\r\n").encode(),
-        b"\n \n" + LINES.encode() + b"\n\r\n",
-        LINES.encode().rstrip(),
+        (b'{"a":  1}\n\nnot json\r\n{"last": true}', ["not json", '{"a":  1}', '{"last": true}']),
+        (LINES.encode("utf-8-sig"), ['{"a": 1}', '{"b": 2}']),
+        (b"\n \n" + LINES.replace("\n", "\r\n").encode() + b"\n\r\n", ['{"a": 1}', '{"b": 2}']),
+        (b'{"a": 1\n{"b": 2}\n', ['{"a": 1', '{"b": 2}']),
     ],
+    ids=["any text", "byte order mark", "blank lines and CR", "first line cut short"],
 )
-def test_file_of_lines_is_sent_whatever_tool_wrote_it(
-    pipeline: Pipeline, command: Command, tmp_path: Path, content: bytes
+def test_lines_of_a_file_are_sent_exactly_as_they_are(
+    pipeline: Pipeline, command: Command, tmp_path: Path, content: bytes, bodies: list[str]
 ) -> None:
     (tmp_path / "logins.jsonl").write_bytes(content)
-    assert command("send", str(tmp_path / "logins.jsonl")) == (0, "2 messages sent\n", "")
-    assert sorted(message["Body"] for message in pipeline.queue.take_all()) == ['{"a": 1}', '{"b": 2}']
+    assert command("send", str(tmp_path / "logins.jsonl")) == (0, f"{len(bodies)} messages sent\n", "")
+    assert sorted(message["Body"] for message in pipeline.queue.take_all()) == bodies
 
 
-def test_first_line_that_is_cut_short_is_sent_as_it_is(pipeline: Pipeline, command: Command, tmp_path: Path) -> None:
-    (tmp_path / "logins.jsonl").write_bytes(b'{"a": 1\n{"b": 2}\n')
-    assert command("send", str(tmp_path / "logins.jsonl"))[:2] == (0, "2 messages sent\n")
+def test_line_that_cannot_be_sent_is_named_and_the_others_are_sent(
+    pipeline: Pipeline, command: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "logins.jsonl"
+    file.write_bytes(b"good\n\xff\xfe\ngood too\n")
+    assert command("send", str(file)) == (1, "2 messages sent\n", "line 2 was not sent: it is not UTF-8\n")
+    assert pipeline.queue.count() == 2
 
 
 @pytest.mark.parametrize("arguments", [(), ("file", "--sample", "3"), ("--sample", "0"), ("no-such-file",)])
@@ -121,55 +93,63 @@ def test_send_says_what_it_takes(command: Command, arguments: tuple[str, ...], t
     assert err.splitlines()[-1].startswith("Error: ")
 
 
-def test_drain_prints_exactly_one_json_object(pipeline: Pipeline) -> None:
-    def run(*arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run([COMMAND, *arguments], text=True, capture_output=True, check=False, **options)  # type: ignore[call-overload, no-any-return]
-
-    assert run("send", "--sample", "50").returncode == 0
-    drained = run("drain", "--json")
-    assert drained.returncode == 0, drained.stderr
-    figures = json.loads(drained.stdout)
+def test_drain_prints_exactly_one_json_object(pipeline: Pipeline, command: Command) -> None:
+    assert command("send", "--sample", "50") == (0, "50 messages sent\n", "")
+    code, out, _ = command("drain", "--json")
+    figures = json.loads(out)
     assert figures.pop("seconds") > 0
-    assert figures == {
-        "runs": 1,
-        "received": 50,
-        "loaded": 48,
-        "duplicates": 0,
-        "quarantined": 2,
-        "deleted": 50,
-    }
+    assert (code, figures) == (
+        0,
+        {"runs": 1, "received": 50, "loaded": 48, "duplicates": 0, "quarantined": 2, "deleted": 50},
+    )
     assert pipeline.queue.count() == 0
-    checked = run("check", "--json")
-    assert checked.returncode == 0, checked.stderr
-    assert json.loads(checked.stdout)["passed"] is True
+    code, out, _ = command("check", "--json")
+    assert (code, json.loads(out)["passed"]) == (0, True)
 
 
 def test_drain_runs_until_the_queue_is_empty(pipeline: Pipeline, command: Command, body: Body) -> None:
-    pipeline.set(LOGIN_BATCH_SIZE=10)
-    pipeline.queue.send(*(body() for _ in range(25)))
+    pipeline.set(LOGIN_BATCH_SIZE=15)
+    pipeline.queue.send(*(body() for _ in range(31)))
     code, out, _ = command("drain", "--json")
     assert code == 0
     assert json.loads(out)["runs"] == 3
-    assert len(pipeline.database.logins()) == 25
+    assert len(pipeline.database.logins()) == 31
 
 
-def test_drain_waits_for_messages_that_another_consumer_holds(pipeline: Pipeline, command: Command, body: Body) -> None:
-    pipeline.queue.send(body())
-    pipeline.queue.client.receive_message(QueueUrl=pipeline.queue.url, VisibilityTimeout=6)
-    code, out, _ = command("drain", "--json")
-    assert code == 0
-    assert json.loads(out)["loaded"] == 1
-
-
-def test_messages_that_were_waited_for_are_received_and_not_taken_for_silence(
-    pipeline: Pipeline, command: Command, body: Body, monkeypatch: pytest.MonkeyPatch
+def test_drain_waits_for_messages_that_another_consumer_holds_and_does_not_take_it_for_silence(
+    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.cli.drain.COUNTS_LAG", 3)  # less than a run takes
+    monkeypatch.setattr("login_pipeline.cli.drain.COUNTS_LAG", 0.5)
+    monkeypatch.setattr("login_pipeline.cli.drain.POLL_SECONDS", 0.2)
     pipeline.queue.send(body())
-    pipeline.queue.client.receive_message(QueueUrl=pipeline.queue.url, VisibilityTimeout=25)
-    code, out, _ = command("drain", "--json")
-    assert code == 0
-    assert json.loads(out)["loaded"] == 1
+    (held,) = pipeline.queue.client.receive_message(QueueUrl=pipeline.queue.url, VisibilityTimeout=600)["Messages"]
+    looks: list[float] = []
+
+    def release_after_a_while(totals: Totals, depth: QueueDepth) -> None:
+        if totals.runs == 1 and depth.in_flight:
+            looks.append(time.monotonic())
+            if looks[-1] > looks[0] + 1:
+                pipeline.queue.client.change_message_visibility(
+                    QueueUrl=pipeline.queue.url, ReceiptHandle=held["ReceiptHandle"], VisibilityTimeout=0
+                )
+
+    totals = drain(read_settings(), pipeline.instance, release_after_a_while)
+    assert (totals.loaded, totals.failures) == (1, [])
+
+
+def test_drain_ends_after_its_run_where_the_exception_of_a_signal_was_lost(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_through_a_signal(*arguments: Any) -> Run:
+        before = signal.signal(signal.SIGTERM, lambda *_: None)
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.signal(signal.SIGTERM, before)
+        return run(*arguments)
+
+    monkeypatch.setattr("login_pipeline.cli.drain.run", run_through_a_signal)
+    with pytest.raises(KeyboardInterrupt):
+        drain(read_settings(), pipeline.instance, lambda *_: None)
+    assert len(pipeline.instance.get_runs()) == 1
 
 
 def started_run(pipeline: Pipeline) -> dg.DagsterRun:
@@ -302,13 +282,16 @@ def test_check_of_a_table_that_is_not_there_is_exit_code_2(pipeline: Pipeline, c
     )
 
 
-def test_doctor_finds_all_well(pipeline: Pipeline, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_finds_all_well_and_changes_nothing(
+    pipeline: Pipeline, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pipeline.database.set_server_log(log_min_messages="log", log_statement="none", log_min_duration_statement="-1")
     monkeypatch.setattr("login_pipeline.cli.doctor.dump_taker", lambda: None)
     code, out, _ = command("doctor")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == ["well"] * 7
     assert pipeline.environment["LOGIN_MASKING_KEY"] not in out
+    assert pipeline.database.query("SELECT to_regclass('user_logins')") == [(None,)]
 
 
 def test_doctor_tells_a_wrong_value_too(pipeline: Pipeline, command: Command) -> None:
@@ -326,29 +309,18 @@ def test_doctor_finds_each_thing_that_is_wrong_by_itself(pipeline: Pipeline, com
     assert [line.split()[1] for line in wrong] == ["login", "masking"]
 
 
-def test_doctor_changes_nothing(pipeline: Pipeline, command: Command) -> None:
-    command("doctor")
-    assert pipeline.database.query("SELECT to_regclass('user_logins')") == [(None,)]
-
-
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_drain_hands_its_messages_back(pipeline: Pipeline, body: Body, how: signal.Signals) -> None:
-    pipeline.set(LOGIN_LONG_POLL=10)  # so that the run is still receiving when it is interrupted
+def test_ctrl_c_is_exit_code_130_and_the_messages_are_released(pipeline: Pipeline, body: Body, tmp_path: Path) -> None:
+    """SIGTERM, in every state of a drain: faults/test_interrupted_runs.py."""
+    pipeline.set(LOGIN_LONG_POLL=4, LOGIN_LOG_FORMAT="json")  # so that the run is still receiving when it comes
     pipeline.queue.send(*(body() for _ in range(5)))
-    drain = subprocess.Popen([COMMAND, "drain"], stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 60
-    counts = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    while time.monotonic() < until:
-        attributes = pipeline.queue.client.get_queue_attributes(QueueUrl=pipeline.queue.url, AttributeNames=counts)  # type: ignore[arg-type]
-        if attributes["Attributes"]["ApproximateNumberOfMessagesNotVisible"] == "5":
-            break
-        time.sleep(0.1)
-    os.kill(drain.pid, how)
-    _, err = drain.communicate(timeout=60)
-    assert drain.returncode == 130, err
-    assert err.strip() == "Interrupted; what was in hand is back on the queue."
-    time.sleep(11)  # the delay after which messages that were handed back are delivered again
-    assert len(pipeline.queue.take_all()) == 5
+    with in_a_process(tmp_path) as process:
+        assert wait_until(lambda: pipeline.queue.depth() == (0, 5), seconds=60)
+        process.signal(signal.SIGINT)
+        process.wait()
+    lines = [json.loads(line) for line in (tmp_path / "stderr").read_text().splitlines()]
+    (released,) = (line for line in lines if line["event"] == "released")
+    assert (released["messages"], released["not_taken"], process.exit_code) == (5, {}, 130)
+    assert lines[-1]["error"] == "Interrupted; what was in hand is back on the queue."
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
@@ -385,33 +357,24 @@ def test_check_that_warns_is_shown_and_ends_with_exit_code_0(pipeline: Pipeline,
     assert severities == {"rows_share_their_group_with_others": "WARN"}
 
 
-def test_drain_says_at_its_start_that_masks_need_a_key(pipeline: Pipeline, command: Command) -> None:
-    assert command("drain", "--json")[2] == ""
+@pytest.mark.parametrize("name", ["drain", "dev"])
+def test_masks_that_need_a_key_are_said_at_the_start(
+    pipeline: Pipeline, command: Command, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("login_pipeline.cli.main.dev", lambda _port: 0)
+    monkeypatch.setattr("login_pipeline.cli.drain.drain", lambda *_: Totals())
+    assert command(name)[2] == ""
     pipeline.set(LOGIN_MASKING_METHOD="sha256")
-    code, _, err = command("drain", "--json")
+    code, _, err = command(name)
     assert (code, err) == (0, f"{NOT_KEYED}\n")
 
 
-def test_dev_says_at_its_start_that_masks_need_a_key(
-    pipeline: Pipeline, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("login_pipeline.cli.main.dev", lambda _port: 0)
-    assert command("dev")[2] == ""
-    pipeline.set(LOGIN_MASKING_METHOD="sha256")
-    assert command("dev") == (0, "", f"{NOT_KEYED}\n")
-
-
-def test_help_has_no_markup_of_click_s_in_it(command: Command) -> None:
-    code, out, _ = command("--help")
-    assert (code, "\\b" in out) == (0, False)
-    assert "Exit codes: 0 done; 1 a run or a check failed;" in out
-
-
-def test_help_imports_neither_dagster_nor_pandas() -> None:
+def test_help_has_no_markup_of_click_s_in_it_and_imports_neither_dagster_nor_pandas() -> None:
     """Each takes a second and more."""
     code = (
         "import sys; from login_pipeline.cli.main import cli; cli(['-h'], standalone_mode=False); print(*sys.modules)"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "redrive" in shown
+    assert "Exit codes: 0 done; 1 a run or a check failed;" in shown
+    assert "\\b" not in shown
     assert {"dagster", "pandas"} & set(shown.split()) == set()
