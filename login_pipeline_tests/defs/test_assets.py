@@ -36,12 +36,6 @@ def test_message_becomes_a_row_with_exactly_the_destination_s_columns(pipeline: 
     assert pipeline.queue.count() == 0
 
 
-def test_equal_bodies_are_two_logins(pipeline: Pipeline, body: Body) -> None:
-    pipeline.queue.send(body(), body())
-    pipeline.run()
-    assert len(pipeline.database.logins()) == 2
-
-
 def test_text_that_means_something_to_copy_arrives_as_it_was_sent(pipeline: Pipeline, body: Body) -> None:
     user_ids = ["a\tb", "a\nb", "a\r\nb", "\\N", "\\.", "a\\tb", "';DROP TABLE user_logins;--", "NULL", "ü→😀", '"']
     pipeline.queue.send(*(body(user_id=user_id) for user_id in user_ids))
@@ -81,15 +75,15 @@ def test_message_that_was_in_the_dead_letter_queue_keeps_its_id_and_its_date(pip
     assert pipeline.database.query("SELECT message_id FROM user_logins_inbox") == [(FIRST_ID,)]
 
 
-@pytest.mark.parametrize("timestamp", ["tomorrow", "-1", "99999999999999999999999"])
-def test_timestamp_that_somebody_else_wrote_is_not_believed(pipeline: Pipeline, body: Body, timestamp: str) -> None:
-    pipeline.queue.send(
-        body(),
-        original_message_id={"DataType": "String", "StringValue": FIRST_ID},
-        original_sent_timestamp={"DataType": "String", "StringValue": timestamp},
-    )
+def test_timestamp_that_somebody_else_wrote_is_not_believed(pipeline: Pipeline, body: Body) -> None:
+    for number, timestamp in enumerate(("tomorrow", "-1", "99999999999999999999999")):
+        pipeline.queue.send(
+            body(),
+            original_message_id={"DataType": "String", "StringValue": f"{FIRST_ID[:-1]}{number}"},
+            original_sent_timestamp={"DataType": "String", "StringValue": timestamp},
+        )
     assert pipeline.run().failures == []
-    assert [row[-1] for row in pipeline.database.logins()] == [datetime.now(UTC).date()]
+    assert [row[-1] for row in pipeline.database.logins()] == [datetime.now(UTC).date()] * 3
 
 
 def test_redelivered_messages_get_no_second_row(
@@ -151,21 +145,6 @@ def test_unreachable_dead_letter_queue_does_not_stop_valid_logins(
     assert pipeline.queue.count() == 1
 
 
-def test_batch_is_bounded(pipeline: Pipeline, body: Body) -> None:
-    pipeline.set(LOGIN_BATCH_SIZE=15)
-    pipeline.queue.send(*(body() for _ in range(40)))
-    received = [pipeline.run().metadata["raw_sqs_messages"]["dagster/row_count"] for _ in range(3)]
-    assert received == [15, 15, 10]
-    assert len(pipeline.database.logins()) == 40
-
-
-def test_empty_queue_is_a_successful_run(pipeline: Pipeline) -> None:
-    run = pipeline.run()
-    assert run.passed
-    assert run.metadata["raw_sqs_messages"]["queue_ran_dry"] is True
-    assert pipeline.database.logins() == []
-
-
 def test_rows_of_before_the_pipeline_are_kept_and_agree_with_the_inbox(pipeline: Pipeline, body: Body) -> None:
     from login_pipeline.postgres import statements
 
@@ -191,13 +170,6 @@ def stored(pipeline: Pipeline) -> str:
     return "".join(str(entry) for run in runs for entry in pipeline.instance.all_logs(run.run_id))
 
 
-def test_no_message_is_in_what_dagster_stores(pipeline: Pipeline, body: Body) -> None:
-    send_sentinels(pipeline, body)
-    assert pipeline.run().failures == []
-    assert "user_logins_table" in stored(pipeline)
-    assert [sentinel for sentinel in SENTINELS if sentinel in stored(pipeline)] == []
-
-
 def test_dagster_stores_counts_of_masked_logins_and_no_mask(pipeline: Pipeline, body: Body) -> None:
     """Neither `forget` nor `keys rotate` reaches what Dagster stores."""
     pipeline.queue.send(
@@ -217,7 +189,7 @@ def test_dagster_stores_counts_of_masked_logins_and_no_mask(pipeline: Pipeline, 
 
 def test_nothing_that_a_run_writes_to_disk_holds_personal_data(pipeline: Pipeline, body: Body, tmp_path: Path) -> None:
     send_sentinels(pipeline, body)
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:  # its events are in files, too
         assert run("login_job", instance).failures == []
     written = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
     assert any(b"user_logins_table" in content for content in written)

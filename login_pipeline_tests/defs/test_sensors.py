@@ -12,10 +12,9 @@ from login_pipeline.definitions import defs
 from login_pipeline.defs.resources import LoginQueueResource
 from login_pipeline.defs.sensors import FIRST_PAUSE, MAX_PAUSE, _failing_since, _pause, queue_depth_sensor
 from login_pipeline_tests.conftest import Pipeline
-from login_pipeline_tests.defs.simulated_days import simulated_trickle
 from login_pipeline_tests.defs.test_run_cost import calls
-from login_pipeline_tests.faults.sqs_faults import ACCESS_DENIED, UNAVAILABLE, cut_before
-from login_pipeline_tests.faults.sqs_proxy import Fault, SqsProxy
+from login_pipeline_tests.faults.sqs_faults import ACCESS_DENIED, UNAVAILABLE
+from login_pipeline_tests.faults.sqs_proxy import SqsProxy
 from login_pipeline_tests.faults.tcp_proxy import TcpProxy
 
 Body = Callable[..., str]
@@ -97,17 +96,14 @@ def test_active_runs_count_towards_the_cap(pipeline: Pipeline, body: Body) -> No
     assert skip_reason(result) == "3 runs are at work on 35 messages"
 
 
-def test_runs_that_are_on_their_way_are_not_asked_for_again(pipeline: Pipeline, body: Body) -> None:
-    pipeline.set(LOGIN_BATCH_SIZE=10)
+@pytest.mark.parametrize(("status", "runs"), [(dg.DagsterRunStatus.NOT_STARTED, 1), (dg.DagsterRunStatus.STARTED, 2)])
+def test_run_on_its_way_is_not_asked_for_again_and_a_started_one_has_its_messages(
+    pipeline: Pipeline, body: Body, status: dg.DagsterRunStatus, runs: int
+) -> None:
+    pipeline.set(LOGIN_BATCH_SIZE=10, LOGIN_MAX_CONCURRENT_RUNS=3)
     pipeline.queue.send(*(body() for _ in range(15)))
-    add_run(pipeline, dg.DagsterRunStatus.NOT_STARTED)
-    assert requests(tick(pipeline)) == 1
-
-
-def test_started_run_has_its_messages_and_does_not_hold_up_others(pipeline: Pipeline, body: Body) -> None:
-    pipeline.queue.send(body())
-    add_run(pipeline, dg.DagsterRunStatus.STARTED)
-    assert requests(tick(pipeline)) == 1
+    add_run(pipeline, status)
+    assert requests(tick(pipeline)) == runs
 
 
 def add_changed_run(pipeline: Pipeline, change: dg.DagsterEventType, *, seconds_ago: float) -> None:
@@ -165,52 +161,32 @@ def test_less_than_a_batch_waits_until_the_newest_run_began_so_long_ago_and_a_fu
     assert requests(tick(pipeline, ago(second.cursor, seconds=61))) == 3
 
 
-def test_first_message_after_a_quiet_minute_starts_a_run_at_once(pipeline: Pipeline, body: Body) -> None:
-    pipeline.set(LOGIN_RUN_INTERVAL=60)
-    add_run(pipeline, dg.DagsterRunStatus.SUCCESS)
-    quiet = ago(tick(pipeline).cursor, seconds=61)
-    pipeline.queue.send(body())
-    assert requests(tick(pipeline, quiet)) == 1
-
-
 def test_depth_is_observed_when_it_changed_and_once_a_minute_at_most(pipeline: Pipeline, body: Body) -> None:
     first = tick(pipeline)
-    assert len(first.asset_events) == 1
+    assert [event.asset_key for event in first.asset_events] == [dg.AssetKey("login_queue")]
     unchanged = tick(pipeline, ago(first.cursor, hours=1))
     assert unchanged.asset_events == []
-    pipeline.queue.send(body())
+    pipeline.queue.send(body(), body())
     soon = tick(pipeline, first.cursor)
     assert soon.asset_events == []
-    later = tick(pipeline, ago(soon.cursor, seconds=61))
-    assert [event.metadata["messages"].value for event in later.asset_events] == [1]
-    pipeline.queue.send(body())
-    assert tick(pipeline, later.cursor).asset_events == []
+    (later,) = tick(pipeline, ago(soon.cursor, seconds=61)).asset_events
+    assert {name: value.value for name, value in later.metadata.items()} == {
+        "messages": 2,
+        "messages_in_flight": 0,
+        "messages_delayed": 0,
+        "active_runs": 0,
+    }
 
 
-def test_hour_of_a_trickle_is_a_run_and_an_observation_a_minute() -> None:
-    trickle = simulated_trickle(hours=1)
-    assert 50 <= trickle.runs <= 60
-    assert 50 <= trickle.observations <= 60
-
-
-def test_depth_is_observed_on_the_queue_s_asset(pipeline: Pipeline, body: Body) -> None:
-    pipeline.queue.send(body(), body())
-    (observation,) = tick(pipeline).asset_events
-    assert observation.asset_key == dg.AssetKey("login_queue")
-    assert observation.metadata["messages"].value == 2
-    assert observation.metadata["messages_in_flight"].value == 0
-
-
-def test_queue_that_does_not_answer_is_a_skip_with_its_reason(pipeline: Pipeline) -> None:
-    pipeline.set(LOGIN_QUEUE_URL=pipeline.queue.url + "-not-there")
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [("{}-not-there", "LOGIN_QUEUE_URL names a queue that does not exist"), (None, "LOGIN_QUEUE_URL is not set")],
+)
+def test_wrong_setting_is_a_skip_with_its_reason(pipeline: Pipeline, url: str | None, reason: str) -> None:
+    pipeline.set(LOGIN_QUEUE_URL=url and url.format(pipeline.queue.url))
     result = tick(pipeline)
     assert requests(result) == 0
-    assert skip_reason(result).startswith("LOGIN_QUEUE_URL names a queue that does not exist")
-
-
-def test_missing_setting_is_a_skip_with_its_reason(pipeline: Pipeline) -> None:
-    pipeline.set(LOGIN_QUEUE_URL=None)
-    assert skip_reason(tick(pipeline)).startswith("LOGIN_QUEUE_URL is not set")
+    assert skip_reason(result).startswith(reason)
 
 
 def fail_runs(pipeline: Pipeline, count: int) -> None:
@@ -280,26 +256,17 @@ def test_success_ends_the_pause(pipeline: Pipeline, body: Body) -> None:
     assert requests(tick(pipeline)) == 1
 
 
-@pytest.mark.parametrize(
-    ("fault", "sentence"),
-    [
-        (UNAVAILABLE, "SQS refused GetQueueAttributes"),
-        (ACCESS_DENIED, "The AWS credentials may not call sqs:GetQueueAttributes"),
-        (cut_before, "SQS does not answer at"),
-    ],
-    ids=["unavailable", "access denied", "cut"],
-)
 def test_queue_that_is_down_is_a_skip_and_runs_start_when_it_is_back(
-    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch, fault: Fault, sentence: str
+    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.01)
     pipeline.queue.send(body())
     with SqsProxy(pipeline.environment["AWS_ENDPOINT_URL_SQS"]) as proxy:
         pipeline.set(AWS_ENDPOINT_URL_SQS=proxy.endpoint)
-        with proxy.breaking("GetQueueAttributes", fault):
+        with proxy.breaking("GetQueueAttributes", UNAVAILABLE):
             result = tick(pipeline)
         assert requests(result) == 0
-        assert skip_reason(result).startswith(sentence)
+        assert skip_reason(result).startswith("SQS refused GetQueueAttributes")
         assert requests(tick(pipeline, result.cursor)) == 1
 
 
