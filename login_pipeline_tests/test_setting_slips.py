@@ -1,6 +1,5 @@
 """The slips that files, secrets, shells and copied text make: each just works, or is a sentence that names it."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,16 +15,6 @@ from login_pipeline_tests.conftest import MASKING_KEY, Pipeline
 from login_pipeline_tests.faults.account import one_sentence
 
 SECRET = "hunter2"  # noqa: S105 - the test's own
-
-
-def problem(pipeline: Pipeline) -> str:
-    """The one sentence of a run, after which every message is where it was."""
-    pipeline.queue.send("{}")
-    sentence = one_sentence(pipeline.run())
-    os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test")  # noqa: S106 - the emulators ask for none
-    (message,) = pipeline.queue.take_all()
-    assert message["Attributes"]["ApproximateReceiveCount"] == "1"
-    return sentence
 
 
 @pytest.mark.parametrize("name", SETTING_NAMES)
@@ -90,13 +79,24 @@ def test_line_end_between_two_settings_is_named_and_one_between_keys_is_none(mon
         ("PGUSER", f'"{SECRET}"', "has quotes around it"),
     ],
 )
-def test_slip_in_a_variable_of_the_sdk_s_or_libpq_s_is_named_before_anything_is_received(
-    pipeline: Pipeline, name: str, value: str, says: str
+def test_slip_in_a_variable_of_the_sdk_s_or_libpq_s_is_named_and_its_value_is_not(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
 ) -> None:
-    pipeline.set(**{name: value})
-    sentence = problem(pipeline)
-    assert sentence.startswith(f"{name} {says}")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as error:
+        read_settings()
+    assert error.value.sentence.startswith(f"{name} {says}")
+    assert SECRET not in error.value.sentence
+
+
+def test_slip_is_named_before_anything_is_received(pipeline: Pipeline) -> None:
+    pipeline.queue.send("{}")
+    pipeline.set(AWS_ACCESS_KEY_ID=f"{SECRET}\n")
+    sentence = one_sentence(pipeline.run())
+    assert sentence.startswith("AWS_ACCESS_KEY_ID begins or ends with a blank or a line end")
     assert SECRET not in sentence + "".join(finding.says for finding in examine())
+    (message,) = pipeline.queue.take_all()
+    assert message["Attributes"]["ApproximateReceiveCount"] == "1"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,6 @@ def test_blanks_and_quotes_that_are_meant_are_taken(monkeypatch: pytest.MonkeyPa
     read_settings()
 
 
-@pytest.mark.usefixtures("each_sqs_client")
 @pytest.mark.parametrize(
     ("proxy", "says"),
     [
