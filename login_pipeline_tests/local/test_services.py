@@ -18,6 +18,8 @@ from login_pipeline.local import supervisor
 from login_pipeline.local.ports import is_listening, wait_until
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import local_services, temporary_folder
+from login_pipeline.postgres.role import Access
+from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import Database, Queue, client_of
 
 RUN = [sys.executable, "-m", "login_pipeline.local", "--temporary"]
@@ -79,6 +81,15 @@ def test_programs_that_the_server_s_account_cannot_read_are_no_obstacle(monkeypa
 def test_secrets_are_for_this_user_only(running: Running) -> None:
     modes = {"masking_key": 0o600, "postgresql/password": 0o600, "sqs": 0o700}
     assert {name: stat.S_IMODE((running.folder / name).stat().st_mode) for name in modes} == modes
+
+
+def test_embedded_services_are_maintained_and_no_other_database(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGIN_MAINTENANCE_DATABASE_URL", "postgresql://owner:password@db.example.com/production")
+    for name, value in running.settings.items():
+        monkeypatch.setenv(name, value)
+    assert Access.from_settings(read_settings(), maintenance=True).variable == "LOGIN_DATABASE_URL"
 
 
 def test_services_that_run_already_are_one_sentence(running: Running) -> None:

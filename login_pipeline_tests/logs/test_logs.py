@@ -8,7 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 import pytest
@@ -17,8 +17,8 @@ from login_pipeline.defs.run_log import run_log
 from login_pipeline.logs.json_lines import FIRST, formatter
 from login_pipeline.logs.redaction import redact_errors
 from login_pipeline.logs.setup import LOGGER, process_log, set_up_logging
-from login_pipeline_tests.conftest import MASKING_KEY, Pipeline
-from login_pipeline_tests.defs.test_assets import SENTINELS, send_sentinels, stored
+from login_pipeline_tests.conftest import MASKING_KEY, Command, Pipeline
+from login_pipeline_tests.defs.test_assets import SENTINELS, send_sentinels
 
 Body = Callable[..., str]
 Line = dict[str, Any]
@@ -84,6 +84,8 @@ def events(lines: list[Line]) -> list[str]:
 
 
 def test_drain_tells_its_runs_and_figures_and_no_message(pipeline: Pipeline, body: Body) -> None:
+    """As a process of its own, whose option comes before the variable."""
+    pipeline.set(LOGIN_LOG_FORMAT="text")
     send_sentinels(pipeline, body)
     drained = command("drain", "--json")
     assert drained.returncode == 0
@@ -107,31 +109,46 @@ def told_of(text: str) -> list[str]:
     return [secret for secret in secrets if secret in text]
 
 
-def test_check_that_warns_is_told_apart_from_one_that_fails(pipeline: Pipeline) -> None:
+class Ended(NamedTuple):
+    """How a command ended in this process."""
+
+    exit_code: int
+    out: str
+    lines: list[Line]
+
+
+@pytest.fixture
+def ended(json_lines: Lines, command: Command) -> Callable[..., Ended]:
+    def run(*arguments: str) -> Ended:
+        exit_code, out, err = command(*arguments)
+        assert told_of(err) == []
+        return Ended(exit_code, out, parsed(err))
+
+    return run
+
+
+def test_check_that_warns_is_told_apart_from_one_that_fails(pipeline: Pipeline, ended: Callable[..., Ended]) -> None:
     pipeline.set(LOGIN_MASKING_METHOD="sha256")
-    drained = command("drain")
-    assert drained.returncode == 0
-    warning, *_, run, _ = parsed(drained.stderr)
-    assert (warning["level"], warning["event"]) == ("warning", "masks_need_a_key")
+    exit_code, _, (warning, *_, run, _) = ended("drain")
+    assert (exit_code, warning["level"], warning["event"]) == (0, "warning", "masks_need_a_key")
     assert (run["event"], run["level"], run["passed"]) == ("run_finished", "info", True)
     assert (run["failed_checks"], run["warned_checks"]) == ([], ["masks_need_a_key"])
 
 
-def test_failed_run_is_told_with_its_sentence_and_exit_code(pipeline: Pipeline, body: Body) -> None:
+def test_failed_run_is_told_with_its_sentence_and_exit_code(
+    pipeline: Pipeline, body: Body, ended: Callable[..., Ended]
+) -> None:
     pipeline.run()
     pipeline.database.fill_disk()
     pipeline.queue.send(body(user_id="sentinel-4"))
-    drained = command("drain")
-    assert drained.returncode == 1
-    lines = parsed(drained.stderr)
+    exit_code, _, lines = ended("drain")
     assert events(lines) == ["received", "released", "run_finished", "drained", "command_failed"]
     assert lines[1]["messages"] == 1
     run, _, end = lines[2:]
     assert (run["level"], run["passed"]) == ("error", False)
     assert run["failures"] == [end["error"]]
     assert "disk_full" in end["error"]
-    assert end["exit_code"] == 1
-    assert told_of(drained.stderr) == []
+    assert exit_code == end["exit_code"] == 1
 
 
 @pytest.mark.parametrize(
@@ -144,41 +161,41 @@ def test_failed_run_is_told_with_its_sentence_and_exit_code(pipeline: Pipeline, 
     ],
 )
 def test_what_is_wrong_with_the_call_is_one_line(
-    pipeline: Pipeline, settings: dict[str, str], arguments: list[str], error: str
+    pipeline: Pipeline, ended: Callable[..., Ended], settings: dict[str, str], arguments: list[str], error: str
 ) -> None:
     pipeline.set(**settings)
-    ended = command(*arguments)
-    assert (ended.returncode, ended.stdout) == (2, "")
-    (line,) = parsed(ended.stderr)
+    exit_code, out, (line,) = ended(*arguments)
+    assert (exit_code, out) == (2, "")
     assert (line["event"], line["level"], line["exit_code"], line["run_id"]) == ("command_failed", "error", 2, None)
     assert line["error"].startswith(error)
-    assert told_of(ended.stderr) == []
 
 
-def test_line_of_a_file_that_cannot_be_sent_is_told_by_its_number(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_line_of_a_file_that_cannot_be_sent_is_told_by_its_number(
+    pipeline: Pipeline, ended: Callable[..., Ended], tmp_path: Path
+) -> None:
     file = tmp_path / "logins.jsonl"
     file.write_bytes(b"sentinel-5\n\xff\xfe sentinel-5\n")
-    ended = command("send", str(file))
-    sent, refused = parsed(ended.stderr)
-    assert (ended.returncode, ended.stdout) == (1, "1 messages sent\n")
+    exit_code, out, (sent, refused) = ended("send", str(file))
+    assert (exit_code, out) == (1, "1 messages sent\n")
     assert (sent["event"], sent["messages"], sent["refused"]) == ("sent", 1, 1)
     assert (refused["event"], refused["line"], refused["reason"]) == ("line_not_sent", 2, "it is not UTF-8")
-    assert told_of(ended.stderr) == []
 
 
-@pytest.mark.parametrize(("variable", "option", "is_json"), [("json", "text", False), ("text", "json", True)])
-def test_option_comes_before_the_variable(pipeline: Pipeline, variable: str, option: str, is_json: bool) -> None:
-    pipeline.set(LOGIN_LOG_FORMAT=variable)
-    ended = subprocess.run([COMMAND, "--log-format", option, "nothing"], capture_output=True, text=True, check=False)
-    assert ended.stderr.startswith("{") == is_json
-
-
-def test_wrong_log_format_is_one_sentence(pipeline: Pipeline) -> None:
-    pipeline.set(LOGIN_LOG_FORMAT="xml")
-    ended = subprocess.run([COMMAND, "doctor"], capture_output=True, text=True, check=False)
-    assert ended.returncode == 2
-    assert ended.stderr.startswith("LOGIN_LOG_FORMAT: input should be 'text' or 'json'")
-    assert len(ended.stderr.splitlines()) == 1
+@pytest.mark.parametrize(
+    ("variable", "arguments", "sentence"),
+    [
+        ("json", ["--log-format", "text", "nothing"], "\nError: No such command"),
+        ("xml", ["doctor"], "LOGIN_LOG_FORMAT: input should be 'text' or 'json'"),
+    ],
+)
+def test_text_where_the_option_says_so_or_the_variable_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, command: Command, variable: str, arguments: list[str], sentence: str
+) -> None:
+    monkeypatch.setenv("LOGIN_LOG_FORMAT", variable)
+    exit_code, _, err = command(*arguments)
+    assert exit_code == 2
+    assert sentence in f"\n{err}"
+    assert err.strip().splitlines()[-1].startswith(sentence.strip())
 
 
 def test_text_shows_nothing_of_this(pipeline: Pipeline, body: Body, capfd: pytest.CaptureFixture[str]) -> None:
@@ -369,14 +386,6 @@ def test_formatter_needs_nothing_that_a_record_may_lack() -> None:
     assert (line["message"], line["level"], line["run_id"]) == ("text", "info", None)
 
 
-def test_dagster_s_storage_keeps_no_line_of_ours(pipeline: Pipeline, body: Body, json_lines: Lines) -> None:
-    pipeline.queue.send(body())
-    pipeline.run()
-    assert events(json_lines()) == ["received", "loaded", "run_finished"]
-    assert "run_finished" not in stored(pipeline)
-    assert "queue_ran_dry=" not in stored(pipeline)
-
-
 def test_what_libpq_prints_while_it_connects_is_a_line_and_not_its_text(pipeline: Pipeline, tmp_path: Path) -> None:
     """The server warns of a collation, once for each connection; libpq itself of the password file."""
     pipeline.database.query("UPDATE pg_database SET datcollversion = '0.1' WHERE datname = current_database()")
@@ -385,9 +394,9 @@ def test_what_libpq_prints_while_it_connects_is_a_line_and_not_its_text(pipeline
     head, _, host = pipeline.database.url.rpartition("@")
     user, _, password = head.rpartition(":")
     pipeline.set(LOGIN_DATABASE_URL=f"{user}@{host}", PGPASSFILE=str(tmp_path / "pgpass"))
-    refused = subprocess.run([COMMAND, "--log-format", "json", "prepare"], capture_output=True, text=True, check=False)
+    refused = command("prepare")
     pipeline.set(LOGIN_DATABASE_URL=pipeline.database.url, PGPASSFILE=None)
-    prepared = subprocess.run([COMMAND, "--log-format", "json", "prepare"], capture_output=True, text=True, check=False)
+    prepared = command("prepare")
     assert (refused.returncode, prepared.returncode) == (2, 0), prepared.stderr
     assert password not in refused.stderr
     told = [line.get("warning", "") for line in parsed(refused.stderr) if line["event"] == "c_library"]
