@@ -260,6 +260,20 @@ def pipeline(
         yield pipeline
 
 
+@pytest.fixture(params=list(SqsClient))
+def each_sqs_client(request: pytest.FixtureRequest, pipeline: Pipeline) -> SqsClient:
+    """What calls SQS: everything that can be chosen, in turn."""
+    client = SqsClient(request.param)
+    pipeline.set(LOGIN_SQS_CLIENT=client)
+    return client
+
+
+@pytest.fixture(scope="session")
+def body() -> Callable[..., str]:
+    """Makes the body of a valid login message; a field set to ... is left out."""
+    return valid
+
+
 Command = Callable[..., tuple[int, str, str]]
 
 
@@ -275,17 +289,3 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
         return int(ended.value.code or 0), *capfd.readouterr()
 
     return run_command
-
-
-@pytest.fixture(params=list(SqsClient))
-def each_sqs_client(request: pytest.FixtureRequest, pipeline: Pipeline) -> SqsClient:
-    """What calls SQS: everything that can be chosen, in turn."""
-    client = SqsClient(request.param)
-    pipeline.set(LOGIN_SQS_CLIENT=client)
-    return client
-
-
-@pytest.fixture(scope="session")
-def body() -> Callable[..., str]:
-    """Makes the body of a valid login message; a field set to ... is left out."""
-    return valid

@@ -6,73 +6,19 @@ from types import SimpleNamespace
 
 import dagster as dg
 import pytest
-from botocore.exceptions import ClientError
 
 from login_pipeline.cli.doctor import examine
 from login_pipeline.cli.drain import drain
 from login_pipeline.cli.send import send_lines
 from login_pipeline.definitions import defs
-from login_pipeline.errors import ConfigurationError, LoginPipelineError, QueueError
+from login_pipeline.errors import ConfigurationError, QueueError
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import local_services, temporary_folder
 from login_pipeline.local.sqs import LocalSqs
-from login_pipeline.masking.masker import Masker
 from login_pipeline.settings import read_settings
-from login_pipeline.sqs.errors import explain_sqs_errors
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.queue import QueueDepth, SqsQueue
 from login_pipeline_tests.conftest import Pipeline
-
-URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/logins"
-
-
-@pytest.mark.parametrize(
-    ("code", "kind", "sentence"),
-    [
-        (
-            "AccessDenied",
-            ConfigurationError,
-            f"The AWS credentials may not call sqs:ReceiveMessage on {URL}; allow it in their policy",
-        ),
-        (
-            "ExpiredToken",
-            ConfigurationError,
-            "AWS does not accept the credentials (ExpiredToken); check AWS_PROFILE, the role or AWS_ACCESS_KEY_ID",
-        ),
-        (
-            "RequestThrottled",
-            QueueError,
-            f"SQS refused ReceiveMessage on {URL} (RequestThrottled); the messages stay on the queue",
-        ),
-        (
-            "OverLimit",
-            QueueError,
-            f"The queue has as many messages in flight as it may have (120,000): {URL}; stop other consumers, or wait "
-            "until what they hold is visible again",
-        ),
-    ],
-)
-def test_what_sqs_refuses_is_told_with_its_code_and_not_in_its_words(
-    code: str, kind: type[LoginPipelineError], sentence: str
-) -> None:
-    """No server at hand refuses so."""
-    refusal = ClientError({"Error": {"Code": code, "Message": "secret body"}}, "ReceiveMessage")
-    with pytest.raises(kind) as error, explain_sqs_errors("ReceiveMessage", setting="LOGIN_QUEUE_URL", queue_url=URL):
-        raise refusal
-    assert error.value.sentence == sentence
-
-
-@pytest.mark.parametrize(
-    ("key", "problem"),
-    [("ab" * 8, "has 16 hexadecimal digits, fewer than 64"), ("ab" * 32, "is not random"), ("x", "is not hexadecimal")],
-)
-def test_weak_key_is_told_with_its_setting_and_never_quoted(
-    monkeypatch: pytest.MonkeyPatch, key: str, problem: str
-) -> None:
-    monkeypatch.setenv("LOGIN_MASKING_KEY", key)
-    with pytest.raises(ConfigurationError) as error:
-        Masker(read_settings()).masks()
-    assert error.value.sentence == f"LOGIN_MASKING_KEY {problem}; set it to the output of: login-pipeline keys generate"
 
 
 def test_queue_that_takes_nothing_ends_the_sending(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,10 @@ import pytest
 from login_pipeline.gc_pause import no_cycle_collection
 
 
-def test_collector_waits_until_the_block_is_left() -> None:
+def test_collector_waits_until_the_outer_block_is_left() -> None:
     with no_cycle_collection():
+        with no_cycle_collection():
+            pass
         assert not gc.isenabled()
     assert gc.isenabled()
 
@@ -17,13 +19,6 @@ def test_collector_is_on_again_after_an_error() -> None:
     with pytest.raises(LookupError), no_cycle_collection():
         raise LookupError
     assert gc.isenabled()
-
-
-def test_inner_block_leaves_the_outer_one_its_way() -> None:
-    with no_cycle_collection():
-        with no_cycle_collection():
-            pass
-        assert not gc.isenabled()
 
 
 def test_collector_that_somebody_turned_off_stays_off() -> None:

@@ -12,7 +12,6 @@ from psycopg2 import errors
 
 from login_pipeline.defs.jobs import inbox_pruning_schedule
 from login_pipeline.defs.resources import LoginDatabaseResource
-from login_pipeline.errors import ConfigurationError
 from login_pipeline.ingest.pruning import Pruned, prune_inbox
 from login_pipeline.ingest.redrive import redrive
 from login_pipeline.postgres import statements
@@ -345,13 +344,6 @@ def test_schedule_leaves_pruning_to_a_host_that_may(pipeline: Pipeline, prepared
     assert "LOGIN_MAINTENANCE_DATABASE_URL" in asked()
     pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL=prepared.owner.url)
     assert asked() == "asked for a run"
-
-
-def test_sentences_name_the_setting_that_was_used(pipeline: Pipeline) -> None:
-    pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL="postgresql://a:b@127.0.0.1:9/c")
-    with pytest.raises(ConfigurationError, match="The database in LOGIN_MAINTENANCE_DATABASE_URL cannot be used: "):
-        LoginDatabase(read_settings(), maintenance=True).prepare()
-    LoginDatabase(read_settings()).prepare()
 
 
 @pytest.mark.parametrize(

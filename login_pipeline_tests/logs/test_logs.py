@@ -8,7 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -109,20 +109,17 @@ def told_of(text: str) -> list[str]:
     return [secret for secret in secrets if secret in text]
 
 
-class Ended(NamedTuple):
-    """How a command ended in this process."""
-
-    exit_code: int
-    out: str
-    lines: list[Line]
+Ended = tuple[int, str, list[Line]]
 
 
 @pytest.fixture
 def ended(json_lines: Lines, command: Command) -> Callable[..., Ended]:
+    """Runs the command in this process; its exit code, stdout and lines."""
+
     def run(*arguments: str) -> Ended:
         exit_code, out, err = command(*arguments)
         assert told_of(err) == []
-        return Ended(exit_code, out, parsed(err))
+        return exit_code, out, parsed(err)
 
     return run
 
