@@ -48,7 +48,6 @@ SettingName = Literal[
     "run_interval",
     "receive_deadline",
     "long_poll",
-    "sqs_client",
     "sqs_calls",
     "inbox_days",
     "run_history_days",
@@ -58,13 +57,6 @@ SettingName = Literal[
     "region",
 ]
 SETTING_NAMES: tuple[SettingName, ...] = get_args(SettingName)
-
-
-class SqsClient(StrEnum):
-    """What makes the calls to SQS that a run makes by the thousand."""
-
-    LIBCURL = "libcurl"
-    BOTO3 = "boto3"
 
 
 class MaskingMethod(StrEnum):
@@ -205,11 +197,6 @@ class Settings(LoadSettings):
         le=20,
         description="Seconds a ReceiveMessage call waits for messages. The end of the queue costs one or two of them.",
         examples=["2"],
-    )
-    sqs_client: SqsClient = Field(
-        SqsClient.LIBCURL,
-        description="What receives and deletes: libcurl, or boto3, which takes several times the CPU.",
-        examples=["libcurl"],
     )
     sqs_calls: int = Field(
         128,

@@ -25,7 +25,6 @@ from login_pipeline.cli.runs import Run, run
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import temporary_folder
 from login_pipeline.local.sqs import LocalSqs
-from login_pipeline.settings import SqsClient
 from login_pipeline.signals import raise_at_signals
 from login_pipeline_tests.bodies import valid
 from login_pipeline_tests.sqs_server.process import QueueServer
@@ -264,14 +263,6 @@ def pipeline(
     )
     with pipeline.instance:
         yield pipeline
-
-
-@pytest.fixture(params=list(SqsClient))
-def each_sqs_client(request: pytest.FixtureRequest, pipeline: Pipeline) -> SqsClient:
-    """What calls SQS: everything that can be chosen, in turn."""
-    client = SqsClient(request.param)
-    pipeline.set(LOGIN_SQS_CLIENT=client)
-    return client
 
 
 @pytest.fixture(scope="session")

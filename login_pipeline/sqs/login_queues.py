@@ -4,12 +4,12 @@ import time
 from functools import cached_property
 
 from login_pipeline.errors import ConfigurationError, RunError
-from login_pipeline.settings import SettingName, Settings, SqsClient, variable
+from login_pipeline.settings import SettingName, Settings, variable
 from login_pipeline.signals import deferred_interrupts
 from login_pipeline.sqs.errors import explain_sqs_errors
 from login_pipeline.sqs.queue import SqsQueue
 from login_pipeline.sqs.receive import Batch
-from login_pipeline.sqs.transport.client import Boto3Transport, ClientOptions, Sdk, Transport
+from login_pipeline.sqs.transport.client import ClientOptions, Sdk
 from login_pipeline.sqs.transport.curl import CurlTransport
 
 # Seconds after which a message that a run could not finish is delivered again; doubled with each delivery.
@@ -84,7 +84,7 @@ class LoginQueues:
 
     @property
     def left_to_boto3(self) -> dict[str, int]:
-        """How many calls libcurl could not make, by HTTP's status, libcurl's error code or the SDK's error."""
+        """How many calls libcurl did not make, by the reason (see `CurlTransport`)."""
         return {} if self._load_until is None else dict(self._transport.left_to_boto3)
 
     def release(self) -> tuple[int, dict[str, int]]:
@@ -107,9 +107,7 @@ class LoginQueues:
         return Sdk(self._settings, self._options)
 
     @cached_property
-    def _transport(self) -> Transport:
-        if self._settings.sqs_client is SqsClient.BOTO3:
-            return Boto3Transport(self._sdk.client)
+    def _transport(self) -> CurlTransport:
         return CurlTransport(self._sdk)
 
 

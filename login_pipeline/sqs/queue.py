@@ -22,8 +22,8 @@ from login_pipeline.sqs.transport.client import (
     CallError,
     Operation,
     Request,
-    Transport,
 )
+from login_pipeline.sqs.transport.curl import CurlTransport
 from login_pipeline.sqs.transport.responses import AttributesResponse, BatchResponse, ReceiveResponse
 from login_pipeline.sqs.worker_pool import WorkerPool
 
@@ -48,7 +48,7 @@ class QueueDepth(NamedTuple):
 class SqsQueue:
     """The queue that the setting `name` names. A message is held from its receipt until it is deleted or released."""
 
-    def __init__(self, name: SettingName, settings: Settings, transport: Transport) -> None:
+    def __init__(self, name: SettingName, settings: Settings, transport: CurlTransport) -> None:
         self.url: str = settings.require(name)
         self._variable = variable(name)
         self._settings = settings

@@ -15,7 +15,7 @@ from login_pipeline.settings import SettingName, Settings
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.queue import SqsQueue
 from login_pipeline.sqs.receive import Batch
-from login_pipeline.sqs.transport.client import Transport
+from login_pipeline.sqs.transport.curl import CurlTransport
 
 # Seconds.
 SOON = 6
@@ -101,7 +101,7 @@ def hide_for_a_moment() -> None:
 
 
 def _hide_for(seconds: int) -> None:
-    def queue(name: SettingName, settings: Settings, transport: Transport) -> SqsQueue:
+    def queue(name: SettingName, settings: Settings, transport: CurlTransport) -> SqsQueue:
         return SqsQueue(name, settings.model_copy(update={"visibility_timeout": seconds}), transport)
 
     patch("login_pipeline.sqs.login_queues.SqsQueue", queue).start()

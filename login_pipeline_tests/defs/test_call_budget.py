@@ -10,7 +10,7 @@ from psycopg2 import extensions
 
 from login_pipeline.ingest.load import FIRST_ROWS, GROWTH, MAX_ROWS
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.settings import SqsClient, read_settings
+from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.sqs_server.process import QueueServer
 
@@ -62,9 +62,7 @@ def chunks(messages: int) -> int:
     return number
 
 
-@pytest.mark.parametrize("client", SqsClient)
-def test_run_makes_one_call_for_ten_messages(pipeline: Pipeline, backlog: QueueServer, client: SqsClient) -> None:
-    pipeline.set(LOGIN_SQS_CLIENT=client)
+def test_run_makes_one_call_for_ten_messages(pipeline: Pipeline, backlog: QueueServer) -> None:
     assert pipeline.run().metadata["user_logins_table"]["deleted"] == MESSAGES
     counts = backlog.counts()
     assert counts.logins["received"] == MESSAGES

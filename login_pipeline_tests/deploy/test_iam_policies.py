@@ -13,6 +13,7 @@ from login_pipeline.cli.send import send_lines
 from login_pipeline.ingest.redrive import redrive
 from login_pipeline.settings import read_settings
 from login_pipeline.sqs.login_queues import LoginQueues
+from login_pipeline.sqs.transport import curl
 from login_pipeline_tests import ROOT
 from login_pipeline_tests.conftest import Pipeline
 
@@ -24,7 +25,7 @@ Calls = set[tuple[str, str]]
 @pytest.fixture
 def calls(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Calls:
     """The actions that the SDK is asked for from now on, each with the placeholder of its queue."""
-    pipeline.set(LOGIN_SQS_CLIENT="boto3")  # it tells of each call; libcurl makes the same ones
+    monkeypatch.setattr(curl, "BY_LIBCURL", set())  # boto3 has an event for each call; libcurl makes the same ones
     queues = {pipeline.queue.url: "YOUR-LOGIN-QUEUE", pipeline.dead_letter_queue.url: "YOUR-DEAD-LETTER-QUEUE"}
     called: Calls = set()
 

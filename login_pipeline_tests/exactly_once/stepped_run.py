@@ -24,9 +24,9 @@ from login_pipeline.postgres.copy import Loaded, Row
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.dead_letters import DeadLetterRecord, Letter
 from login_pipeline.postgres.session import InterruptibleCursor
-from login_pipeline.settings import SqsClient, read_settings
+from login_pipeline.settings import read_settings
 from login_pipeline.sqs.login_queues import LoginQueues
-from login_pipeline.sqs.transport.client import Boto3Transport
+from login_pipeline.sqs.transport.client import ClientOptions, Sdk
 from login_pipeline_tests.exactly_once.simulated_sqs import SimulatedSqs
 from login_pipeline_tests.exactly_once.stepped_process import STUCK_SECONDS, KilledError, SteppedProcess
 from login_pipeline_tests.exactly_once.watch import RedriveWatch, RunWatch, Watch
@@ -138,14 +138,27 @@ def _function(asset: dg.AssetsDefinition) -> Callable[..., Any]:
 
 
 def _queues(sqs: SimulatedSqs, process: SteppedProcess, watch: Watch) -> LoginQueues:
-    queues = LoginQueues(read_settings().model_copy(update={"sqs_calls": 1, "sqs_client": SqsClient.BOTO3}))
-    client: Any = _StoppingClient(sqs, process, watch)
-    vars(queues)["_transport"] = Boto3Transport(client)  # where it keeps what it made
+    settings = read_settings().model_copy(update={"sqs_calls": 1})
+    queues, sdk = LoginQueues(settings), _SimulatedSdk(settings, ClientOptions())
+    vars(sdk)["client"] = _StoppingClient(sqs, process, watch)
+    vars(queues)["_sdk"] = sdk  # where it keeps what it made
     return queues
 
 
+class _SimulatedSdk(Sdk):
+    """Asks no file for credentials and certificates, which takes some milliseconds."""
+
+    credentials = None
+    ca_bundle = None
+
+
 class _StoppingClient:
-    """SQS's client: each call is watched, and those that change something are steps."""
+    """SQS's client: each call is watched, and those that change something are steps.
+
+    It has no event from which the transport could learn how libcurl is to call, so the client makes every call.
+    """
+
+    meta = SimpleNamespace(events=SimpleNamespace(register=lambda *_: None))
 
     def __init__(self, sqs: SimulatedSqs, process: SteppedProcess, watch: Watch) -> None:
         self._sqs = sqs

@@ -36,23 +36,23 @@ from login_pipeline_tests.faults.sqs_faults import (
     cut_before,
     deleted_and_delivered_again,
     entry_fails,
+    error,
     twice,
     with_request,
 )
-from login_pipeline_tests.faults.sqs_proxy import Fault, SqsProxy
+from login_pipeline_tests.faults.sqs_proxy import Answer, Fault, SqsProxy
 from login_pipeline_tests.faults.tcp_proxy import Fault as DatabaseFault
 from login_pipeline_tests.faults.tcp_proxy import TcpProxy
 
-pytestmark = pytest.mark.usefixtures("each_sqs_client")
-
 # What the SDK tries again, and what has had no effect.
-PASSING = {
+PASSING: dict[str, Fault] = {
     "throttled": THROTTLED,
     "rate exceeded": RATE_EXCEEDED,
+    "without namespace": lambda *_: Answer(400, {"__type": "ThrottlingException", "message": "Rate exceeded"}),
     "unavailable": UNAVAILABLE,
+    "500": error(500, "com.amazonaws.sqs#InternalFailure", "InternalFailure", "Internal failure."),
     "cut before": cut_before,
 }
-ACTIONS = ("GetQueueAttributes", "ReceiveMessage", "DeleteMessageBatch", "SendMessageBatch")
 
 
 # Duplicates
@@ -315,8 +315,13 @@ def test_line_that_is_too_long_costs_its_neighbours_nothing(account: Account, sq
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
 def test_refusal_that_passes_is_not_noticed(account: Account, sqs_proxy: SqsProxy, fault: Fault) -> None:
     account.send(5, malformed=1)
+    queues = LoginQueues(read_settings())
     with ExitStack() as faults:
-        for action in ACTIONS:
+        for action in ("ReceiveMessage", "ChangeMessageVisibilityBatch"):
+            faults.enter_context(sqs_proxy.breaking(action, fault, times=2))
+        assert len(queues.receive().messages) == 6
+        assert queues.release() == (6, {})
+        for action in ("GetQueueAttributes", "ReceiveMessage", "DeleteMessageBatch", "SendMessageBatch"):
             faults.enter_context(sqs_proxy.breaking(action, fault, times=2))
         assert account.pipeline.run().failures == []
     account.assert_settled()

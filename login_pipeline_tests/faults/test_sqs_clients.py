@@ -1,4 +1,4 @@
-"""What the AWS SDK gives to each call, whichever client makes it: credentials, endpoint, proxies, retries, errors."""
+"""What the AWS SDK gives to each call, also to those of libcurl: credentials, endpoint, proxies, retries, errors."""
 
 import re
 import threading
@@ -14,23 +14,15 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from login_pipeline.errors import LoginPipelineError
-from login_pipeline.settings import SqsClient, read_settings
+from login_pipeline.settings import read_settings
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.transport.client import ClientOptions
+from login_pipeline.sqs.transport.curl import MAX_FAILURES
 from login_pipeline.sqs.worker_pool import CALLS_PER_STEP
 from login_pipeline_tests.conftest import REGION, Pipeline
 from login_pipeline_tests.faults import sts
-from login_pipeline_tests.faults.sqs_faults import (
-    ACCESS_DENIED,
-    NO_SUCH_QUEUE,
-    OVER_LIMIT,
-    RATE_EXCEEDED,
-    THROTTLED,
-    UNAVAILABLE,
-    cut_before,
-    error,
-)
-from login_pipeline_tests.faults.sqs_proxy import Answer, ConnectionCutError, Fault, Forward, Heard, SqsProxy
+from login_pipeline_tests.faults.sqs_faults import ACCESS_DENIED, UNAVAILABLE
+from login_pipeline_tests.faults.sqs_proxy import Answer, ConnectionCutError, Forward, Heard, SqsProxy
 from login_pipeline_tests.logs.test_logs import command, parsed
 
 ROLE = """
@@ -43,7 +35,6 @@ source_profile = base
 region = us-east-1
 """
 BUSY = ("ReceiveMessage", "DeleteMessageBatch", "ChangeMessageVisibilityBatch")
-WITHOUT_NAMESPACE = Answer(400, {"__type": "ThrottlingException", "message": "Rate exceeded"})
 
 
 def silent(_content: object, _forward: object) -> Answer:
@@ -52,14 +43,9 @@ def silent(_content: object, _forward: object) -> Answer:
     raise ConnectionCutError
 
 
-def no_answer(*_: object) -> None:
+def cannot_call(*_: object) -> None:
     """What libcurl does where it cannot make a call that boto3 can."""
     raise pycurl.error(60)
-
-
-@pytest.fixture(autouse=True)
-def client(each_sqs_client: SqsClient) -> SqsClient:
-    return each_sqs_client
 
 
 @pytest.fixture
@@ -82,14 +68,9 @@ def of_one_run(heard: list[Heard]) -> list[Heard]:
     return [call for call in heard if call.action in BUSY]
 
 
-def by_boto3(calls: list[Heard]) -> list[bool]:
-    """Whether boto3 made it, for each call."""
-    return ["amz-sdk-invocation-id" in call.headers for call in calls]
-
-
-def by_boto3_if_all_goes_well(client: SqsClient, calls: int) -> list[bool]:
-    """boto3 makes the first one, and again each that goes wrong."""
-    return [True] + [client is SqsClient.BOTO3] * (calls - 1)
+def assert_made_by_libcurl_but_the_first(calls: list[Heard]) -> None:
+    by_boto3 = ["amz-sdk-invocation-id" in call.headers for call in calls]
+    assert by_boto3 == [True] + [False] * (len(calls) - 1)
 
 
 def signature(call: Heard, endpoint: str, credentials: Credentials, region: str) -> str:
@@ -108,13 +89,17 @@ def signature(call: Heard, endpoint: str, credentials: Credentials, region: str)
         return auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request)
 
 
-def test_libcurl_makes_every_call_but_the_first(
-    queues: LoginQueues, sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str], client: SqsClient
+def test_libcurl_makes_every_call_but_the_first_by_one_connection_and_says_which_program_it_is(
+    sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str]
 ) -> None:
-    use(queues, pipeline, body)
+    pipeline.set(LOGIN_SQS_CALLS=1)
+    use(LoginQueues(read_settings()), pipeline, body)
     calls = of_one_run(sqs_proxy.heard)
+    assert len(calls) > 8
     assert {call.action for call in calls} == set(BUSY)
-    assert by_boto3(calls) == by_boto3_if_all_goes_well(client, len(calls))
+    assert_made_by_libcurl_but_the_first(calls)
+    assert len({call.client for call in calls}) == 2  # one of boto3's, one of libcurl's
+    assert all(re.search("Boto3/.*login-pipeline/", call.headers["User-Agent"]) for call in calls)
 
 
 def test_each_call_has_a_good_signature_by_fresh_credentials_of_the_role(
@@ -122,7 +107,6 @@ def test_each_call_has_a_good_signature_by_fresh_credentials_of_the_role(
     sqs_proxy: SqsProxy,
     pipeline: Pipeline,
     body: Callable[..., str],
-    client: SqsClient,
     tmp_path: Path,
 ) -> None:
     (tmp_path / "config").write_text(ROLE)
@@ -133,7 +117,7 @@ def test_each_call_has_a_good_signature_by_fresh_credentials_of_the_role(
         use(queues, pipeline, body)
     numbers = set()
     calls = of_one_run(sqs_proxy.heard)
-    assert by_boto3(calls) == by_boto3_if_all_goes_well(client, len(calls))
+    assert_made_by_libcurl_but_the_first(calls)
     for call in calls:
         authorization = re.search(
             r"Credential=ASSUMED(\d+)/\d{8}/us-east-1/sqs/aws4_request,.*Signature=(\w+)$",
@@ -164,31 +148,12 @@ def test_credentials_that_cannot_be_refreshed_are_told_and_end_no_other_work(
     assert queues.release() == (40, {"EndpointConnectionError": 40})
 
 
-def test_connections_are_used_again(
-    queues: LoginQueues, sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str]
-) -> None:
-    pipeline.set(LOGIN_SQS_CALLS=1)
-    use(LoginQueues(read_settings()), pipeline, body)
-    calls = of_one_run(sqs_proxy.heard)
-    assert len(calls) > 8
-    assert len({call.client for call in calls}) <= 2  # one of boto3's, one of libcurl's
-
-
-def test_each_call_says_which_program_makes_it(
-    queues: LoginQueues, sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str]
-) -> None:
-    use(queues, pipeline, body)
-    assert {"Boto3/" in call.headers["User-Agent"] for call in sqs_proxy.heard} == {True}
-    assert {"login-pipeline/" in call.headers["User-Agent"] for call in sqs_proxy.heard} == {True}
-
-
 @pytest.mark.parametrize("by_way_of_it", [True, False])
 def test_calls_go_by_way_of_the_proxy_in_the_environment(
     queues: LoginQueues,
     sqs_proxy: SqsProxy,
     pipeline: Pipeline,
     body: Callable[..., str],
-    client: SqsClient,
     by_way_of_it: bool,
 ) -> None:
     elsewhere = "http://sqs.invalid:9999"
@@ -199,35 +164,11 @@ def test_calls_go_by_way_of_the_proxy_in_the_environment(
     use(queues, pipeline, body)
     calls = of_one_run(sqs_proxy.heard)
     assert {call.target for call in calls} == ({f"{elsewhere}/"} if by_way_of_it else {"/"})
-    assert by_boto3(calls) == by_boto3_if_all_goes_well(client, len(calls))
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        cut_before,
-        silent,
-        THROTTLED,
-        RATE_EXCEEDED,
-        lambda *_: WITHOUT_NAMESPACE,
-        UNAVAILABLE,
-        error(500, "com.amazonaws.sqs#InternalFailure", "InternalFailure", "Internal failure."),
-    ],
-    ids=["cut", "silent", "throttled", "rate exceeded", "without namespace", "unavailable", "500"],
-)
-def test_calls_that_fail_for_a_while_are_made_again(
-    queues: LoginQueues, sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str], fault: Fault
-) -> None:
-    queues = LoginQueues(read_settings(), ClientOptions(read_timeout=2))
-    use(queues, pipeline, body, messages=20)  # no call is the first of its kind any more
-    pipeline.queue.take_all()
-    for action in BUSY:
-        sqs_proxy.on(action, fault, times=2)
-    use(queues, pipeline, body, messages=20)
+    assert_made_by_libcurl_but_the_first(calls)
 
 
 def test_silent_queue_is_not_asked_for_every_message(
-    queues: LoginQueues, sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str]
+    sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str]
 ) -> None:
     pipeline.set(LOGIN_SQS_CALLS=4)
     queues = LoginQueues(read_settings(), ClientOptions(read_timeout=1, max_attempts=1))
@@ -241,39 +182,21 @@ def test_silent_queue_is_not_asked_for_every_message(
 
 
 def test_call_that_was_left_to_boto3_is_told_in_the_log(
-    sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str], client: SqsClient
+    sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str]
 ) -> None:
     pipeline.queue.send(*(body() for _ in range(10)))
     sqs_proxy.on("DeleteMessageBatch", UNAVAILABLE, times=1)
     drained = command("drain")
     assert drained.returncode == 0, drained.stderr
-    told = [line["calls"] for line in parsed(drained.stderr) if line["event"] == "left_to_boto3"]
-    assert told == ([{"HTTP 503": 1}] if client is SqsClient.LIBCURL else [])
+    left = [line["calls"] for line in parsed(drained.stderr) if line["event"] == "left_to_boto3"]
+    assert left == [{"HTTP 503": 1}]
 
 
-def test_end_of_a_queue_takes_no_longer_where_libcurl_never_succeeds(
-    queues: LoginQueues,
-    sqs_proxy: SqsProxy,
-    pipeline: Pipeline,
-    body: Callable[..., str],
-    monkeypatch: pytest.MonkeyPatch,
+def test_boto3_makes_the_calls_where_libcurl_cannot_work(
+    sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipeline.set(LOGIN_SQS_CLIENT="libcurl")
-    monkeypatch.setattr("login_pipeline.sqs.transport.curl_session.CurlSession.send", no_answer)
-    pipeline.queue.send(*(body() for _ in range(10)))
-    started = time.monotonic()
-    assert queues.receive().ran_dry
-    assert sqs_proxy.calls["ReceiveMessage"] <= 1 + CALLS_PER_STEP
-    assert time.monotonic() - started < 3 * 2  # long polls, at once and not one after another
-
-
-def test_boto3_makes_as_many_calls_at_once_where_libcurl_never_succeeds(
-    queues: LoginQueues,
-    sqs_proxy: SqsProxy,
-    pipeline: Pipeline,
-    body: Callable[..., str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    """As many at once as libcurl would, after a few that libcurl has tried in vain."""
+    monkeypatch.setattr("login_pipeline.sqs.transport.curl_session.CurlSession.send", cannot_call)
     free = threading.Semaphore(CALLS_PER_STEP)
     at_once: list[int] = []
 
@@ -283,55 +206,26 @@ def test_boto3_makes_as_many_calls_at_once_where_libcurl_never_succeeds(
             time.sleep(0.05)
             return forward(content)
 
-    pipeline.queue.send(*(body() for _ in range(600)))
+    pipeline.set(LOGIN_SQS_CALLS=CALLS_PER_STEP)
+    pipeline.queue.send(*(body() for _ in range(300)))
+    queues = LoginQueues(read_settings())
     handles = [message.receipt_handle for message in queues.receive().messages]
-    monkeypatch.setattr("login_pipeline.sqs.transport.curl_session.CurlSession.send", no_answer)
     sqs_proxy.on("DeleteMessageBatch", slow)
     assert queues.login_queue.delete(handles) == {}
+    assert pipeline.queue.count() == 0
     assert max(at_once) >= 8
+    assert MAX_FAILURES <= queues.left_to_boto3["libcurl 60"] < MAX_FAILURES + CALLS_PER_STEP
+    assert queues.left_to_boto3["not tried"] >= 30
 
 
 def test_calls_that_libcurl_cannot_make_are_not_all_made_again_where_sqs_refuses_the_first(
     sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each would be tried again by the SDK, and all share one quota of retries."""
-    pipeline.set(LOGIN_SQS_CLIENT="libcurl")
     queues = LoginQueues(read_settings())
-    pipeline.queue.send(*(body() for _ in range(400)))
+    pipeline.queue.send(*(body() for _ in range(200)))
     handles = [message.receipt_handle for message in queues.receive().messages]
-    monkeypatch.setattr("login_pipeline.sqs.transport.curl_session.CurlSession.send", no_answer)
+    monkeypatch.setattr("login_pipeline.sqs.transport.curl_session.CurlSession.send", cannot_call)
     with sqs_proxy.breaking("DeleteMessageBatch", ACCESS_DENIED):
-        assert queues.login_queue.delete(handles) == {"AccessDenied": 400}
+        assert queues.login_queue.delete(handles) == {"AccessDenied": 200}
     assert sqs_proxy.calls["DeleteMessageBatch"] <= 3
-
-
-@pytest.mark.parametrize(
-    ("fault", "says"),
-    [
-        (NO_SUCH_QUEUE, "LOGIN_QUEUE_URL names a queue that does not exist"),
-        (ACCESS_DENIED, "The AWS credentials may not call sqs:ReceiveMessage"),
-        (OVER_LIMIT, "The queue has as many messages in flight as it may have"),
-        (cut_before, "SQS does not answer at http://127.0.0.1"),
-    ],
-)
-def test_call_that_fails_for_good_is_told_in_the_same_sentence(
-    queues: LoginQueues,
-    sqs_proxy: SqsProxy,
-    pipeline: Pipeline,
-    body: Callable[..., str],
-    fault: Fault,
-    says: str,
-) -> None:
-    use(queues, pipeline, body, messages=20)
-    with sqs_proxy.breaking("ReceiveMessage", fault), pytest.raises(LoginPipelineError, match=says):
-        queues.receive()
-
-
-def test_receipt_handle_that_is_not_valid_fails_alone(
-    queues: LoginQueues, pipeline: Pipeline, body: Callable[..., str]
-) -> None:
-    use(queues, pipeline, body, messages=20)
-    (handle, *others) = [message.receipt_handle for message in queues.receive().messages]
-    assert queues.login_queue.delete([*others, "nonsense"]) == {"ReceiptHandleIsInvalid": 1}
-    assert queues.release() == (1, {})
-    assert handle

@@ -14,6 +14,7 @@ import pytest
 from login_pipeline.cli.main import main
 from login_pipeline.ingest.redrive import redrive
 from login_pipeline.settings import read_settings
+from login_pipeline.sqs.transport import curl
 from login_pipeline_tests.conftest import Pipeline
 
 Body = Callable[..., str]
@@ -76,8 +77,11 @@ def test_message_keeps_its_first_id_and_time_however_often_it_goes_round(pipelin
     assert 0 <= int(again["MessageAttributes"]["original_sent_timestamp"]["StringValue"]) - int(sent) < 60_000
 
 
-@pytest.mark.usefixtures("each_sqs_client")
-def test_sender_s_attributes_are_kept_in_the_dead_letter_and_after_a_redrive(pipeline: Pipeline) -> None:
+@pytest.mark.parametrize("by_libcurl", [curl.BY_LIBCURL, set()], ids=["libcurl", "boto3"])
+def test_sender_s_attributes_are_kept_in_the_dead_letter_and_after_a_redrive(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, by_libcurl: set[str]
+) -> None:
+    monkeypatch.setattr(curl, "BY_LIBCURL", by_libcurl)
     sent = {
         "trace": {"DataType": "String", "StringValue": "é 1"},
         "attempt": {"DataType": "Number.int", "StringValue": "7"},

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from login_pipeline.errors import ConfigurationError, QueueError, RunError
-from login_pipeline.settings import SqsClient, read_settings
+from login_pipeline.settings import read_settings
 from login_pipeline.sqs import batches as sqs_batches
 from login_pipeline.sqs.batches import call_in_batches, packed
 from login_pipeline.sqs.login_queues import LoginQueues
@@ -25,8 +25,7 @@ Body = Callable[..., str]
 
 
 @pytest.fixture
-def queues(each_sqs_client: SqsClient) -> LoginQueues:
-    """By each client in turn."""
+def queues(pipeline: Pipeline) -> LoginQueues:
     return LoginQueues(read_settings())
 
 

@@ -1,13 +1,11 @@
-"""Calls to SQS: the operations, the interface of what makes them, and boto3, which can make any."""
+"""Calls to SQS: the operations, and boto3 as the settings configure it, which can make any of them."""
 
 import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import boto3
 import botocore.session
@@ -66,41 +64,6 @@ CHANGE_VISIBILITY = Operation("ChangeMessageVisibilityBatch", "change_message_vi
 GET_ATTRIBUTES = Operation("GetQueueAttributes", "get_queue_attributes", AttributesResponse)
 
 
-class Transport(Protocol):
-    """Makes calls to SQS."""
-
-    # How many calls it could not make itself, by what kept it from that.
-    left_to_boto3: Counter[str]
-
-    def call_many(self, operation: Operation[Response], requests: Sequence[Request]) -> Sequence[Response | CallError]:
-        """Calls the operation with each request, all at once; the response, or the error, of each in their order."""
-
-
-class Boto3Transport:
-    """boto3 makes each call, several at once in threads."""
-
-    def __init__(self, client: "SQSClient") -> None:
-        self._client = client
-        self.left_to_boto3: Counter[str] = Counter()
-
-    def call_many(self, operation: Operation[Response], requests: Sequence[Request]) -> Sequence[Response | CallError]:
-        """See `Transport`."""
-        if len(requests) == 1:
-            return [self._call(operation, requests[0])]
-        with ThreadPoolExecutor(max(1, len(requests)), thread_name_prefix="boto3") as threads:
-            return list(threads.map(lambda request: self._call(operation, request), requests))
-
-    def _call(self, operation: Operation[Response], request: Request) -> Response | CallError:
-        """Raises nothing: the other calls' responses must not be lost."""
-        try:
-            response = getattr(self._client, operation.method)(**request)
-            return msgspec.convert(response, operation.response, strict=False)
-        except CALL_ERRORS as error:
-            return error
-        except Exception:  # of the SDK's, or msgspec's, at a body that is not SQS's; what it says may quote that
-            return UnreadableResponseError()
-
-
 class ClientOptions(NamedTuple):
     """How the SDK's client is made, times in seconds. What is None is as the settings and the SDK have it."""
 
@@ -142,6 +105,16 @@ class Sdk:
                 user_agent_extra=f"login-pipeline/{version('login-pipeline')}",
             ),
         )
+
+    def call(self, operation: Operation[Response], request: Request) -> Response | CallError:
+        """Raises nothing, because the other calls' responses must not be lost."""
+        try:
+            response = getattr(self.client, operation.method)(**request)
+            return msgspec.convert(response, operation.response, strict=False)
+        except CALL_ERRORS as error:
+            return error
+        except Exception:  # of the SDK's, or msgspec's, at a body that is not SQS's; what it says may quote that
+            return UnreadableResponseError()
 
     @property
     def credentials(self) -> "Credentials | None":
