@@ -46,8 +46,6 @@ SettingName = Literal[
     "batch_size",
     "max_concurrent_runs",
     "run_interval",
-    "receive_deadline",
-    "long_poll",
     "sqs_calls",
     "inbox_days",
     "run_history_days",
@@ -183,21 +181,6 @@ class Settings(LoadSettings):
         "batch.",
         examples=["60"],
     )
-    receive_deadline: int = Field(
-        60,
-        ge=1,
-        le=3600,
-        description="Seconds after which a run stops receiving, even if its batch is not full. A shorter time makes "
-        "more runs.",
-        examples=["60"],
-    )
-    long_poll: int = Field(
-        2,
-        ge=1,
-        le=20,
-        description="Seconds a ReceiveMessage call waits for messages. The end of the queue costs one or two of them.",
-        examples=["2"],
-    )
     sqs_calls: int = Field(
         128,
         ge=1,
@@ -283,16 +266,6 @@ class Settings(LoadSettings):
                 f"LOGIN_BATCH_SIZE x LOGIN_MAX_CONCURRENT_RUNS is {self.batch_size:,} x "
                 f"{self.max_concurrent_runs:,} = {in_flight:,} messages in flight, more than the "
                 f"{IN_FLIGHT_BUDGET:,} that are safe below the queue's limit of {MAX_IN_FLIGHT:,}; lower one of them"
-            )
-        if self.receive_deadline < 4 * self.long_poll:
-            raise ValueError(
-                f"LOGIN_RECEIVE_DEADLINE is {self.receive_deadline} s, less than four times LOGIN_LONG_POLL "
-                f"({self.long_poll} s): a run could not tell that the queue is empty; raise it"
-            )
-        if self.receive_deadline * 2 > self.visibility_timeout:
-            raise ValueError(
-                f"LOGIN_VISIBILITY_TIMEOUT is {self.visibility_timeout} s, less than twice LOGIN_RECEIVE_DEADLINE "
-                f"({self.receive_deadline} s): messages would come back while they are loaded; raise it"
             )
         return self
 

@@ -258,7 +258,6 @@ def pipeline(
         LOGIN_DEAD_LETTER_QUEUE_URL=dead_letter_queue.url,
         LOGIN_DATABASE_URL=database.url,
         LOGIN_MASKING_KEY=MASKING_KEY,
-        LOGIN_LONG_POLL=1,
         LOGIN_RUN_INTERVAL=0,
     )
     with pipeline.instance:

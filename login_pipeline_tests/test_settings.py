@@ -36,7 +36,6 @@ def test_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) 
         ("LOGIN_DEAD_LETTER_QUEUE_URL", "arn:aws:sqs:eu-west-1:1:logins"),
         ("LOGIN_DATABASE_URL", "mysql://u:p@h/d"),
         ("LOGIN_MAINTENANCE_DATABASE_URL", "mysql://u:p@h/d"),
-        ("LOGIN_LONG_POLL", "21"),
         ("LOGIN_SENSOR_ENABLED", "perhaps"),
     ],
 )
@@ -67,21 +66,11 @@ def test_password_that_libpq_would_quote_as_a_host_is_refused(monkeypatch: pytes
         monkeypatch.delenv(name)
 
 
-def test_receive_deadline_that_is_too_short_to_find_the_queue_empty_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    sentence = problem(monkeypatch, LOGIN_LONG_POLL="20", LOGIN_RECEIVE_DEADLINE="40")
-    assert sentence.startswith("LOGIN_RECEIVE_DEADLINE is 40 s")
-
-
 def test_more_messages_in_flight_than_a_queue_allows_are_refused_with_the_arithmetic(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sentence = problem(monkeypatch, LOGIN_BATCH_SIZE="30000", LOGIN_MAX_CONCURRENT_RUNS="5")
     assert "30,000 x 5 = 150,000" in sentence
-
-
-def test_visibility_timeout_that_a_run_outlasts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    sentence = problem(monkeypatch, LOGIN_VISIBILITY_TIMEOUT="30", LOGIN_RECEIVE_DEADLINE="20")
-    assert sentence.startswith("LOGIN_VISIBILITY_TIMEOUT is 30 s")
 
 
 def test_dead_letter_queue_that_is_the_login_queue_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

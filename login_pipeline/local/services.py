@@ -59,7 +59,6 @@ def local_services(folder: Path | None = None) -> Iterator[dict[str, str]]:
             "LOGIN_MASKING_KEY": _masking_key(folder / "masking_key"),
             "LOGIN_MASKING_KEY_SOURCE": "",
             "LOGIN_BACKUP_URL": str(folder / "backup"),
-            "LOGIN_LONG_POLL": "1",  # one server, on this machine, has every message
             "LOGIN_DAGSTER_DATABASE_URL": database_server.url("dagster", "postgresql+psycopg2"),
             "DAGSTER_HOME": str(_dagster_home(folder / "dagster")),
         }

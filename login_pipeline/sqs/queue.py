@@ -30,6 +30,15 @@ from login_pipeline.sqs.worker_pool import WorkerPool
 if TYPE_CHECKING:
     from mypy_boto3_sqs.literals import QueueAttributeNameType
 
+# How long one ReceiveMessage waits for messages: from 1 second on SQS asks all of its servers.
+#
+# Source: Amazon SQS Developer Guide, "Amazon SQS short and long polling".
+LONG_POLL_SECONDS = 1
+# After so many seconds a run loads what it has received, so that rows do not wait for a full batch.
+MAX_RECEIVE_SECONDS = 60
+# Also after this part of the visibility timeout: the rest is for loading, before what came first is visible again.
+MAX_RECEIVE_FRACTION = 0.25
+
 _COUNTS: Sequence["QueueAttributeNameType"] = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
@@ -94,12 +103,12 @@ class SqsQueue:
         return int(json.loads(policy)["maxReceiveCount"]) if policy else None
 
     def receive(self, batch_size: int) -> Batch:
-        """Receives so many messages at most, for LOGIN_RECEIVE_DEADLINE at most; raises as `attributes` does."""
+        """Receives so many messages at most, for MAX_RECEIVE_SECONDS at most; raises as `attributes` does."""
         batch = receive_batch(
             self._receive,
             batch_size=batch_size,
             workers=self._workers,
-            deadline=self._settings.receive_deadline,
+            deadline=min(MAX_RECEIVE_SECONDS, MAX_RECEIVE_FRACTION * self._settings.visibility_timeout),
         )
         for twin in self._receive_counts.keys() - {message.receipt_handle for message in batch.messages}:
             self._receive_counts[twin] = 1  # left out of the batch, not failed: however often it came, it comes soon
@@ -177,7 +186,7 @@ class SqsQueue:
         return {
             "QueueUrl": self.url,
             "MaxNumberOfMessages": messages,
-            "WaitTimeSeconds": self._settings.long_poll,
+            "WaitTimeSeconds": LONG_POLL_SECONDS,
             "VisibilityTimeout": self._settings.visibility_timeout,
             "MessageSystemAttributeNames": ["SentTimestamp", "ApproximateReceiveCount"],
             "MessageAttributeNames": ["All"],

@@ -11,11 +11,10 @@ from botocore.config import Config
 from login_pipeline.ingest.load import BatchLoader
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import Loaded
-from login_pipeline.settings import SettingName, Settings
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.queue import SqsQueue
 from login_pipeline.sqs.receive import Batch
-from login_pipeline.sqs.transport.curl import CurlTransport
+from login_pipeline.sqs.transport.client import Request
 
 # Seconds.
 SOON = 6
@@ -101,10 +100,12 @@ def hide_for_a_moment() -> None:
 
 
 def _hide_for(seconds: int) -> None:
-    def queue(name: SettingName, settings: Settings, transport: CurlTransport) -> SqsQueue:
-        return SqsQueue(name, settings.model_copy(update={"visibility_timeout": seconds}), transport)
+    poll = SqsQueue._poll
 
-    patch("login_pipeline.sqs.login_queues.SqsQueue", queue).start()
+    def poll_and_hide(queue: SqsQueue, messages: int) -> Request:
+        return {**poll(queue, messages), "VisibilityTimeout": seconds}
+
+    patch.object(SqsQueue, "_poll", poll_and_hide).start()
 
 
 def release_soon() -> None:

@@ -60,7 +60,6 @@ def machine(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[typ
     monkeypatch.setenv("LOGIN_DATABASE_URL", database.url)
     monkeypatch.setenv("LOGIN_MASKING_KEY", MASKING_KEY)
     monkeypatch.setenv("LOGIN_VISIBILITY_TIMEOUT", str(VISIBILITY_TIMEOUT))
-    monkeypatch.setenv("LOGIN_RECEIVE_DEADLINE", "40")
     monkeypatch.setenv("LOGIN_BATCH_SIZE", "6")
     for name, number in SMALL_NUMBERS.items():
         monkeypatch.setattr(name, number)

@@ -36,7 +36,7 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def _little_time(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run has four seconds to load what it received: of the shortest visibility timeout a smaller part."""
-    pipeline.set(LOGIN_VISIBILITY_TIMEOUT=30, LOGIN_RECEIVE_DEADLINE=15)
+    pipeline.set(LOGIN_VISIBILITY_TIMEOUT=30)
     monkeypatch.setattr("login_pipeline.sqs.login_queues.LOAD_DEADLINE_FRACTION", 4 / 30)
 
 

@@ -338,7 +338,7 @@ def test_call_that_is_never_answered_is_given_up_and_made_again(
     account: Account, sqs_proxy: SqsProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As behind a firewall that forgot the connection: open on our side, and silent."""
-    monkeypatch.setattr("login_pipeline.sqs.transport.client.RESPONSE_SECONDS", 0)
+    monkeypatch.setattr("login_pipeline.sqs.transport.client.READ_SECONDS", 1)
     account.send(5)
     silence = Hold()
     with sqs_proxy.breaking("ReceiveMessage", silence, times=1):
@@ -461,8 +461,7 @@ def test_hand_back_that_is_refused_leaves_the_messages_to_their_timeout(account:
 def test_queue_that_is_silent_during_a_tick_is_a_skip_with_its_reason(
     account: Account, sqs_proxy: SqsProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It ends within a tick's 60 seconds however long a long poll may take: the depth is no long poll."""
-    account.pipeline.set(LOGIN_LONG_POLL=20, LOGIN_RECEIVE_DEADLINE=80)
+    """It ends within a tick's 60 seconds."""
     assert sensors.ATTEMPTS * sensors.ANSWER_SECONDS < 45
     monkeypatch.setattr(sensors, "ANSWER_SECONDS", 1)
     silence = Hold()
@@ -509,7 +508,7 @@ def test_load_that_is_slow_has_its_rows_before_the_deliveries_are_used_up(
     """Four seconds for a load that takes six."""
     pipeline = account.pipeline
     pipeline.run()
-    pipeline.set(LOGIN_VISIBILITY_TIMEOUT=30, LOGIN_RECEIVE_DEADLINE=15)
+    pipeline.set(LOGIN_VISIBILITY_TIMEOUT=30)
     monkeypatch.setattr("login_pipeline.sqs.login_queues.LOAD_DEADLINE_FRACTION", 4 / 30)
     pipeline.database.query(
         "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "

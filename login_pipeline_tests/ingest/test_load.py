@@ -32,7 +32,7 @@ def test_load_that_is_too_slow_for_its_batch_gets_somewhere(
 ) -> None:
     monkeypatch.setattr("login_pipeline.sqs.login_queues.LOAD_DEADLINE_FRACTION", 0.2)
     monkeypatch.setattr("login_pipeline.sqs.login_queues.RELEASE_DELAY", 0)
-    pipeline.set(LOGIN_VISIBILITY_TIMEOUT=40, LOGIN_RECEIVE_DEADLINE=10)
+    pipeline.set(LOGIN_VISIBILITY_TIMEOUT=40)
     pipeline.run()
     pipeline.database.query(
         "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "

@@ -149,7 +149,7 @@ def test_redrive_that_was_killed_in_the_middle_loses_nothing_and_gives_no_second
     pipeline: Pipeline, body: Body
 ) -> None:
     pipeline.run()
-    pipeline.set(LOGIN_VISIBILITY_TIMEOUT=30, LOGIN_RECEIVE_DEADLINE=10)
+    pipeline.set(LOGIN_VISIBILITY_TIMEOUT=30)
     letters = 400
     for number in range(letters):
         pipeline.dead_letter_queue.send(body(user_id=f"user {number}"))

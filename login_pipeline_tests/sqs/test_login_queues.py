@@ -11,11 +11,12 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from login_pipeline.errors import ConfigurationError, QueueError, RunError
 from login_pipeline.settings import read_settings
 from login_pipeline.sqs import batches as sqs_batches
+from login_pipeline.sqs import queue as sqs_queue
 from login_pipeline.sqs.batches import call_in_batches, packed
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.message import Message
 from login_pipeline.sqs.queue import QueueDepth
-from login_pipeline.sqs.receive import receive_batch
+from login_pipeline.sqs.receive import Batch, receive_batch
 from login_pipeline.sqs.transport.client import CallError, ClientOptions
 from login_pipeline.sqs.transport.responses import BatchResponse, Failure, Success
 from login_pipeline.sqs.worker_pool import WorkerPool
@@ -310,6 +311,22 @@ def test_receiving_ends_at_its_deadline() -> None:
     batch = receive_batch(lambda _: [[message(1)]], batch_size=10_000, workers=WorkerPool(2), deadline=0)
     assert len(batch.messages) == 1
     assert not batch.ran_dry
+
+
+@pytest.mark.parametrize(("visibility_timeout", "seconds"), [(30, 7.5), (900, 60)])
+def test_receiving_takes_a_minute_or_a_quarter_of_the_visibility_timeout(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, visibility_timeout: int, seconds: float
+) -> None:
+    pipeline.set(LOGIN_VISIBILITY_TIMEOUT=visibility_timeout)
+    deadlines: list[float] = []
+
+    def receive(*_: object, deadline: float, **__: object) -> Batch:
+        deadlines.append(deadline)
+        return Batch([], ran_dry=True)
+
+    monkeypatch.setattr(sqs_queue, "receive_batch", receive)
+    LoginQueues(read_settings()).receive()
+    assert deadlines == [seconds]
 
 
 @pytest.mark.usefixtures("_no_pauses")

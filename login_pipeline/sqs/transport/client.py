@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 CONNECT_SECONDS = 5
-# How much longer than a long poll SQS may take to respond: an empty poll is no time-out.
-RESPONSE_SECONDS = 15
+# For SQS to respond. A long poll (LONG_POLL_SECONDS in queue.py) takes a small part of it: an empty one is no time-out.
+READ_SECONDS = 15
 
 Request = Mapping[str, Any]
 Response = TypeVar("Response", bound=msgspec.Struct)
@@ -86,7 +86,7 @@ class Sdk:
         self._settings = settings
         self._options = options
         self.connect_timeout = CONNECT_SECONDS
-        self.read_timeout = options.read_timeout or settings.long_poll + RESPONSE_SECONDS
+        self.read_timeout = options.read_timeout or READ_SECONDS
 
     @cached_property
     def client(self) -> "SQSClient":
