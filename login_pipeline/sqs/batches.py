@@ -13,8 +13,7 @@ from typing import Any
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
 from login_pipeline.aws import error_code
-from login_pipeline.sqs.transport.client import CallError, is_about_the_request
-from login_pipeline.sqs.transport.responses import BatchResponse, Failure
+from login_pipeline.sqs.transport.client import BatchResponse, CallError, Failure, is_about_the_request
 from login_pipeline.sqs.worker_pool import WorkerPool
 
 # Entries in one batch call. Source: Amazon SQS API Reference, SendMessageBatch.

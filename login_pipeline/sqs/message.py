@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any, NamedTuple, Self
 
-from login_pipeline.sqs.transport.responses import Attribute, Received
+import msgspec
 
 REASON = "reason"
 ORIGINAL_MESSAGE_ID = "original_message_id"
@@ -17,6 +17,42 @@ MAX_ATTRIBUTES = 10
 # As SQS makes them. Any sender can write the attribute: what is taken for an id is stored and logged, so it can
 # be no other text.
 _MESSAGE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class SystemAttributes(msgspec.Struct, gc=False):
+    """What SQS says of a message: when it was sent, in milliseconds since the epoch, and how often it was delivered."""
+
+    sent_timestamp: int = msgspec.field(name="SentTimestamp")
+    receive_count: int = msgspec.field(name="ApproximateReceiveCount")
+
+
+class Attribute(msgspec.Struct, gc=False):
+    """What a sender says of a message. A value of type Binary is in `binary`, any other in `text`."""
+
+    data_type: str = msgspec.field(name="DataType", default="String")
+    text: str = msgspec.field(name="StringValue", default="")
+    binary: bytes = msgspec.field(name="BinaryValue", default=b"")
+
+    def entry(self) -> dict[str, str | bytes]:
+        """As boto3 sends it."""
+        value: dict[str, str | bytes] = {"BinaryValue": self.binary} if self.binary else {"StringValue": self.text}
+        return {"DataType": self.data_type, **value}
+
+
+class Received(msgspec.Struct, gc=False):
+    """One message of a ReceiveMessage."""
+
+    message_id: str = msgspec.field(name="MessageId")
+    receipt_handle: str = msgspec.field(name="ReceiptHandle")
+    body: str = msgspec.field(name="Body")
+    system: SystemAttributes = msgspec.field(name="Attributes")
+    attributes: dict[str, Attribute] = msgspec.field(name="MessageAttributes", default_factory=dict)
+
+
+class ReceiveResponse(msgspec.Struct, gc=False):
+    """ReceiveMessage's response."""
+
+    messages: list[Received] = msgspec.field(name="Messages", default_factory=list)
 
 
 Attributes = Mapping[str, Attribute]

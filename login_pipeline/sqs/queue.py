@@ -11,7 +11,7 @@ from login_pipeline.errors import QueueError
 from login_pipeline.settings import SettingName, Settings, variable
 from login_pipeline.sqs.batches import Entry, call_in_batches
 from login_pipeline.sqs.errors import explain_sqs_errors
-from login_pipeline.sqs.message import Message
+from login_pipeline.sqs.message import Message, ReceiveResponse
 from login_pipeline.sqs.receive import Batch, receive_batch
 from login_pipeline.sqs.transport.client import (
     CHANGE_VISIBILITY,
@@ -19,12 +19,13 @@ from login_pipeline.sqs.transport.client import (
     GET_ATTRIBUTES,
     RECEIVE,
     SEND,
+    AttributesResponse,
+    BatchResponse,
     CallError,
     Operation,
     Request,
 )
 from login_pipeline.sqs.transport.curl import CurlTransport
-from login_pipeline.sqs.transport.responses import AttributesResponse, BatchResponse, ReceiveResponse
 from login_pipeline.sqs.worker_pool import WorkerPool
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from psycopg2 import extensions
 
 from login_pipeline.logins.event import Rejection, parse_login
 from login_pipeline.settings import read_settings
+from login_pipeline.sqs.message import ReceiveResponse
 from login_pipeline.sqs.transport.client import Operation
 from login_pipeline.sqs.transport.curl import CurlTransport
-from login_pipeline.sqs.transport.responses import ReceiveResponse
 
 
 class Step(StrEnum):

@@ -14,9 +14,8 @@ from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.dead_letters import Letter
 from login_pipeline.sqs.login_queues import LoginQueues
-from login_pipeline.sqs.message import Attributes, Message, sent_again
+from login_pipeline.sqs.message import Attributes, Message, Received, sent_again
 from login_pipeline.sqs.receive import Batch
-from login_pipeline.sqs.transport.responses import Received
 
 
 class Mutant(NamedTuple):

@@ -196,7 +196,7 @@ def test_boto3_makes_the_calls_where_libcurl_cannot_work(
     sqs_proxy: SqsProxy, pipeline: Pipeline, body: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As many at once as libcurl would, after a few that libcurl has tried in vain."""
-    monkeypatch.setattr("login_pipeline.sqs.transport.curl_session.CurlSession.send", cannot_call)
+    monkeypatch.setattr("login_pipeline.sqs.transport.curl.CurlSession.send", cannot_call)
     free = threading.Semaphore(CALLS_PER_STEP)
     at_once: list[int] = []
 
@@ -225,7 +225,7 @@ def test_calls_that_libcurl_cannot_make_are_not_all_made_again_where_sqs_refuses
     queues = LoginQueues(read_settings())
     pipeline.queue.send(*(body() for _ in range(200)))
     handles = [message.receipt_handle for message in queues.receive().messages]
-    monkeypatch.setattr("login_pipeline.sqs.transport.curl_session.CurlSession.send", cannot_call)
+    monkeypatch.setattr("login_pipeline.sqs.transport.curl.CurlSession.send", cannot_call)
     with sqs_proxy.breaking("DeleteMessageBatch", ACCESS_DENIED):
         assert queues.login_queue.delete(handles) == {"AccessDenied": 200}
     assert sqs_proxy.calls["DeleteMessageBatch"] <= 3

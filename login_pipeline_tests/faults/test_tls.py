@@ -13,7 +13,7 @@ import trustme
 from login_pipeline.cli.doctor import Diagnosis, examine
 from login_pipeline.local.ports import HOST
 from login_pipeline.sqs.errors import endpoint_in_clear
-from login_pipeline.sqs.transport.curl_session import Call, ConnectionOptions, CurlSession
+from login_pipeline.sqs.transport.curl import Call, ConnectionOptions, CurlSession
 from login_pipeline.sqs.transport.request_template import RequestTemplate
 from login_pipeline.transport_security import protection
 from login_pipeline_tests.conftest import Database, Pipeline, Servers

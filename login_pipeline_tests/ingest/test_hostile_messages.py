@@ -13,8 +13,7 @@ from login_pipeline.cli.output import show_drain, show_redrive, show_rows
 from login_pipeline.ingest.redrive import redrive
 from login_pipeline.logins.columns import NAMES
 from login_pipeline.settings import read_settings
-from login_pipeline.sqs.message import Message
-from login_pipeline.sqs.transport.responses import ReceiveResponse
+from login_pipeline.sqs.message import Message, ReceiveResponse
 from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.defs.test_assets import stored
 from login_pipeline_tests.logs.test_logs import Lines, json_lines

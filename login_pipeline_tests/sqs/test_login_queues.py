@@ -17,8 +17,7 @@ from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.message import Message
 from login_pipeline.sqs.queue import QueueDepth
 from login_pipeline.sqs.receive import Batch, receive_batch
-from login_pipeline.sqs.transport.client import CallError, ClientOptions
-from login_pipeline.sqs.transport.responses import BatchResponse, Failure, Success
+from login_pipeline.sqs.transport.client import BatchResponse, CallError, ClientOptions, Failure, Success
 from login_pipeline.sqs.worker_pool import WorkerPool
 from login_pipeline_tests.conftest import Pipeline
 

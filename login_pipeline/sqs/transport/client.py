@@ -16,7 +16,7 @@ from botocore.httpsession import get_cert_path
 
 from login_pipeline.aws import error_code
 from login_pipeline.settings import Settings
-from login_pipeline.sqs.transport.responses import AttributesResponse, BatchResponse, ReceiveResponse
+from login_pipeline.sqs.message import ReceiveResponse
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
@@ -46,6 +46,33 @@ class UnreadableResponseError(BotoCoreError):
 def is_about_the_request(error: CallError) -> bool:
     """Whether another request may succeed where this one failed."""
     return isinstance(error, ClientError) and error_code(error) in ENTRY_FAULTS
+
+
+class Success(msgspec.Struct, gc=False):
+    """An entry of a batch that succeeded."""
+
+    id: str = msgspec.field(name="Id", default="")
+
+
+class Failure(msgspec.Struct, gc=False):
+    """An entry of a batch that failed; `senders_fault`: it would fail again."""
+
+    id: str = msgspec.field(name="Id", default="")
+    code: str = msgspec.field(name="Code", default="Unknown")
+    senders_fault: bool = msgspec.field(name="SenderFault", default=False)
+
+
+class BatchResponse(msgspec.Struct, gc=False):
+    """The response of SendMessageBatch, DeleteMessageBatch and ChangeMessageVisibilityBatch."""
+
+    successful: list[Success] = msgspec.field(name="Successful", default_factory=list)
+    failed: list[Failure] = msgspec.field(name="Failed", default_factory=list)
+
+
+class AttributesResponse(msgspec.Struct, gc=False):
+    """GetQueueAttributes' response."""
+
+    attributes: dict[str, Any] = msgspec.field(name="Attributes", default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,17 @@ not answered with 200, for any reason, boto3 makes again: endpoint, region, cred
 errors are the SDK's own, and only what goes well is made cheap.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from io import BytesIO
+from typing import NamedTuple
 
 import msgspec
 import pycurl
+from botocore.credentials import ReadOnlyCredentials
 
 from login_pipeline.sqs.transport.client import (
     CALL_ERRORS,
@@ -24,13 +29,48 @@ from login_pipeline.sqs.transport.client import (
     Sdk,
     is_about_the_request,
 )
-from login_pipeline.sqs.transport.curl_session import Call, ConnectionOptions, CurlSessions, HttpResponse
-from login_pipeline.sqs.transport.request_template import TemplateRecorder
+from login_pipeline.sqs.transport.request_template import RequestTemplate, TemplateRecorder
 
 # Those that a run makes by the thousand. What a message says of itself is base64 in a SendMessageBatch.
 BY_LIBCURL = {RECEIVE.name, DELETE.name, CHANGE_VISIBILITY.name}
 # Failed calls before a good one after which libcurl makes no more: it cannot work here, and each may be a time-out.
 MAX_FAILURES = 10
+# Headers that libcurl would add unasked.
+NOT_BOTO3_S = ("Accept:", "Expect:")
+OK = 200
+# Between two looks at calls of which nothing is heard.
+POLL_SECONDS = 1.0
+# While libcurl has no socket yet: it says so, and is asked again after a pause. Source: curl_multi_fdset.
+NOTHING_TO_WAIT_FOR, PAUSE_SECONDS = -1, 0.01
+# Below it for the read timeout, the server is taken to be silent. libcurl's mean is of some seconds, what was sent
+# included, so that it waits for these, too.
+MIN_BYTES_PER_SECOND = 1
+
+
+class ConnectionOptions(NamedTuple):
+    """How connections are made; times in seconds.
+
+    `ca_bundle` is the file of the authorities to trust; None trusts any server.
+    """
+
+    connect_timeout: int
+    read_timeout: int
+    ca_bundle: str | None
+
+
+class Call(NamedTuple):
+    """What calls of one operation have in common while the credentials last."""
+
+    template: RequestTemplate
+    operation: str
+    credentials: ReadOnlyCredentials | None
+
+
+class HttpResponse(NamedTuple):
+    """What became of one call; `problem` says as a code why there is no good response."""
+
+    body: bytes
+    problem: str | None
 
 
 class CurlTransport:
@@ -40,7 +80,9 @@ class CurlTransport:
         self._sdk = sdk
         self._credentials = sdk.credentials
         self._recorder = TemplateRecorder(sdk.client)
-        self._sessions = CurlSessions(ConnectionOptions(sdk.connect_timeout, sdk.read_timeout, sdk.ca_bundle))
+        self._connection = ConnectionOptions(sdk.connect_timeout, sdk.read_timeout, sdk.ca_bundle)
+        # The sessions that no thread uses.
+        self._free: deque[CurlSession] = deque()
         self._libcurl_works = False
         # How many calls libcurl did not make, by HTTP's status, libcurl's error code (CURLcode) or the SDK's error.
         self.left_to_boto3: Counter[str] = Counter()
@@ -74,7 +116,7 @@ class CurlTransport:
             return self._all_failed(type(error).__name__, requests)
         call = Call(template, operation.name, credentials)
         try:
-            with self._sessions.lend() as session:
+            with self._session() as session:
                 responses = session.send(call, [msgspec.json.encode(request) for request in requests])
         except pycurl.error as error:
             return self._all_failed(f"libcurl {error.args[0]}", requests)
@@ -96,3 +138,103 @@ class CurlTransport:
                 return decoded
         self.left_to_boto3[problem] += 1
         return None
+
+    @contextmanager
+    def _session(self) -> Iterator["CurlSession"]:
+        """The one used last, whose connections are the least likely to be closed; not used again after an error."""
+        try:
+            session = self._free.pop()
+        except IndexError:
+            session = CurlSession(self._connection)
+        yield session
+        self._free.append(session)
+
+
+class CurlSession:
+    """Calls that one thread makes at once. Their connections stay open for the next ones."""
+
+    def __init__(self, connection: ConnectionOptions) -> None:
+        self._connection = connection
+        self._multi = pycurl.CurlMulti()
+        self._handles: list[pycurl.Curl] = []
+        self._prepared_for: list[Call | None] = []
+
+    def send(self, call: Call, bodies: Sequence[bytes]) -> list[HttpResponse]:
+        """Makes a call with each body; the responses in their order.
+
+        Raises:
+            pycurl.error: libcurl refuses an option.
+        """
+        handles = [self._handle(place, call) for place in range(len(bodies))]
+        responses = [BytesIO() for _ in bodies]
+        for handle, body, response in zip(handles, bodies, responses, strict=True):
+            handle.setopt(pycurl.POSTFIELDS, body)
+            handle.setopt(pycurl.WRITEDATA, response)
+            self._multi.add_handle(handle)
+        errors = self._until_all_are_answered(len(handles))
+        for handle in handles:
+            self._multi.remove_handle(handle)
+        return [
+            HttpResponse(body.getvalue(), _problem(handle, errors))
+            for handle, body in zip(handles, responses, strict=True)
+        ]
+
+    def _until_all_are_answered(self, calls: int) -> dict[pycurl.Curl, int]:
+        """Libcurl's error codes, of the calls that have one."""
+        errors: dict[pycurl.Curl, int] = {}
+        while calls:
+            self._multi.perform()
+            _, good, bad = self._multi.info_read(calls)
+            errors.update({handle: code for handle, code, _ in bad})
+            calls -= len(good) + len(bad)
+            if calls and not (good or bad) and self._multi.select(POLL_SECONDS) == NOTHING_TO_WAIT_FOR:
+                time.sleep(PAUSE_SECONDS)
+        return errors
+
+    def _handle(self, place: int, call: Call) -> pycurl.Curl:
+        if place == len(self._handles):
+            self._handles.append(_new_handle(self._connection))
+            self._prepared_for.append(None)
+        if self._prepared_for[place] != call:
+            _prepare(self._handles[place], call)
+            self._prepared_for[place] = call
+        return self._handles[place]
+
+
+def _new_handle(connection: ConnectionOptions) -> pycurl.Curl:
+    handle = pycurl.Curl()
+    handle.setopt(pycurl.NOSIGNAL, 1)  # libcurl's own signals would end other threads' calls
+    handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)  # SQS speaks nothing newer
+    handle.setopt(pycurl.TCP_KEEPALIVE, 1)
+    handle.setopt(pycurl.CONNECTTIMEOUT, connection.connect_timeout)
+    handle.setopt(pycurl.LOW_SPEED_LIMIT, MIN_BYTES_PER_SECOND)
+    handle.setopt(pycurl.LOW_SPEED_TIME, connection.read_timeout)
+    handle.setopt(pycurl.NOPROXY, "")  # the template's proxy is right: libcurl has rules of its own
+    if connection.ca_bundle is None:
+        handle.setopt(pycurl.SSL_VERIFYPEER, 0)
+        handle.setopt(pycurl.SSL_VERIFYHOST, 0)
+    else:
+        handle.setopt(pycurl.CAINFO, connection.ca_bundle)
+    return handle
+
+
+def _problem(handle: pycurl.Curl, errors: Mapping[pycurl.Curl, int]) -> str | None:
+    if handle in errors:
+        return f"libcurl {errors[handle]}"
+    status = handle.getinfo(pycurl.RESPONSE_CODE)
+    return None if status == OK else f"HTTP {status}"
+
+
+def _prepare(handle: pycurl.Curl, call: Call) -> None:
+    """Has libcurl sign what it sends. Source: AWS Signature Version 4; libcurl, CURLOPT_AWS_SIGV4."""
+    template, operation, credentials = call
+    headers = [*template.headers_of(operation), *NOT_BOTO3_S]
+    if credentials is not None:
+        handle.setopt(pycurl.AWS_SIGV4, f"aws:amz:{template.region}:{template.service}")
+        handle.setopt(pycurl.USERNAME, credentials.access_key)
+        handle.setopt(pycurl.PASSWORD, credentials.secret_key)
+        if credentials.token:
+            headers.append(f"X-Amz-Security-Token: {credentials.token}")
+    handle.setopt(pycurl.URL, template.url)
+    handle.setopt(pycurl.PROXY, template.proxy)
+    handle.setopt(pycurl.HTTPHEADER, headers)
