@@ -39,19 +39,15 @@ def call_in_batches(
 ) -> dict[str, str]:
     """Calls one of SQS's batch operations until each entry has succeeded or failed for good.
 
-    Args:
-        call_many: Calls it several times at once.
-        entries: Any number of them.
-        workers: Make the calls.
-        stop: Once it is set, or a call gets no response in time, no more calls are made: the entries that are left
-            fail as NOT_ATTEMPTED.
+    Once `stop` is set, or a call gets no response in time, no more calls are made: the entries that are left fail as
+    NOT_ATTEMPTED.
 
     Returns:
         The error code of each entry that failed, by its Id.
     """
     calls = _Calls(call_many, entries, workers.calls_per_step, stop)
-    workers.repeat(calls.step, calls=calls.left)
-    return calls.failed | calls.not_attempted()
+    workers.repeat(calls.step, calls=len(calls.left))
+    return calls.failed | {entry["Id"]: NOT_ATTEMPTED for batch in calls.left for entry in batch}
 
 
 def packed(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
@@ -84,77 +80,66 @@ class _Calls:
 
     def __init__(self, call_many: BatchCalls, entries: Iterable[Entry], calls_at_once: int, stop: Event | None) -> None:
         self.failed: dict[str, str] = {}
+        self.left = deque(packed(entries))
         self._call_many = call_many
         self._calls_at_once = calls_at_once
         self._stop = stop
         self._silent = False
-        self._batches = deque(packed(entries))
         self._lock = Lock()
 
     @property
-    def left(self) -> int:
-        """How many calls are to be made."""
-        return len(self._batches)
-
-    @property
     def _is_over(self) -> bool:
-        """Whether no more calls are to be made."""
         return self._silent or (self._stop is not None and self._stop.is_set())
-
-    def not_attempted(self) -> dict[str, str]:
-        """The code of each entry that was left."""
-        return {entry["Id"]: NOT_ATTEMPTED for batch in self._batches for entry in batch}
 
     def step(self) -> bool:
         """Makes some calls at once; False where there are none to make."""
         if self._is_over:
             return False
         with self._lock:
-            batches = [self._batches.popleft() for _ in range(min(self._calls_at_once, len(self._batches)))]
+            batches = [self.left.popleft() for _ in range(min(self._calls_at_once, len(self.left)))]
         for batch, outcome in zip(batches, self._call_many(batches) if batches else (), strict=True):
             self.failed |= self._with_retries(batch, outcome)
         return bool(batches)
 
     def _with_retries(self, batch: Sequence[Entry], outcome: BatchResponse | CallError) -> dict[str, str]:
         """The codes of the entries that fail for good; `outcome` is that of the first call."""
-        waiting = {entry["Id"]: entry for entry in batch}
-        failed: dict[str, str] = {}
-        for pause in (*PAUSES, None):
-            final, retryable = self._failures(list(waiting.values()), outcome)
-            failed |= final
-            if not retryable or pause is None or self._is_over:
-                return failed | retryable
+        failed, retryable = self._failures(batch, outcome)
+        for pause in PAUSES:
+            if not retryable or self._is_over:
+                break
             time.sleep(pause)
-            waiting = {ident: waiting[ident] for ident in retryable}
-            (outcome,) = self._call_many([list(waiting.values())])
-        return failed
+            batch = [entry for entry in batch if entry["Id"] in retryable]
+            final, retryable = self._failures(batch, *self._call_many([batch]))
+            failed |= final
+        return failed | retryable
 
     def _failures(
-        self, entries: Sequence[Entry], outcome: BatchResponse | CallError
+        self, batch: Sequence[Entry], outcome: BatchResponse | CallError
     ) -> tuple[dict[str, str], dict[str, str]]:
         """The codes of the entries that failed for good, and of those that may succeed when tried again."""
         if isinstance(outcome, BatchResponse):
-            return _failures(entries, outcome)
-        if not isinstance(outcome, ClientError):
-            if isinstance(outcome, SILENCE):
-                self._silent = True
-            return {entry["Id"]: type(outcome).__name__ for entry in entries}, {}
-        code = error_code(outcome)  # the SDK has retried it already
-        if not is_about_the_request(outcome) or len(entries) == 1:
-            return {entry["Id"]: code for entry in entries}, {}
+            return _failures(batch, outcome)
+        if isinstance(outcome, SILENCE):
+            self._silent = True
+        code = error_code(outcome) if isinstance(outcome, ClientError) else type(outcome).__name__
+        if not is_about_the_request(outcome) or len(batch) == 1:  # the SDK has tried it again already
+            return {entry["Id"]: code for entry in batch}, {}
         # One after the other, so that the fault of one entry does not cost its neighbours.
-        each = [self._failures([entry], self._call_many([[entry]])[0]) for entry in entries]
-        final = {ident: code for failed, _ in each for ident, code in failed.items()}
-        return final, {ident: code for _, retryable in each for ident, code in retryable.items()}
+        failed: dict[str, str] = {}
+        retryable: dict[str, str] = {}
+        for entry in batch:
+            final, passing = self._failures([entry], *self._call_many([[entry]]))
+            failed |= final
+            retryable |= passing
+        return failed, retryable
 
 
-def _failures(entries: Sequence[Entry], response: BatchResponse) -> tuple[dict[str, str], dict[str, str]]:
-    """The codes of the entries that failed by our own fault, and of those that may succeed when tried again."""
+def _failures(batch: Sequence[Entry], response: BatchResponse) -> tuple[dict[str, str], dict[str, str]]:
     confirmed = {success.id for success in response.successful}
     failures = {failure.id: failure for failure in response.failed}
     final: dict[str, str] = {}
     retryable: dict[str, str] = {}
-    for ident in (entry["Id"] for entry in entries if entry["Id"] not in confirmed):
+    for ident in (entry["Id"] for entry in batch if entry["Id"] not in confirmed):
         failure = failures.get(ident, Failure(ident, NOT_CONFIRMED))
         (final if failure.senders_fault else retryable)[ident] = failure.code
     return final, retryable

@@ -103,23 +103,21 @@ class Message(NamedTuple):
 
 def dead_letter(message_id: str, sent_timestamp: int, body: str, attributes: Attributes, reason: str) -> dict[str, Any]:
     """What SendMessageBatch puts on the dead-letter queue: the message as it came, and where it came from."""
-    return _entry(body, attributes, {**_origin(message_id, sent_timestamp), REASON: Attribute("String", reason)})
+    return sent_again(message_id, sent_timestamp, body, attributes, {REASON: Attribute("String", reason)})
 
 
-def sent_again(message_id: str, sent_timestamp: int, body: str, attributes: Attributes) -> dict[str, Any]:
-    """What SendMessageBatch puts on a queue so that the message stays the one that it was."""
-    return _entry(body, attributes, _origin(message_id, sent_timestamp))
+def sent_again(
+    message_id: str, sent_timestamp: int, body: str, attributes: Attributes, more: Attributes = NO_ATTRIBUTES
+) -> dict[str, Any]:
+    """What SendMessageBatch puts on a queue so that the message stays the one that it was.
 
-
-def _origin(message_id: str, sent_timestamp: int) -> dict[str, Attribute]:
-    return {
+    The sender's attributes are kept as far as SQS's limit leaves room beside ours.
+    """
+    ours = {
         ORIGINAL_MESSAGE_ID: Attribute("String", message_id),
         ORIGINAL_SENT_TIMESTAMP: Attribute("Number", str(sent_timestamp)),
+        **more,
     }
-
-
-def _entry(body: str, attributes: Attributes, ours: dict[str, Attribute]) -> dict[str, Any]:
-    """The sender's attributes are kept as far as SQS's limit leaves room beside ours."""
     kept = islice(attributes.items(), MAX_ATTRIBUTES - len(ours))
     return {
         "MessageBody": body,

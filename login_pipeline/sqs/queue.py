@@ -1,6 +1,7 @@
 """One SQS queue: receive, delete, release, send, count; and which of its messages are held."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -72,30 +73,19 @@ class SqsQueue:
         return len(self._receive_counts)
 
     def depth(self) -> QueueDepth:
-        """How many messages are on the queue; raises as `attributes` does."""
-        return QueueDepth(*map(int, self.attributes(_COUNTS)))
-
-    @property
-    def arn(self) -> str:
-        """The queue's name in all of AWS; raises as `attributes` does."""
-        return self.attributes(["QueueArn"])[0]
-
-    def attributes(self, names: Sequence["QueueAttributeNameType"]) -> list[str]:
-        """The values of these attributes, which every queue has, in their order; counts have digits only.
+        """How many messages are on the queue.
 
         Raises:
             ConfigurationError: the queue, the region or the credentials are missing or wrong, or nothing responds.
             QueueError: SQS refuses, or what responds is not SQS.
         """
-        attributes = self._attributes(names)
-        values = [attributes.get(name, "") for name in names]
-        for name, value in zip(names, values, strict=True):
-            if not _is_text(value) or (name in _COUNTS and not (value.isascii() and value.isdigit())):
-                raise QueueError(
-                    f"SQS did not say {name} of {self.url}; check that {self._variable} and AWS_ENDPOINT_URL_SQS lead "
-                    "to SQS, and not to a proxy or another service"
-                )
-        return values
+        attributes = self._attributes(_COUNTS)
+        return QueueDepth(*(int(self._said(name, attributes, r"[0-9]+")) for name in _COUNTS))
+
+    @property
+    def arn(self) -> str:
+        """The queue's name in all of AWS; raises as `depth` does."""
+        return self._said("QueueArn", self._attributes(["QueueArn"]), ".+")
 
     @cached_property
     def max_receive_count(self) -> int | None:
@@ -104,7 +94,7 @@ class SqsQueue:
         return int(json.loads(policy)["maxReceiveCount"]) if policy else None
 
     def receive(self, batch_size: int) -> Batch:
-        """Receives so many messages at most, for MAX_RECEIVE_SECONDS at most; raises as `attributes` does."""
+        """Receives so many messages at most, for MAX_RECEIVE_SECONDS at most; raises as `depth` does."""
         batch = receive_batch(
             self._receive,
             batch_size=batch_size,
@@ -116,29 +106,20 @@ class SqsQueue:
         return batch
 
     def delete(self, receipt_handles: Iterable[str], stop: Event | None = None) -> dict[str, int]:
-        """Deletes messages for good.
-
-        Args:
-            receipt_handles: Those of the messages.
-            stop: Once it is set, no more calls are made.
+        """Deletes messages for good; once `stop` is set, no more calls are made.
 
         Returns:
             How many could not be deleted, by SQS's error code. They are delivered again.
         """
-        handles = list(receipt_handles)
-        entries = [{"Id": str(index), "ReceiptHandle": handle} for index, handle in enumerate(handles)]
+        entries = [{"Id": str(index), "ReceiptHandle": handle} for index, handle in enumerate(receipt_handles)]
         failed = self._in_batches(DELETE, entries, stop)
-        kept = {int(index) for index in failed}
-        for index, handle in enumerate(handles):
-            if index not in kept:
-                self._receive_counts.pop(handle, None)
+        for entry in entries:
+            if entry["Id"] not in failed:
+                self._receive_counts.pop(entry["ReceiptHandle"], None)
         return dict(Counter(failed.values()))
 
     def release(self, delay: Callable[[int], int]) -> dict[str, int]:
-        """Makes the held messages visible again.
-
-        Args:
-            delay: After how many seconds, by how often the message was received.
+        """Makes the held messages visible again, each `delay` seconds, by its receive count, from now.
 
         Returns:
             How many SQS did not take back, by its error code. They come back by their visibility timeout.
@@ -152,11 +133,7 @@ class SqsQueue:
         return dict(Counter(failed.values()))
 
     def send(self, messages: Sequence[Entry], stop: Event | None = None) -> dict[int, str]:
-        """Sends messages.
-
-        Args:
-            messages: As SendMessageBatch takes them, without an Id.
-            stop: Once it is set, no more calls are made.
+        """Sends messages, in SendMessageBatch's form without an Id; once `stop` is set, no more calls are made.
 
         Returns:
             The error code of each message that was not sent, by its position.
@@ -164,12 +141,21 @@ class SqsQueue:
         failed = self._in_batches(SEND, [{"Id": str(index), **message} for index, message in enumerate(messages)], stop)
         return {int(index): code for index, code in failed.items()}
 
-    def _attributes(self, names: Sequence["QueueAttributeNameType"]) -> Mapping[str, Any]:
+    def _attributes(self, names: Sequence["QueueAttributeNameType"]) -> Mapping[str, str]:
         request = {"QueueUrl": self.url, "AttributeNames": names}
         (outcome,) = self._transport.call_many(GET_ATTRIBUTES, [request])
         if not isinstance(outcome, AttributesResponse):
             self._raise(outcome, GET_ATTRIBUTES)
         return outcome.attributes
+
+    def _said(self, name: str, attributes: Mapping[str, str], form: str) -> str:
+        """The value of an attribute that every queue has."""
+        if not re.fullmatch(form, value := attributes.get(name, "")):
+            raise QueueError(
+                f"SQS did not say {name} of {self.url}; check that {self._variable} and AWS_ENDPOINT_URL_SQS lead to "
+                "SQS, and not to a proxy or another service"
+            )
+        return value
 
     def _receive(self, sizes: Sequence[int]) -> list[list[Message]]:
         """Long-polls; what came is held, also where some of the calls failed. Raises where all of them did."""
@@ -207,7 +193,3 @@ class SqsQueue:
     def _raise(self, error: CallError, operation: Operation[Any]) -> NoReturn:
         with explain_sqs_errors(operation.name, setting=self._variable, queue_url=self.url):
             raise error
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and value != ""

@@ -65,10 +65,10 @@ class _Receiver:
     def once(self) -> bool:
         """Polls once, or often at once; whether every poll brought messages."""
         with self._lock:
-            polls_at_once = min(
-                self._calls_at_once, max(EMPTY_POLLS, GROWTH * self._full_polls), self._polls_that_fit()
-            )
-            sizes = self._sizes(min(self.calls(), polls_at_once))
+            growth = max(EMPTY_POLLS, GROWTH * self._full_polls)
+            calls = min(self._calls_at_once, self.calls(), growth, self._polls_that_fit())
+            firsts = range(0, min(self._room, calls * MAX_MESSAGES), MAX_MESSAGES)
+            sizes = [min(MAX_MESSAGES, self._room - first) for first in firsts]
             self._room -= sum(sizes)
             self._under_way += len(sizes)
         if not sizes:
@@ -93,11 +93,6 @@ class _Receiver:
             return self._calls_at_once
         polls = (MAX_CHARACTERS - self._characters) * self._full_polls // self._characters
         return max(1, polls - self._under_way)
-
-    def _sizes(self, calls: int) -> list[int]:
-        """What each of so many calls may bring."""
-        firsts = range(0, min(self._room, calls * MAX_MESSAGES), MAX_MESSAGES)
-        return [min(MAX_MESSAGES, self._room - first) for first in firsts]
 
     def again(self) -> bool:
         """Polls once more, unless the batch is full or time is up; False also when SQS fails or a poll is empty."""

@@ -21,8 +21,7 @@ class WorkerPool:
         Args:
             step: Makes up to `calls_per_step` calls; False where its thread has nothing left to do.
             calls: Approximate number of calls to make; caps the number of threads.
-            growing: How many there are is not known: one thread begins, and each step that finds more to do starts
-                another one.
+            growing: One thread begins, and each step that finds more to do starts another one.
 
         Raises:
             Exception: what a step raised; the other threads end with the step that they are at.

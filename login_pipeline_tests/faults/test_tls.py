@@ -13,7 +13,7 @@ import trustme
 from login_pipeline.cli.doctor import Diagnosis, examine
 from login_pipeline.local.ports import HOST
 from login_pipeline.sqs.errors import endpoint_in_clear
-from login_pipeline.sqs.transport.curl import Call, ConnectionOptions, CurlSession
+from login_pipeline.sqs.transport.curl import Call, CurlSession
 from login_pipeline.sqs.transport.request_template import RequestTemplate
 from login_pipeline.transport_security import protection
 from login_pipeline_tests.conftest import Database, Pipeline, Servers
@@ -286,10 +286,10 @@ class TestQueue:
         bundle: str,
         answers: bool,
     ) -> None:
-        trusted = ConnectionOptions(5, 5, authorities.right_file.replace("right", bundle))
+        trusted = CurlSession(5, authorities.right_file.replace("right", bundle))
         with self.behind_tls(pipeline, servers, authorities.right, certificate_for) as proxy:
             call = Call(RequestTemplate(proxy.endpoint, "", [], "", ""), "ReceiveMessage", None)
-            (response,) = CurlSession(trusted).send(call, [b"{}"])
+            (response,) = trusted.send(call, [b"{}"])
         assert (response.problem or "").startswith("libcurl ") != answers
 
     def test_endpoint_that_does_not_speak_tls_is_one_sentence(self, pipeline: Pipeline, servers: Servers) -> None:

@@ -72,7 +72,7 @@ class BatchResponse(msgspec.Struct, gc=False):
 class AttributesResponse(msgspec.Struct, gc=False):
     """GetQueueAttributes' response."""
 
-    attributes: dict[str, Any] = msgspec.field(name="Attributes", default_factory=dict)
+    attributes: dict[str, str] = msgspec.field(name="Attributes", default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,6 @@ class Sdk:
     def __init__(self, settings: Settings, options: ClientOptions) -> None:
         self._settings = settings
         self._options = options
-        self.connect_timeout = CONNECT_SECONDS
         self.read_timeout = options.read_timeout or READ_SECONDS
 
     @cached_property
@@ -124,7 +123,7 @@ class Sdk:
             use_ssl=self._options.use_ssl,
             verify=None if self._options.verify else False,  # None lets the SDK's own AWS_CA_BUNDLE decide
             config=Config(
-                connect_timeout=self.connect_timeout,
+                connect_timeout=CONNECT_SECONDS,
                 read_timeout=self.read_timeout,
                 max_pool_connections=self._settings.sqs_calls,
                 retries={"mode": "standard", "total_max_attempts": self._options.max_attempts},

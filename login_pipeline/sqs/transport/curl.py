@@ -20,6 +20,7 @@ from botocore.credentials import ReadOnlyCredentials
 from login_pipeline.sqs.transport.client import (
     CALL_ERRORS,
     CHANGE_VISIBILITY,
+    CONNECT_SECONDS,
     DELETE,
     RECEIVE,
     CallError,
@@ -35,6 +36,8 @@ from login_pipeline.sqs.transport.request_template import RequestTemplate, Templ
 BY_LIBCURL = {RECEIVE.name, DELETE.name, CHANGE_VISIBILITY.name}
 # Failed calls before a good one after which libcurl makes no more: it cannot work here, and each may be a time-out.
 MAX_FAILURES = 10
+# In header X-Amz-Target, before the operation. Source: botocore's model of SQS, `targetPrefix`.
+SERVICE = "AmazonSQS"
 # Headers that libcurl would add unasked.
 NOT_BOTO3_S = ("Accept:", "Expect:")
 OK = 200
@@ -45,17 +48,6 @@ NOTHING_TO_WAIT_FOR, PAUSE_SECONDS = -1, 0.01
 # Below it for the read timeout, the server is taken to be silent. libcurl's mean is of some seconds, what was sent
 # included, so that it waits for these, too.
 MIN_BYTES_PER_SECOND = 1
-
-
-class ConnectionOptions(NamedTuple):
-    """How connections are made; times in seconds.
-
-    `ca_bundle` is the file of the authorities to trust; None trusts any server.
-    """
-
-    connect_timeout: int
-    read_timeout: int
-    ca_bundle: str | None
 
 
 class Call(NamedTuple):
@@ -80,7 +72,7 @@ class CurlTransport:
         self._sdk = sdk
         self._credentials = sdk.credentials
         self._recorder = TemplateRecorder(sdk.client)
-        self._connection = ConnectionOptions(sdk.connect_timeout, sdk.read_timeout, sdk.ca_bundle)
+        self._ca_bundle = sdk.ca_bundle
         # The sessions that no thread uses.
         self._free: deque[CurlSession] = deque()
         self._libcurl_works = False
@@ -145,16 +137,20 @@ class CurlTransport:
         try:
             session = self._free.pop()
         except IndexError:
-            session = CurlSession(self._connection)
+            session = CurlSession(self._sdk.read_timeout, self._ca_bundle)
         yield session
         self._free.append(session)
 
 
 class CurlSession:
-    """Calls that one thread makes at once. Their connections stay open for the next ones."""
+    """Calls that one thread makes at once. Their connections stay open for the next ones.
 
-    def __init__(self, connection: ConnectionOptions) -> None:
-        self._connection = connection
+    `read_timeout` is in seconds; `ca_bundle` is the file of the authorities to trust, and None trusts any server.
+    """
+
+    def __init__(self, read_timeout: int, ca_bundle: str | None) -> None:
+        self._read_timeout = read_timeout
+        self._ca_bundle = ca_bundle
         self._multi = pycurl.CurlMulti()
         self._handles: list[pycurl.Curl] = []
         self._prepared_for: list[Call | None] = []
@@ -193,7 +189,7 @@ class CurlSession:
 
     def _handle(self, place: int, call: Call) -> pycurl.Curl:
         if place == len(self._handles):
-            self._handles.append(_new_handle(self._connection))
+            self._handles.append(_new_handle(self._read_timeout, self._ca_bundle))
             self._prepared_for.append(None)
         if self._prepared_for[place] != call:
             _prepare(self._handles[place], call)
@@ -201,20 +197,20 @@ class CurlSession:
         return self._handles[place]
 
 
-def _new_handle(connection: ConnectionOptions) -> pycurl.Curl:
+def _new_handle(read_timeout: int, ca_bundle: str | None) -> pycurl.Curl:
     handle = pycurl.Curl()
     handle.setopt(pycurl.NOSIGNAL, 1)  # libcurl's own signals would end other threads' calls
     handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)  # SQS speaks nothing newer
     handle.setopt(pycurl.TCP_KEEPALIVE, 1)
-    handle.setopt(pycurl.CONNECTTIMEOUT, connection.connect_timeout)
+    handle.setopt(pycurl.CONNECTTIMEOUT, CONNECT_SECONDS)
     handle.setopt(pycurl.LOW_SPEED_LIMIT, MIN_BYTES_PER_SECOND)
-    handle.setopt(pycurl.LOW_SPEED_TIME, connection.read_timeout)
+    handle.setopt(pycurl.LOW_SPEED_TIME, read_timeout)
     handle.setopt(pycurl.NOPROXY, "")  # the template's proxy is right: libcurl has rules of its own
-    if connection.ca_bundle is None:
+    if ca_bundle is None:
         handle.setopt(pycurl.SSL_VERIFYPEER, 0)
         handle.setopt(pycurl.SSL_VERIFYHOST, 0)
     else:
-        handle.setopt(pycurl.CAINFO, connection.ca_bundle)
+        handle.setopt(pycurl.CAINFO, ca_bundle)
     return handle
 
 
@@ -228,7 +224,7 @@ def _problem(handle: pycurl.Curl, errors: Mapping[pycurl.Curl, int]) -> str | No
 def _prepare(handle: pycurl.Curl, call: Call) -> None:
     """Has libcurl sign what it sends. Source: AWS Signature Version 4; libcurl, CURLOPT_AWS_SIGV4."""
     template, operation, credentials = call
-    headers = [*template.headers_of(operation), *NOT_BOTO3_S]
+    headers = [*template.headers, f"X-Amz-Target: {SERVICE}.{operation}", *NOT_BOTO3_S]
     if credentials is not None:
         handle.setopt(pycurl.AWS_SIGV4, f"aws:amz:{template.region}:{template.service}")
         handle.setopt(pycurl.USERNAME, credentials.access_key)

@@ -20,8 +20,6 @@ PER_CALL_HEADERS = {
     "x-amz-security-token",
     "x-amz-target",
 }
-# In header X-Amz-Target, before the operation. Source: botocore's model of SQS, `targetPrefix`.
-SERVICE = "AmazonSQS"
 
 _SCOPE = re.compile(r"Credential=[^/]+/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
 
@@ -38,10 +36,6 @@ class RequestTemplate(NamedTuple):
     region: str
     service: str
 
-    def headers_of(self, operation: str) -> list[str]:
-        """Those of a call of this operation."""
-        return [*self.headers, f"X-Amz-Target: {SERVICE}.{operation}"]
-
 
 class TemplateRecorder:
     """The template of the last call that a client made; None before the first one that was signed."""
@@ -55,10 +49,5 @@ class TemplateRecorder:
         headers = {name: value if isinstance(value, str) else value.decode() for name, value in request.headers.items()}
         if scope := _SCOPE.search(headers.get("Authorization", "")):
             kept = [f"{name}: {value}" for name, value in headers.items() if name.lower() not in PER_CALL_HEADERS]
-            self.template = RequestTemplate(request.url, _proxy(request.url), kept, **scope.groupdict())
-
-
-def _proxy(url: str) -> str:
-    """As botocore reads it from the environment, with its exceptions."""
-    proxies: dict[str, str] = get_environ_proxies(url)
-    return proxies.get(urlsplit(url).scheme, "")
+            proxy = get_environ_proxies(request.url).get(urlsplit(request.url).scheme, "")
+            self.template = RequestTemplate(request.url, proxy, kept, **scope.groupdict())
