@@ -40,7 +40,7 @@ class Place(NamedTuple):
         queues = self.server.counts().queues
         urls = self.server.queue_url, self.server.dead_letter_queue_url
         counts = [queues[url.rpartition("/")[2]] for url in urls]
-        here, rejects = (each["visible"] + each["in_flight"] + each["delayed"] for each in counts)
+        here, rejects = (each["visible"] + each["in_flight"] for each in counts)
         return here, rejects
 
 

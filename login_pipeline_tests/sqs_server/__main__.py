@@ -1,4 +1,4 @@
-"""Runs the server: `python -m login_pipeline_tests.sqs_server [--port 0] [--latency-ms 15] [--fill 200000] [--seed 1]`.
+"""Runs the server: `python -m login_pipeline_tests.sqs_server [--latency-ms 15] [--fill 200000]`.
 
 It prints one line of JSON with its endpoint and its queues' URLs when it listens, on 127.0.0.1 only, and ends on
 SIGTERM and when the process that started it is gone. Beside SQS's protocol it answers `GET /counts`: what it served.
@@ -9,20 +9,16 @@ import asyncio
 import gc
 import json
 import os
-import random
 import signal
 import socket
 
 import uvloop
 
-from login_pipeline_tests.sqs_server.account import Account
+from login_pipeline.local.ports import HOST
 from login_pipeline_tests.sqs_server.fill import fill
-from login_pipeline_tests.sqs_server.front import Front
 from login_pipeline_tests.sqs_server.http_connection import HttpConnection
-from login_pipeline_tests.sqs_server.queue import MAX_IN_FLIGHT
 from login_pipeline_tests.sqs_server.service import Service
 
-HOST = "127.0.0.1"
 QUEUE = "logins"
 DEAD_LETTER_QUEUE = "logins-dead-letter"
 # How often it looks whether the process that started it is still there.
@@ -32,19 +28,18 @@ WATCH_SECONDS = 0.5
 async def serve(given: argparse.Namespace) -> None:
     """Serves until it is told to end or is left alone."""
     parent = os.getppid()
-    listener = socket.create_server((HOST, given.port), backlog=1024)
+    listener = socket.create_server((HOST, 0), backlog=1024)
     endpoint = f"http://{HOST}:{listener.getsockname()[1]}"
-    account = Account(endpoint, random.Random(given.seed), max_in_flight=given.max_in_flight)  # noqa: S311 - no secrets
-    queue, dead_letter_queue = account.create(QUEUE, {}), account.create(DEAD_LETTER_QUEUE, {})
-    fill(account, queue, given.fill, given.seed)
+    service = Service(endpoint)
+    queue, dead_letter_queue = service.create_queue(QUEUE), service.create_queue(DEAD_LETTER_QUEUE)
+    fill(queue, given.fill)
     gc.collect()
     gc.freeze()  # or each full collection would go through all messages
 
     loop = asyncio.get_running_loop()
-    front, latency = Front(Service(account)), given.latency_ms / 1000
-    await loop.create_server(lambda: HttpConnection(front.respond, latency), sock=listener)
+    await loop.create_server(lambda: HttpConnection(service, given.latency_ms / 1000), sock=listener)
     urls = {"queue_url": queue.url, "dead_letter_queue_url": dead_letter_queue.url}
-    print(json.dumps({"endpoint": endpoint, **urls, "pid": os.getpid()}), flush=True)
+    print(json.dumps({"endpoint": endpoint, **urls}), flush=True)
 
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -59,11 +54,8 @@ async def serve(given: argparse.Namespace) -> None:
 def main() -> None:
     """Reads the arguments and serves."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--port", type=int, default=0, help="0, which is the default, is any that is free")
     arguments.add_argument("--latency-ms", type=float, default=0, help="after which each answer is given; 0 without")
     arguments.add_argument("--fill", type=int, default=0, help="login messages that are on the queue at the start")
-    arguments.add_argument("--seed", type=int, default=1, help="other messages, ids and handles for another number")
-    arguments.add_argument("--max-in-flight", type=int, default=MAX_IN_FLIGHT, help="of each queue")
     uvloop.run(serve(arguments.parse_args()))
 
 

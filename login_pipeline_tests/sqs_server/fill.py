@@ -1,4 +1,4 @@
-"""Login messages of our own making, the same for the same seed: what a benchmark's queue is filled with.
+"""Login messages of our own making, always the same: what a benchmark's queue is filled with.
 
 They have the shape of real ones: seven in ten have a locale, half the versions have three parts, every address is an
 IPv4 address. No two have the same address or the same device id, so that nothing can be faster for having seen one.
@@ -7,8 +7,8 @@ IPv4 address. No two have the same address or the same device id, so that nothin
 import random
 from collections.abc import Iterator
 
-from login_pipeline_tests.sqs_server.account import Account, OwnedQueue
-from login_pipeline_tests.sqs_server.messages import Message, md5
+from login_pipeline_tests.sqs_server.queue import Queue, message_json
+from login_pipeline_tests.sqs_server.service import now
 
 ADDRESSES = 2**32
 DEVICE_IDS = 10**9
@@ -18,20 +18,13 @@ _CODES = "BR", "CA", "CN", "DE", "FR", "ID", "IN", "KE", "KR", "MX", "NG", "PH",
 _LOCALES = ["null"] * 8 + [f'"{code}"' for code in _CODES]
 
 
-def fill(account: Account, owned: OwnedQueue, messages: int, seed: int) -> None:
+def fill(queue: Queue, messages: int) -> None:
     """Puts so many login messages on the queue, as if they had been sent just now."""
-    source = random.Random(seed)  # noqa: S311 - samples, not secrets
-    sent = account.clock.now()
+    source = random.Random(1)  # noqa: S311 - samples, not secrets
+    sent = now()
     for body in login_bodies(messages, source):
-        ident = "%032x" % (source.getrandbits(128) & ~(0xF << 76) | 4 << 76)
-        message_id = f"{ident[:8]}-{ident[8:12]}-{ident[12:16]}-a{ident[17:20]}-{ident[20:]}"
-        json = (
-            f'{{"MessageId":"{message_id}","MD5OfBody":"{md5(body.encode())}","Body":"{body.replace(QUOTE, ESCAPED)}"'
-        )
-        owned.queue.put(Message(next(account.numbers), json.encode(), sent))
-
-
-QUOTE, ESCAPED = '"', '\\"'
+        escaped = body.replace('"', '\\"')
+        queue.put(message_json(_uuid(f"{source.getrandbits(128):032x}"), body, f'"{escaped}"'.encode()), sent)
 
 
 def login_bodies(count: int, source: random.Random) -> Iterator[str]:
