@@ -26,7 +26,7 @@ class LoginQueues:
 
     def __init__(self, settings: Settings, options: ClientOptions | None = None) -> None:
         self._settings = settings
-        self._options = options or ClientOptions()
+        self._sdk = Sdk(settings, options or ClientOptions())
         self._load_until: float | None = None
 
     @cached_property
@@ -88,7 +88,7 @@ class LoginQueues:
         return {} if self._load_until is None else dict(self._transport.left_to_boto3)
 
     def release(self) -> tuple[int, dict[str, int]]:
-        """Gives back to the queue what the run still holds. A signal waits until that is done.
+        """Gives back to the queue what the run still holds; a signal waits until that is done.
 
         Returns:
             How many messages that were, and how many SQS did not take, by its error code.
@@ -101,10 +101,6 @@ class LoginQueues:
     def _queue(self, name: SettingName) -> SqsQueue:
         with explain_sqs_errors("GetQueueAttributes", setting=variable(name), queue_url=self._settings.require(name)):
             return SqsQueue(name, self._settings, self._transport)
-
-    @cached_property
-    def _sdk(self) -> Sdk:
-        return Sdk(self._settings, self._options)
 
     @cached_property
     def _transport(self) -> CurlTransport:

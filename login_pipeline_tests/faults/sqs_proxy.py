@@ -55,13 +55,11 @@ Fault = Callable[[dict[str, Any], Forward], Answer]
 class _Rule:
     action: str
     fault: Fault
-    queue_url: str | None
     times: float
     hits: int = 0
 
-    def applies(self, action: str, content: dict[str, Any]) -> bool:
-        same_queue = self.queue_url is None or content.get("QueueUrl") == self.queue_url
-        return self.action in (action, "*") and same_queue and self.hits < self.times
+    def applies(self, action: str) -> bool:
+        return self.action in (action, "*") and self.hits < self.times
 
 
 @dataclass
@@ -91,37 +89,26 @@ class SqsProxy:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def on(self, action: str, fault: Fault, *, queue_url: str | None = None, times: float = float("inf")) -> None:
+    def on(self, action: str, fault: Fault, *, times: float = float("inf")) -> _Rule:
         """Lets `fault` answer the next `times` calls of `action` ("*" for any).
 
-        Args:
-            action: As in the header X-Amz-Target, without "AmazonSQS.".
-            fault: What answers. Its forward() reaches the rules that were made before it, and at last the server.
-            queue_url: Only calls on this queue.
-            times: How many calls.
+        Its forward() reaches the rules that were made before it, and at last the server.
         """
-        with self._lock:
-            self._rules.append(_Rule(action, fault, queue_url, times))
-
-    @contextmanager
-    def breaking(
-        self, action: str, fault: Fault, *, queue_url: str | None = None, times: float = float("inf")
-    ) -> Iterator[None]:
-        """As `on`, until the block is left; at least one call must have come."""
-        rule = _Rule(action, fault, queue_url, times)
+        rule = _Rule(action, fault, times)
         with self._lock:
             self._rules.append(rule)
+        return rule
+
+    @contextmanager
+    def breaking(self, action: str, fault: Fault, *, times: float = float("inf")) -> Iterator[None]:
+        """As `on`, until the block is left; at least one call must have come."""
+        rule = self.on(action, fault, times=times)
         try:
             yield
         finally:
             with self._lock:
                 self._rules.remove(rule)
         assert rule.hits, f"{action} was never called"
-
-    def heal(self) -> None:
-        """Takes back what was ever added."""
-        with self._lock:
-            self._rules.clear()
 
     def close(self) -> None:
         """Stops listening. Calls under way are left to end by themselves."""
@@ -133,7 +120,7 @@ class SqsProxy:
         action = headers["X-Amz-Target"].rpartition(".")[2]
         with self._lock:
             self.calls[action] += 1
-            rules = [rule for rule in self._rules if rule.applies(action, content)]
+            rules = [rule for rule in self._rules if rule.applies(action)]
             for rule in rules:
                 rule.hits += 1
         return _chain(rules, lambda changed: self._pass_on(headers, changed))(content)

@@ -14,6 +14,7 @@ from login_pipeline.ingest.load import FIRST_ROWS
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import temporary_folder
 from login_pipeline.postgres import database as postgres
+from login_pipeline.postgres import tables
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import Database, Pipeline
@@ -136,6 +137,7 @@ def test_table_that_is_locked_before_the_run_costs_no_delivery(
     account: Account, sqs_proxy: SqsProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres, "LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(tables, "LOCK_SECONDS", 0.2)
     account.pipeline.run()
     calls = sqs_proxy.calls["ReceiveMessage"]
     account.send(5)

@@ -1,6 +1,7 @@
 """Faults of SQS and of the way to it: duplicates, partial answers, refusals, and silence."""
 
 import json
+import re
 import time
 import uuid
 from contextlib import ExitStack
@@ -9,7 +10,7 @@ import pytest
 
 from login_pipeline.cli.send import send_lines
 from login_pipeline.defs import sensors
-from login_pipeline.errors import QueueError
+from login_pipeline.errors import LoginPipelineError, QueueError
 from login_pipeline.ingest.redrive import redrive
 from login_pipeline.settings import read_settings
 from login_pipeline.sqs.batches import PAUSES
@@ -53,6 +54,13 @@ PASSING: dict[str, Fault] = {
     "500": error(500, "com.amazonaws.sqs#InternalFailure", "InternalFailure", "Internal failure."),
     "cut before": cut_before,
 }
+ACTIONS = (
+    "GetQueueAttributes",
+    "ReceiveMessage",
+    "DeleteMessageBatch",
+    "SendMessageBatch",
+    "ChangeMessageVisibilityBatch",
+)
 
 
 # Duplicates
@@ -213,11 +221,15 @@ def test_dead_letter_whose_answer_is_lost_is_sent_again_under_its_first_id(
 
 
 @pytest.mark.parametrize("fault", UNCONFIRMED.values(), ids=UNCONFIRMED)
-def test_dead_letter_that_sqs_does_not_confirm_stays_on_the_queue(
-    account: Account, sqs_proxy: SqsProxy, fault: Fault
-) -> None:
-    account.send(5, malformed=3)
+def test_message_that_sqs_does_not_confirm_is_not_sent(account: Account, sqs_proxy: SqsProxy, fault: Fault) -> None:
     with sqs_proxy.breaking("SendMessageBatch", fault):
+        not_sent = LoginQueues(read_settings()).dead_letter_queue.send([{"MessageBody": "a"}] * 2)
+    assert not_sent == {0: "NotConfirmed", 1: "NotConfirmed"}
+
+
+def test_dead_letter_that_sqs_does_not_confirm_stays_on_the_queue(account: Account, sqs_proxy: SqsProxy) -> None:
+    account.send(5, malformed=3)
+    with sqs_proxy.breaking("SendMessageBatch", answered(b"")):
         sentence = one_sentence(account.pipeline.run())
     assert sentence.startswith("3 messages could not be moved to the dead-letter queue (NotConfirmed)")
     assert account.pipeline.database.query("SELECT count(*) FROM user_logins_dead_letters") == [(0,)]
@@ -263,18 +275,14 @@ def test_redriven_message_that_sqs_does_not_confirm_stays_on_the_dead_letter_que
     account.assert_settled()
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [answered({}), answered(b""), answered({"Attributes": {"ApproximateNumberOfMessages": "many"}})],
-    ids=["an empty object", "nothing", "no number"],
-)
-def test_count_that_sqs_does_not_say_is_an_error_and_not_zero(
-    account: Account, sqs_proxy: SqsProxy, fault: Fault
-) -> None:
+def test_count_that_sqs_does_not_say_is_an_error_and_not_zero(account: Account, sqs_proxy: SqsProxy) -> None:
     account.send(5)
-    with sqs_proxy.breaking("GetQueueAttributes", fault):
-        with pytest.raises(QueueError, match=r"SQS did not say ApproximateNumberOfMessages of .* LOGIN_QUEUE_URL"):
+    says = r"SQS did not say ApproximateNumberOfMessages of .* LOGIN_QUEUE_URL"
+    for response in ({"Attributes": {"ApproximateNumberOfMessages": "many"}}, b"", {}):
+        fault = answered(response)
+        with sqs_proxy.breaking("GetQueueAttributes", fault), pytest.raises(QueueError, match=says):
             LoginQueues(read_settings()).login_queue.depth()
+    with sqs_proxy.breaking("GetQueueAttributes", answered({})):
         assert one_sentence(account.pipeline.run()).startswith("SQS did not say QueueArn of")
     assert sqs_proxy.calls["ReceiveMessage"] == 0
 
@@ -314,17 +322,16 @@ def test_line_that_is_too_long_costs_its_neighbours_nothing(account: Account, sq
 
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
 def test_refusal_that_passes_is_not_noticed(account: Account, sqs_proxy: SqsProxy, fault: Fault) -> None:
-    account.send(5, malformed=1)
-    queues = LoginQueues(read_settings())
+    pipeline, queues = account.pipeline, LoginQueues(read_settings())
     with ExitStack() as faults:
-        for action in ("ReceiveMessage", "ChangeMessageVisibilityBatch"):
+        for action in ACTIONS:
             faults.enter_context(sqs_proxy.breaking(action, fault, times=2))
-        assert len(queues.receive().messages) == 6
-        assert queues.release() == (6, {})
-        for action in ("GetQueueAttributes", "ReceiveMessage", "DeleteMessageBatch", "SendMessageBatch"):
-            faults.enter_context(sqs_proxy.breaking(action, fault, times=2))
-        assert account.pipeline.run().failures == []
-    account.assert_settled()
+        assert queues.login_queue.send([{"MessageBody": "a"}] * 6) == {}
+        assert queues.login_queue.depth().visible == 6
+        _, *others = queues.receive().messages
+        assert queues.login_queue.delete([message.receipt_handle for message in others]) == {}
+        assert queues.release() == (1, {})
+    assert (len(others), pipeline.queue.depth()) == (5, (1, 0))
 
 
 def test_slow_queue_is_drained(account: Account, sqs_proxy: SqsProxy) -> None:
@@ -384,9 +391,13 @@ REFUSALS = [
 
 def test_queue_that_delivers_nothing_fails_the_run_and_costs_nothing(account: Account, sqs_proxy: SqsProxy) -> None:
     account.send(5)
+    queues = LoginQueues(read_settings())
+    queues.check()  # so that libcurl makes the next call
     for fault, words in REFUSALS:
-        with sqs_proxy.breaking("ReceiveMessage", fault):
-            assert words in one_sentence(account.pipeline.run())
+        with sqs_proxy.breaking("ReceiveMessage", fault), pytest.raises(LoginPipelineError, match=re.escape(words)):
+            queues.receive()
+    with sqs_proxy.breaking("ReceiveMessage", ACCESS_DENIED):
+        assert "may not call sqs:ReceiveMessage" in one_sentence(account.pipeline.run())
     account.assert_nothing_is_lost()
     account.drain()
     account.assert_settled()

@@ -83,17 +83,17 @@ def loading(account: Account, sqs_proxy: SqsProxy, instance: dg.DagsterInstance)
             yield run_id, process
 
 
-@pytest.mark.parametrize("way", WAYS)
 def test_run_that_dagster_ends_has_no_process_and_holds_no_messages(
-    account: Account, sqs_proxy: SqsProxy, instance: dg.DagsterInstance, way: Way
+    account: Account, sqs_proxy: SqsProxy, instance: dg.DagsterInstance
 ) -> None:
     """Another process of Dagster's ends it than the one that launched it, as in production."""
-    with loading(account, sqs_proxy, instance) as (run_id, process):
-        with dg.DagsterInstance.get() as other:
-            way(other, run_id)
-        assert soon(lambda: not psutil.pid_exists(process))
-    account.assert_nothing_is_lost()
-    assert account.rows() == {}
+    for way in WAYS:
+        with loading(account, sqs_proxy, instance) as (run_id, process):
+            with dg.DagsterInstance.get() as other:
+                way(other, run_id)
+            assert soon(lambda: not psutil.pid_exists(process)), way
+        account.assert_nothing_is_lost()
+        assert account.rows() == {}, way
 
 
 def test_run_whose_daemon_ends_has_no_process_and_holds_no_messages(

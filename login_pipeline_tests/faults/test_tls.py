@@ -63,31 +63,38 @@ def finding(subject: str) -> Diagnosis:
 class TestDatabase:
     """By libpq, which verifies certificates itself."""
 
-    @pytest.fixture(params=[None, *BINARIES], ids=lambda binaries: binaries.parts[-3] if binaries else "proxy")
-    def behind_tls(self, request: pytest.FixtureRequest, pipeline: Pipeline) -> BehindTls:
-        """Puts TLS in front of the database; the system's PostgreSQL, where there is one, has its own."""
+    @pytest.fixture
+    def behind_tls(self, pipeline: Pipeline) -> BehindTls:
+        """Puts TLS in front of the database."""
 
         @contextmanager
         def start(certificate: trustme.LeafCert, options: str) -> Iterator[None]:
-            with ExitStack() as stack:
-                if request.param:
-                    url = stack.enter_context(postgres_with_tls(request.param.parent, certificate))
-                    pipeline.database = Database(url)
-                else:
-                    proxy = stack.enter_context(TlsProxy(pipeline.database.url, certificate))
-                    parts = urlsplit(pipeline.database.url)
-                    credentials = parts.netloc.rpartition("@")[0]
-                    url = f"postgresql://{credentials}@{HOST}:{proxy.port}{parts.path}"
-                pipeline.set(LOGIN_DATABASE_URL=f"{url}?{options}")
+            with TlsProxy(pipeline.database.url, certificate) as proxy:
+                parts = urlsplit(pipeline.database.url)
+                credentials = parts.netloc.rpartition("@")[0]
+                pipeline.set(LOGIN_DATABASE_URL=f"postgresql://{credentials}@{HOST}:{proxy.port}{parts.path}?{options}")
                 yield
 
         return start
 
+    @pytest.mark.parametrize("binaries", [None, *BINARIES], ids=lambda file: file.parts[-3] if file else "proxy")
     def test_batch_is_loaded_by_way_of_a_verified_connection(
-        self, authorities: Authorities, behind_tls: BehindTls, sent: Account
+        self,
+        pipeline: Pipeline,
+        authorities: Authorities,
+        behind_tls: BehindTls,
+        sent: Account,
+        binaries: Path | None,
     ) -> None:
+        """Also by the system's PostgreSQL, where there is one: it speaks TLS itself, as the proxy does."""
         options = f"sslmode=verify-full&sslrootcert={authorities.right_file}"
-        with behind_tls(authorities.right.issue_cert(HOST), options):
+        certificate = authorities.right.issue_cert(HOST)
+        with ExitStack() as stack:
+            if binaries:
+                pipeline.database = Database(stack.enter_context(postgres_with_tls(binaries.parent, certificate)))
+                pipeline.set(LOGIN_DATABASE_URL=f"{pipeline.database.url}?{options}")
+            else:
+                stack.enter_context(behind_tls(certificate, options))
             sent.drain()
             assert finding("database").well
             assert "(TLS 1.3, certificate verified)" in finding("database").says
@@ -244,11 +251,7 @@ class TestQueue:
         ("certificate_for", "bundle", "says"),
         [
             (HOST, None, "No authority that is trusted here signed the certificate of {}; name the file "),
-            (
-                HOST,
-                "wrong",
-                "No authority that is trusted here signed the certificate of {}; name the file ",
-            ),
+            (HOST, "wrong", "No authority that is trusted here signed the certificate of {}; name the file "),
             (ELSEWHERE, "right", "The certificate of {} is for another host; correct AWS_ENDPOINT_URL_SQS"),
             (HOST, "missing", "AWS_CA_BUNDLE names a file of certificates that cannot be read"),
         ],

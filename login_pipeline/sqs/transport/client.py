@@ -31,8 +31,6 @@ Response = TypeVar("Response", bound=msgspec.Struct)
 # What the SDK raises: a RuntimeError where it gets new credentials that are expired already.
 CallError = ClientError | BotoCoreError | RuntimeError
 CALL_ERRORS = (ClientError, BotoCoreError, RuntimeError)
-
-
 # Codes with which a whole call is refused because of one of its entries.
 ENTRY_FAULTS = {"BatchRequestTooLong", "InvalidMessageContents", "InvalidParameterValue"}
 

@@ -7,7 +7,7 @@ errors are the SDK's own, and only what goes well is made cheap.
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
@@ -153,7 +153,7 @@ class CurlSession:
         self._ca_bundle = ca_bundle
         self._multi = pycurl.CurlMulti()
         self._handles: list[pycurl.Curl] = []
-        self._prepared_for: list[Call | None] = []
+        self._prepared_for: Call | None = None
 
     def send(self, call: Call, bodies: Sequence[bytes]) -> list[HttpResponse]:
         """Makes a call with each body; the responses in their order.
@@ -161,7 +161,7 @@ class CurlSession:
         Raises:
             pycurl.error: libcurl refuses an option.
         """
-        handles = [self._handle(place, call) for place in range(len(bodies))]
+        handles = self._prepared(call, len(bodies))
         responses = [BytesIO() for _ in bodies]
         for handle, body, response in zip(handles, bodies, responses, strict=True):
             handle.setopt(pycurl.POSTFIELDS, body)
@@ -170,31 +170,28 @@ class CurlSession:
         errors = self._until_all_are_answered(len(handles))
         for handle in handles:
             self._multi.remove_handle(handle)
-        return [
-            HttpResponse(body.getvalue(), _problem(handle, errors))
-            for handle, body in zip(handles, responses, strict=True)
-        ]
+        problems = [errors.get(handle) or _problem(handle) for handle in handles]
+        return [HttpResponse(body.getvalue(), problem) for body, problem in zip(responses, problems, strict=True)]
 
-    def _until_all_are_answered(self, calls: int) -> dict[pycurl.Curl, int]:
-        """Libcurl's error codes, of the calls that have one."""
-        errors: dict[pycurl.Curl, int] = {}
+    def _until_all_are_answered(self, calls: int) -> dict[pycurl.Curl, str]:
+        """The problems of the calls that libcurl could not make."""
+        errors: dict[pycurl.Curl, str] = {}
         while calls:
             self._multi.perform()
             _, good, bad = self._multi.info_read(calls)
-            errors.update({handle: code for handle, code, _ in bad})
+            errors.update({handle: f"libcurl {code}" for handle, code, _ in bad})
             calls -= len(good) + len(bad)
             if calls and not (good or bad) and self._multi.select(POLL_SECONDS) == NOTHING_TO_WAIT_FOR:
                 time.sleep(PAUSE_SECONDS)
         return errors
 
-    def _handle(self, place: int, call: Call) -> pycurl.Curl:
-        if place == len(self._handles):
-            self._handles.append(_new_handle(self._read_timeout, self._ca_bundle))
-            self._prepared_for.append(None)
-        if self._prepared_for[place] != call:
-            _prepare(self._handles[place], call)
-            self._prepared_for[place] = call
-        return self._handles[place]
+    def _prepared(self, call: Call, handles: int) -> list[pycurl.Curl]:
+        new = [_new_handle(self._read_timeout, self._ca_bundle) for _ in range(len(self._handles), handles)]
+        for handle in new if call == self._prepared_for else [*self._handles, *new]:
+            _prepare(handle, call)
+        self._handles += new
+        self._prepared_for = call
+        return self._handles[:handles]
 
 
 def _new_handle(read_timeout: int, ca_bundle: str | None) -> pycurl.Curl:
@@ -214,9 +211,7 @@ def _new_handle(read_timeout: int, ca_bundle: str | None) -> pycurl.Curl:
     return handle
 
 
-def _problem(handle: pycurl.Curl, errors: Mapping[pycurl.Curl, int]) -> str | None:
-    if handle in errors:
-        return f"libcurl {errors[handle]}"
+def _problem(handle: pycurl.Curl) -> str | None:
     status = handle.getinfo(pycurl.RESPONSE_CODE)
     return None if status == OK else f"HTTP {status}"
 
