@@ -40,7 +40,7 @@ BUSY = ("ReceiveMessage", "DeleteMessageBatch", "ChangeMessageVisibilityBatch")
 
 def silent(_content: object, _forward: object) -> Answer:
     """Says nothing for longer than is waited for."""
-    time.sleep(4)
+    time.sleep(2)
     raise ConnectionCutError
 
 
@@ -173,13 +173,13 @@ def test_silent_queue_is_not_asked_for_every_message(
 ) -> None:
     pipeline.set(LOGIN_SQS_CALLS=4)
     queues = LoginQueues(read_settings(), ClientOptions(read_timeout=1, max_attempts=1))
-    pipeline.queue.send(*(body() for _ in range(160)))
-    assert len(queues.receive().messages) == 160
+    pipeline.queue.send(*(body() for _ in range(240)))
+    assert len(queues.receive().messages) == 240
     with sqs_proxy.breaking("ChangeMessageVisibilityBatch", silent):
         messages, not_taken = queues.release()
-    assert messages == sum(not_taken.values()) == 160
-    assert not_taken["NotAttempted"] >= 100
-    assert sqs_proxy.calls["ChangeMessageVisibilityBatch"] < 16 / 2
+    assert messages == sum(not_taken.values()) == 240
+    assert not_taken["NotAttempted"] >= 160
+    assert sqs_proxy.calls["ChangeMessageVisibilityBatch"] <= 12  # of 24: four by each client, and libcurl's again
 
 
 def test_call_that_was_left_to_boto3_is_logged(

@@ -30,12 +30,12 @@ def threads_at_once(pool: WorkerPool, *, calls: int, more: int, growing: bool = 
 def test_no_more_calls_are_made_at_once_than_may_be(max_calls: int, threads: int) -> None:
     pool = WorkerPool(max_calls)
     assert pool.calls_per_step * threads <= max_calls
-    assert threads_at_once(pool, calls=10_000, more=100) == threads
-    assert threads_at_once(pool, calls=10_000, more=100, growing=True) == threads
+    assert threads_at_once(pool, calls=10_000, more=20) == threads
+    assert threads_at_once(pool, calls=10_000, more=20, growing=True) == threads
 
 
 def test_few_calls_take_few_threads() -> None:
-    assert threads_at_once(WorkerPool(128), calls=2 * CALLS_PER_STEP, more=100) == 2
+    assert threads_at_once(WorkerPool(128), calls=2 * CALLS_PER_STEP, more=20) == 2
 
 
 def test_one_thread_is_enough_where_its_first_step_finds_nothing_more() -> None:
