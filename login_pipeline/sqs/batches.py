@@ -13,7 +13,7 @@ from typing import Any
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
 from login_pipeline.aws import error_code
-from login_pipeline.sqs.transport.client import BatchResponse, CallError, Failure, is_about_the_request
+from login_pipeline.sqs.transport.client import BatchResponse, CallError, EntryResult, is_about_the_request
 from login_pipeline.sqs.worker_pool import WorkerPool
 
 # Entries in one batch call. Source: Amazon SQS API Reference, SendMessageBatch.
@@ -83,13 +83,13 @@ class _Calls:
         self.left = deque(packed(entries))
         self._call_many = call_many
         self._calls_at_once = calls_at_once
-        self._stop = stop
+        self._stop = stop or Event()
         self._silent = False
         self._lock = Lock()
 
     @property
     def _is_over(self) -> bool:
-        return self._silent or (self._stop is not None and self._stop.is_set())
+        return self._silent or self._stop.is_set()
 
     def step(self) -> bool:
         """Makes some calls at once; False where there are none to make."""
@@ -140,6 +140,6 @@ def _failures(batch: Sequence[Entry], response: BatchResponse) -> tuple[dict[str
     final: dict[str, str] = {}
     retryable: dict[str, str] = {}
     for ident in (entry["Id"] for entry in batch if entry["Id"] not in confirmed):
-        failure = failures.get(ident, Failure(ident, NOT_CONFIRMED))
+        failure = failures.get(ident, EntryResult(ident, NOT_CONFIRMED))
         (final if failure.senders_fault else retryable)[ident] = failure.code
     return final, retryable

@@ -1,5 +1,6 @@
 """Turns what the AWS SDK raises into one sentence: what is wrong, which setting, what to do."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -13,18 +14,13 @@ from login_pipeline.settings import MAX_IN_FLIGHT
 from login_pipeline.sqs.transport.client import UnreadableResponseError
 from login_pipeline.transport_security import is_loopback
 
-_OTHER_HOST = (
-    "The certificate of {endpoint} is for another host; correct AWS_ENDPOINT_URL_SQS, and leave AWS_CA_BUNDLE as it is"
-)
-_NO_BUNDLE = "AWS_CA_BUNDLE names a file of certificates that cannot be read; name one in PEM"
 # By what OpenSSL or urllib3 says: what is wrong, and what to do.
 _TLS = {
-    "doesn't match": _OTHER_HOST,
-    "mismatch": _OTHER_HOST,
+    "doesn't match|mismatch": "The certificate of {endpoint} is for another host; correct AWS_ENDPOINT_URL_SQS, and leave "
+    "AWS_CA_BUNDLE as it is",
     "CERTIFICATE_VERIFY_FAILED": "No authority that is trusted here signed the certificate of {endpoint}; name the "
     "file of the one that did in AWS_CA_BUNDLE, or correct AWS_ENDPOINT_URL_SQS",
-    "[Errno": _NO_BUNDLE,
-    "[X509": _NO_BUNDLE,
+    r"\[Errno|\[X509": "AWS_CA_BUNDLE names a file of certificates that cannot be read; name one in PEM",
 }
 
 
@@ -77,7 +73,7 @@ def _not_trusted(error: SSLError) -> ConfigurationError:
     """What is wrong with TLS, by what the SDK says of it."""
     endpoint = str(error.kwargs.get("endpoint_url")).rstrip("/")
     for words, sentence in _TLS.items():
-        if words in str(error):
+        if re.search(words, str(error)):
             return ConfigurationError(sentence.format(endpoint=endpoint))
     return ConfigurationError(f"{endpoint} does not speak TLS as the AWS SDK does; correct AWS_ENDPOINT_URL_SQS")
 

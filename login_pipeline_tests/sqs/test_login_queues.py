@@ -16,7 +16,7 @@ from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.message import Message
 from login_pipeline.sqs.queue import QueueDepth
 from login_pipeline.sqs.receive import Batch, receive_batch
-from login_pipeline.sqs.transport.client import BatchResponse, CallError, ClientOptions, Failure, Success
+from login_pipeline.sqs.transport.client import BatchResponse, CallError, ClientOptions, EntryResult
 from login_pipeline.sqs.worker_pool import WorkerPool
 from login_pipeline_tests.conftest import Pipeline
 
@@ -130,7 +130,7 @@ def refuse(code: str) -> ClientError:
 class ScriptedCalls:
     """Answers batch calls from a script: no real server refuses on demand."""
 
-    def __init__(self, *outcomes: Failure | CallError | None) -> None:
+    def __init__(self, *outcomes: EntryResult | CallError | None) -> None:
         self._outcomes = list(outcomes)
         self.calls: list[list[str]] = []
 
@@ -140,12 +140,12 @@ class ScriptedCalls:
     def _outcome(self, entries: Sequence[Any]) -> BatchResponse | CallError:
         self.calls.append([entry["Id"] for entry in entries])
         outcome = self._outcomes.pop(0) if self._outcomes else None
-        return confirming(entries, outcome) if outcome is None or isinstance(outcome, Failure) else outcome
+        return confirming(entries, outcome) if outcome is None or isinstance(outcome, EntryResult) else outcome
 
 
-def confirming(entries: Sequence[Any], failure: Failure | None = None) -> BatchResponse:
+def confirming(entries: Sequence[Any], failure: EntryResult | None = None) -> BatchResponse:
     """The response in which every entry has succeeded that has not failed."""
-    successes = [Success(each["Id"]) for each in entries if failure is None or each["Id"] != failure.id]
+    successes = [EntryResult(each["Id"]) for each in entries if failure is None or each["Id"] != failure.id]
     return BatchResponse(successes, [failure] if failure else [])
 
 
@@ -158,8 +158,8 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqs_batches, "PAUSES", (0, 0))
 
 
-def failed(ident: str, *, senders_fault: bool) -> Failure:
-    return Failure(ident, "Code", senders_fault)
+def failed(ident: str, *, senders_fault: bool) -> EntryResult:
+    return EntryResult(ident, "Code", senders_fault)
 
 
 @pytest.mark.usefixtures("_no_pauses")

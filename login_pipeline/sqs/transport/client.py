@@ -46,14 +46,8 @@ def is_about_the_request(error: CallError) -> bool:
     return isinstance(error, ClientError) and error_code(error) in ENTRY_FAULTS
 
 
-class Success(msgspec.Struct, gc=False):
-    """An entry of a batch that succeeded."""
-
-    id: str = msgspec.field(name="Id", default="")
-
-
-class Failure(msgspec.Struct, gc=False):
-    """An entry of a batch that failed; `senders_fault`: it would fail again."""
+class EntryResult(msgspec.Struct, gc=False):
+    """What became of an entry of a batch: a `code` where it failed; `senders_fault`: it would fail again."""
 
     id: str = msgspec.field(name="Id", default="")
     code: str = msgspec.field(name="Code", default="Unknown")
@@ -63,8 +57,8 @@ class Failure(msgspec.Struct, gc=False):
 class BatchResponse(msgspec.Struct, gc=False):
     """The response of SendMessageBatch, DeleteMessageBatch and ChangeMessageVisibilityBatch."""
 
-    successful: list[Success] = msgspec.field(name="Successful", default_factory=list)
-    failed: list[Failure] = msgspec.field(name="Failed", default_factory=list)
+    successful: list[EntryResult] = msgspec.field(name="Successful", default_factory=list)
+    failed: list[EntryResult] = msgspec.field(name="Failed", default_factory=list)
 
 
 class AttributesResponse(msgspec.Struct, gc=False):

@@ -58,13 +58,6 @@ class Call(NamedTuple):
     credentials: ReadOnlyCredentials | None
 
 
-class HttpResponse(NamedTuple):
-    """What became of one call; `problem` says as a code why there is no good response."""
-
-    body: bytes
-    problem: str | None
-
-
 class CurlTransport:
     """libcurl makes the calls, several at once in one thread; those that fail boto3 makes again."""
 
@@ -82,9 +75,10 @@ class CurlTransport:
     def call_many(self, operation: Operation[Response], requests: Sequence[Request]) -> Sequence[Response | CallError]:
         """Calls the operation with each request, all at once; the response, or the error, of each in their order."""
         responses = self._by_libcurl(operation, requests)
-        left = [place for place, response in enumerate(responses) if response is None]
-        by_boto3 = dict(zip(left, self._by_boto3(operation, [requests[place] for place in left]), strict=True))
-        return [by_boto3[place] if response is None else response for place, response in enumerate(responses)]
+        problems = {place: response for place, response in enumerate(responses) if isinstance(response, str)}
+        self.left_to_boto3.update(filter(None, problems.values()))
+        by_boto3 = iter(self._by_boto3(operation, [requests[place] for place in problems]))
+        return [next(by_boto3) if isinstance(response, str) else response for response in responses]
 
     def _by_boto3(self, operation: Operation[Response], requests: Sequence[Request]) -> Sequence[Response | CallError]:
         """The first alone: where it fails, the others would, each after the SDK's retries, which share one quota."""
@@ -96,40 +90,34 @@ class CurlTransport:
         with ThreadPoolExecutor(len(requests), thread_name_prefix="boto3") as threads:
             return [first, *threads.map(lambda request: self._sdk.call(operation, request), requests[1:])]
 
-    def _by_libcurl(self, operation: Operation[Response], requests: Sequence[Request]) -> Sequence[Response | None]:
+    def _by_libcurl(self, operation: Operation[Response], requests: Sequence[Request]) -> Sequence[Response | str]:
+        """The responses; in place of one that is left to boto3 the code of what went wrong, empty where nothing did."""
         template = self._recorder.template
         if template is None or operation.name not in BY_LIBCURL:
-            return [None] * len(requests)
+            return [""] * len(requests)
         if not self._libcurl_works and self.left_to_boto3.total() >= MAX_FAILURES:
-            return self._all_failed("not tried", requests)
+            return ["not tried"] * len(requests)
         try:
             credentials = self._credentials.get_frozen_credentials() if self._credentials else None
         except (*CALL_ERRORS, ValueError) as error:  # their refresh failed: boto3 says why
-            return self._all_failed(type(error).__name__, requests)
+            return [type(error).__name__] * len(requests)
         call = Call(template, operation.name, credentials)
         try:
             with self._session() as session:
                 responses = session.send(call, [msgspec.json.encode(request) for request in requests])
         except pycurl.error as error:
-            return self._all_failed(f"libcurl {error.args[0]}", requests)
+            return [f"libcurl {error.args[0]}"] * len(requests)
         return [self._decode(operation, response) for response in responses]
 
-    def _all_failed(self, problem: str, requests: Sequence[Request]) -> list[None]:
-        self.left_to_boto3[problem] += len(requests)
-        return [None] * len(requests)
-
-    def _decode(self, operation: Operation[Response], response: HttpResponse) -> Response | None:
-        problem = response.problem
-        if problem is None:
-            try:
-                decoded = msgspec.json.decode(response.body, type=operation.response, strict=False)
-            except msgspec.DecodeError:
-                problem = "not JSON"
-            else:
-                self._libcurl_works = True
-                return decoded
-        self.left_to_boto3[problem] += 1
-        return None
+    def _decode(self, operation: Operation[Response], response: bytes | str) -> Response | str:
+        if isinstance(response, str):
+            return response
+        try:
+            decoded = msgspec.json.decode(response, type=operation.response, strict=False)
+        except msgspec.DecodeError:
+            return "not JSON"
+        self._libcurl_works = True
+        return decoded
 
     @contextmanager
     def _session(self) -> Iterator["CurlSession"]:
@@ -155,8 +143,8 @@ class CurlSession:
         self._handles: list[pycurl.Curl] = []
         self._prepared_for: Call | None = None
 
-    def send(self, call: Call, bodies: Sequence[bytes]) -> list[HttpResponse]:
-        """Makes a call with each body; the responses in their order.
+    def send(self, call: Call, bodies: Sequence[bytes]) -> list[bytes | str]:
+        """Makes a call with each body; in their order the content of a good response, or a code of what went wrong.
 
         Raises:
             pycurl.error: libcurl refuses an option.
@@ -171,10 +159,10 @@ class CurlSession:
         for handle in handles:
             self._multi.remove_handle(handle)
         problems = [errors.get(handle) or _problem(handle) for handle in handles]
-        return [HttpResponse(body.getvalue(), problem) for body, problem in zip(responses, problems, strict=True)]
+        return [problem or response.getvalue() for problem, response in zip(problems, responses, strict=True)]
 
     def _until_all_are_answered(self, calls: int) -> dict[pycurl.Curl, str]:
-        """The problems of the calls that libcurl could not make."""
+        """The codes of the calls that libcurl could not make."""
         errors: dict[pycurl.Curl, str] = {}
         while calls:
             self._multi.perform()
@@ -211,9 +199,9 @@ def _new_handle(read_timeout: int, ca_bundle: str | None) -> pycurl.Curl:
     return handle
 
 
-def _problem(handle: pycurl.Curl) -> str | None:
+def _problem(handle: pycurl.Curl) -> str:
     status = handle.getinfo(pycurl.RESPONSE_CODE)
-    return None if status == OK else f"HTTP {status}"
+    return "" if status == OK else f"HTTP {status}"
 
 
 def _prepare(handle: pycurl.Curl, call: Call) -> None:
