@@ -16,8 +16,8 @@ from login_pipeline.transport_security import is_loopback
 
 # By what OpenSSL or urllib3 says: what is wrong, and what to do.
 _TLS = {
-    "doesn't match|mismatch": "The certificate of {endpoint} is for another host; correct AWS_ENDPOINT_URL_SQS, and leave "
-    "AWS_CA_BUNDLE as it is",
+    "doesn't match|mismatch": "The certificate of {endpoint} is for another host; correct AWS_ENDPOINT_URL_SQS, and "
+    "leave AWS_CA_BUNDLE as it is",
     "CERTIFICATE_VERIFY_FAILED": "No authority that is trusted here signed the certificate of {endpoint}; name the "
     "file of the one that did in AWS_CA_BUNDLE, or correct AWS_ENDPOINT_URL_SQS",
     r"\[Errno|\[X509": "AWS_CA_BUNDLE names a file of certificates that cannot be read; name one in PEM",

@@ -17,6 +17,7 @@ from login_pipeline.logins.transform import mask_logins, raw_messages
 from login_pipeline.masking.keys import MaskingKey
 from login_pipeline.masking.masker import NOT_KEYED
 from login_pipeline.masking.methods import Masks, hmac_sha256_masks
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.privacy.k_anonymity import group_sizes
 from login_pipeline.settings import read_settings
@@ -171,7 +172,7 @@ def test_rows_that_disagree_with_the_inbox_fail(loaded: Pipeline, change: str) -
 def in_clear(pipeline: Pipeline, column: str, text: str) -> tuple[int, ...]:
     """What the check counts of a row that has this text."""
     pipeline.database.query(f"INSERT INTO user_logins ({column}) VALUES (%s)", text)  # noqa: S608
-    counted = LoginDatabase(read_settings()).ask("checks", "rows_with_an_ip_in_clear")
+    counted = LoginDatabase(read_settings()).ask(statements.checks.rows_with_an_ip_in_clear)
     pipeline.database.query("DELETE FROM user_logins")
     return counted
 
