@@ -159,13 +159,6 @@ def test_visibility_that_ends_while_the_database_is_slow_gives_no_second_row(
 # Partial and stale deletes
 
 
-def test_entry_that_fails_by_sqs_s_fault_once_is_deleted_all_the_same(account: Account, sqs_proxy: SqsProxy) -> None:
-    account.send(20, malformed=3)
-    with sqs_proxy.breaking("DeleteMessageBatch", entry_fails("InternalError", senders_fault=False), times=2):
-        assert account.pipeline.run().failures == []
-    account.assert_settled()
-
-
 def test_message_that_cannot_be_deleted_is_handed_back_and_gets_no_second_row(
     account: Account, sqs_proxy: SqsProxy
 ) -> None:
@@ -221,10 +214,19 @@ def test_dead_letter_whose_answer_is_lost_is_sent_again_under_its_first_id(
 
 
 @pytest.mark.parametrize("fault", UNCONFIRMED.values(), ids=UNCONFIRMED)
-def test_message_that_sqs_does_not_confirm_is_not_sent(account: Account, sqs_proxy: SqsProxy, fault: Fault) -> None:
-    with sqs_proxy.breaking("SendMessageBatch", fault):
-        not_sent = LoginQueues(read_settings()).dead_letter_queue.send([{"MessageBody": "a"}] * 2)
-    assert not_sent == {0: "NotConfirmed", 1: "NotConfirmed"}
+def test_entry_that_sqs_does_not_confirm_is_not_done(
+    account: Account, sqs_proxy: SqsProxy, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    monkeypatch.setattr("login_pipeline.sqs.batches.PAUSES", (0, 0))
+    account.send(2)
+    queues = LoginQueues(read_settings())
+    handles = [message.receipt_handle for message in queues.receive().messages]
+    with ExitStack() as faults:
+        for action in ("SendMessageBatch", "DeleteMessageBatch", "ChangeMessageVisibilityBatch"):
+            faults.enter_context(sqs_proxy.breaking(action, fault))
+        assert queues.dead_letter_queue.send([{"MessageBody": "a"}] * 2) == {0: "NotConfirmed", 1: "NotConfirmed"}
+        assert queues.login_queue.delete(handles) == {"NotConfirmed": 2}
+        assert queues.release() == (2, {"NotConfirmed": 2})
 
 
 def test_dead_letter_that_sqs_does_not_confirm_stays_on_the_queue(account: Account, sqs_proxy: SqsProxy) -> None:
@@ -238,15 +240,6 @@ def test_dead_letter_that_sqs_does_not_confirm_stays_on_the_queue(account: Accou
     account.assert_settled()
 
 
-def test_delete_that_sqs_does_not_confirm_is_not_counted(account: Account, sqs_proxy: SqsProxy) -> None:
-    account.send(20)
-    with sqs_proxy.breaking("DeleteMessageBatch", answered({})):
-        sentence = one_sentence(account.pipeline.run())
-    assert sentence.startswith("SQS deleted none of 20 loaded messages (NotConfirmed)")
-    account.drain()
-    account.assert_settled()
-
-
 def test_entry_that_is_confirmed_at_the_second_try_is_not_noticed(account: Account, sqs_proxy: SqsProxy) -> None:
     account.send(5, malformed=3)
     with ExitStack() as faults:
@@ -254,14 +247,6 @@ def test_entry_that_is_confirmed_at_the_second_try_is_not_noticed(account: Accou
             faults.enter_context(sqs_proxy.breaking(action, answered({}), times=2))
         assert account.pipeline.run().failures == []
     account.assert_settled()
-
-
-def test_release_that_sqs_does_not_confirm_is_counted(account: Account, sqs_proxy: SqsProxy) -> None:
-    account.send(5)
-    queue = LoginQueues(read_settings())
-    queue.receive()
-    with sqs_proxy.breaking("ChangeMessageVisibilityBatch", answered({})):
-        assert queue.release() == (5, {"NotConfirmed": 5})
 
 
 def test_redriven_message_that_sqs_does_not_confirm_stays_on_the_dead_letter_queue(
@@ -287,15 +272,15 @@ def test_count_that_sqs_does_not_say_is_an_error_and_not_zero(account: Account, 
     assert sqs_proxy.calls["ReceiveMessage"] == 0
 
 
-@pytest.mark.parametrize("response", [b"[1, 2]", b'{"Messages": [{"MessageId": 7}]}'], ids=["an array", "no message"])
 def test_response_that_is_not_one_of_sqs_is_one_sentence_and_costs_no_other(
-    account: Account, sqs_proxy: SqsProxy, response: bytes
+    account: Account, sqs_proxy: SqsProxy
 ) -> None:
     account.send(30)
-    with sqs_proxy.breaking("ReceiveMessage", answered(response)):
-        sentence = one_sentence(account.pipeline.run())
-    assert sentence.startswith("What responds to ReceiveMessage on http")
-    with sqs_proxy.breaking("ReceiveMessage", Some(answered(response), first=1, times=2)):
+    for response in (b"[1, 2]", b'{"Messages": [{"MessageId": 7}]}'):
+        fault = answered(response)
+        with sqs_proxy.breaking("ReceiveMessage", fault), pytest.raises(QueueError, match="What responds to Receive"):
+            LoginQueues(read_settings()).receive()
+    with sqs_proxy.breaking("ReceiveMessage", Some(fault, first=1, times=2)):
         assert account.pipeline.run().failures == []
     account.drain()
     account.assert_settled()
@@ -422,7 +407,7 @@ def test_access_that_is_revoked_between_load_and_delete_gives_no_second_row(
     account: Account, sqs_proxy: SqsProxy
 ) -> None:
     account.send(20)
-    for fault in (THROTTLED, ACCESS_DENIED, cut_before):
+    for fault in (ACCESS_DENIED, cut_before):
         with sqs_proxy.breaking("DeleteMessageBatch", fault):
             assert one_sentence(account.pipeline.run()).startswith("SQS deleted none of 20 loaded messages")
     account.assert_nothing_is_lost()
