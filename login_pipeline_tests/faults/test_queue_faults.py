@@ -332,9 +332,10 @@ def test_call_that_is_never_answered_is_given_up_and_made_again(
     """As behind a firewall that forgot the connection: open on our side, and silent."""
     monkeypatch.setattr("login_pipeline.sqs.transport.client.READ_SECONDS", 1)
     account.send(5)
-    silence = Hold()
+    silence, started = Hold(), time.monotonic()
     with sqs_proxy.breaking("ReceiveMessage", silence, times=1):
         assert account.pipeline.run().failures == []
+        assert time.monotonic() - started < 45  # the silence lasts for 60
         silence.let_go()
     account.assert_settled()
 
