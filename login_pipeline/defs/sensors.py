@@ -96,7 +96,8 @@ def queue_depth_sensor(context: dg.SensorEvaluationContext, sqs: LoginQueueResou
         observed=_observed(depth, before.observed, now),
     )
     waits_until = _waits_until(cursor.newest, timedelta(seconds=settings.run_interval), now)
-    batches = _batches(depth, settings.batch_size, waits=waits_until is not None)
+    full, all_of_it = depth.visible // settings.batch_size, math.ceil(depth.visible / settings.batch_size)
+    batches = full if waits_until else all_of_it
     wanted = _wanted_runs(batches, active, places(context.instance, settings.max_concurrent_runs))
     reason = _pause(cursor.failing, now) or _skip_reason(depth, batches, wanted, len(active), waits_until)
     return dg.SensorResult(
@@ -136,11 +137,6 @@ def _waits_until(newest: _Newest | None, interval: timedelta, now: datetime) -> 
     """Until when less than a batch waits for more messages; None where it waits no longer."""
     until = newest.seen + interval if newest else now
     return until if until > now else None
-
-
-def _batches(depth: QueueDepth, batch_size: int, *, waits: bool) -> int:
-    """How many batches are to be received; the last one need not be full, unless it waits for more messages."""
-    return depth.visible // batch_size if waits else math.ceil(depth.visible / batch_size)
 
 
 def _requests(newest: _Newest | None, wanted: int) -> list[dg.RunRequest]:

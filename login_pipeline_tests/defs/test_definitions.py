@@ -38,12 +38,6 @@ def test_dg_launches_the_job(pipeline: Pipeline) -> None:
     assert pipeline.dead_letter_queue.count() == 1
 
 
-def test_workspace_file_names_the_definitions_which_load_without_any_setting() -> None:
-    listed = run("dagster", "job", "list", "-w", "workspace.yaml")
-    assert listed.returncode == 0, listed.stderr
-    assert "Job: login_job" in listed.stdout
-
-
 def test_every_asset_says_what_it_is() -> None:
     for spec in defs.resolve_all_asset_specs():
         assert spec.description, spec.key
