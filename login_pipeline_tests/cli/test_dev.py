@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -128,20 +128,20 @@ query($runId: ID!) {
 
 
 @contextmanager
-def running() -> Iterator[Dev]:
+def killed_at_the_end() -> Iterator[Dev]:
+    """By SIGKILL, after which nothing is left of it."""
     with temporary_folder() as folder:
         dev = Dev(folder)
         try:
             yield dev
         finally:
-            if dev.processes():
-                os.kill(dev.pid(), signal.SIGTERM)
-            assert dev.ends(), dev.processes()
+            os.kill(dev.pid(), signal.SIGKILL)
             dev.shell.wait()
+            assert dev.ends(), dev.processes()
 
 
 def test_person_at_the_ui_can_materialize_the_sensor_drains_and_nothing_is_left_after_a_kill() -> None:
-    with running() as dev:
+    with killed_at_the_end() as dev:
         everything = ("raw_sqs_messages", "masked_logins", "quarantined_logins", "user_logins_table")
         assert dev.outcome(dev.materialize(*everything)) == ("SUCCESS", [])
 
@@ -161,10 +161,6 @@ def test_person_at_the_ui_can_materialize_the_sensor_drains_and_nothing_is_left_
         assert checks["passed"]
         assert checks["checks"][1]["metadata"]["rows"] == 96
 
-        os.kill(dev.pid(), signal.SIGKILL)
-        dev.shell.wait()
-        assert dev.ends(), dev.processes()
-
 
 # The command without its services, and with a server in Dagster's place that is up at once.
 BARE = """
@@ -178,8 +174,10 @@ from login_pipeline.local import supervisor
 def started(_settings, port):
     command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
     server = supervisor.start(command, log=None, stop_signal=SIGINT, env={})
-    yield server
-    supervisor.stop(server)
+    try:
+        yield server
+    finally:
+        supervisor.stop(server)
 
 dev.local_services, dev._dagster = lambda: nullcontext({}), started
 main.main()
@@ -200,7 +198,11 @@ def test_everything_ends_at_ctrl_c_and_with_the_parent(tmp_path: Path, victim: s
         assert wait_until(lambda: output.read_text().endswith(stopped), seconds=SECONDS)
     parent.kill()
     parent.wait()
-    assert wait_until(lambda: not is_listening(port), seconds=SECONDS)
+    try:
+        assert wait_until(lambda: not is_listening(port), seconds=30)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(parent.pid, signal.SIGKILL)
 
 
 def test_port_that_is_taken_is_one_sentence(command: Command) -> None:
