@@ -14,7 +14,7 @@ from typing import IO
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.local.ports import wait_until
 from login_pipeline.local.postgres import LocalPostgres
-from login_pipeline.local.sqs import LocalSqs
+from login_pipeline.local.sqs import LocalSqs, create_queue, sdk_environment
 from login_pipeline.settings import read_settings
 
 QUEUE = "logins"
@@ -51,9 +51,9 @@ def local_services(folder: Path | None = None) -> Iterator[dict[str, str]]:
         stack.callback(database_server.stop)
         database_server.create_database("dagster")
         yield {
-            **queue_server.sdk_environment(),
-            "LOGIN_QUEUE_URL": queue_server.create_queue(QUEUE),
-            "LOGIN_DEAD_LETTER_QUEUE_URL": queue_server.create_queue(DEAD_LETTER_QUEUE),
+            **sdk_environment(queue_server.endpoint),
+            "LOGIN_QUEUE_URL": create_queue(queue_server.endpoint, QUEUE),
+            "LOGIN_DEAD_LETTER_QUEUE_URL": create_queue(queue_server.endpoint, DEAD_LETTER_QUEUE),
             "LOGIN_DATABASE_URL": database_server.create_database("logins"),
             "LOGIN_MAINTENANCE_DATABASE_URL": "",  # or pruning would reach the database in a shell that has one set
             "LOGIN_MASKING_KEY": _masking_key(folder / "masking_key"),

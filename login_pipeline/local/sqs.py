@@ -43,14 +43,6 @@ class LocalSqs:
             self.stop()
             raise ConfigurationError(f"The embedded SQS server does not start; {log} says why")
 
-    def sdk_environment(self) -> dict[str, str]:
-        """What makes the AWS SDK call this server."""
-        return sdk_environment(self.endpoint)
-
-    def create_queue(self, name: str) -> str:
-        """Creates the queue where it does not exist; returns its URL."""
-        return create_queue(self.endpoint, name)
-
     def stop(self) -> None:
         """Shuts the server down and waits until it has written its messages."""
         supervisor.stop(self._supervisor)
