@@ -1,8 +1,8 @@
 """SQS's server side in memory, with a clock of its own: no real server expires, duplicates and redelivers on demand.
 
 It answers the methods of the SDK's client that the pipeline calls, as Amazon SQS documents standard queues, and it is
-held to the same tests as the real server (test_simulated_sqs.py). Everything in it is counted or told, never random,
-so that a test can replay what happened.
+held to the same tests as the real server (test_simulated_sqs.py). Nothing in it is random, so that a test can replay
+what happened.
 """
 
 import json
@@ -83,24 +83,19 @@ class SimulatedSqs:
         QueueUrl: str,  # noqa: N803
         MaxNumberOfMessages: int = 1,  # noqa: N803
         VisibilityTimeout: int = 30,  # noqa: N803
-        WaitTimeSeconds: int = 0,  # noqa: N803 - nothing comes while nobody else moves the clock
-        MessageSystemAttributeNames: Sequence[str] = (),  # noqa: N803
-        MessageAttributeNames: Sequence[str] = (),  # noqa: N803
+        **_asked_for: Any,
     ) -> dict[str, Any]:
+        """Does not wait: nothing comes while nobody else moves the clock. All attributes come, as the product asks."""
+
         def describe(stored: Stored) -> Entry:
-            system = {
-                "SentTimestamp": str(stored.sent * 1000),
-                "ApproximateReceiveCount": str(stored.receive_count),
-            }
-            wanted = system.keys() if "All" in MessageSystemAttributeNames else MessageSystemAttributeNames
+            system = {"SentTimestamp": str(stored.sent * 1000), "ApproximateReceiveCount": str(stored.receive_count)}
             message = {
                 "MessageId": stored.message_id,
                 "ReceiptHandle": stored.handle,
                 "Body": stored.body,
-                "Attributes": {name: system[name] for name in wanted if name in system},
+                "Attributes": system,
             }
-            own = stored.attributes if "All" in MessageAttributeNames else {}
-            return {**message, "MessageAttributes": own} if own else message
+            return {**message, "MessageAttributes": stored.attributes} if stored.attributes else message
 
         deliveries = self._deliveries(QueueUrl, VisibilityTimeout)
         messages = [describe(stored) for stored in islice(deliveries, MaxNumberOfMessages)]

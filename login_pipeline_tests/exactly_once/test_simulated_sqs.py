@@ -52,7 +52,7 @@ def server(request: pytest.FixtureRequest) -> Server:
         sqs = SimulatedSqs()
         return Server(sqs, QUEUE, sqs.pass_time)
     queue: Queue = request.getfixturevalue("queue" if request.param == "real" else "benchmark_queue")
-    return Server(queue.client, queue.url, time.sleep)
+    return Server(queue.client, queue.url, lambda seconds: time.sleep(seconds + 0.1))
 
 
 def test_message_is_delivered_with_its_body_its_attributes_and_its_count(server: Server) -> None:
@@ -69,7 +69,7 @@ def test_received_message_is_hidden_until_its_timeout(server: Server) -> None:
     server.send("a")
     (first,) = server.receive(visibility_timeout=1)
     assert server.receive() == []
-    server.pass_time(2)
+    server.pass_time(1)
     (second,) = server.receive()
     assert second["ReceiptHandle"] != first["ReceiptHandle"]
     assert second["Attributes"]["ApproximateReceiveCount"] == "2"
@@ -86,7 +86,7 @@ def test_deleted_message_is_gone(server: Server) -> None:
     server.send("a", "b")
     messages = server.receive(visibility_timeout=1)
     assert not server.delete(messages[0]["ReceiptHandle"]).get("Failed")
-    server.pass_time(2)
+    server.pass_time(1)
     assert [message["Body"] for message in server.receive()] == [messages[1]["Body"]]
 
 
