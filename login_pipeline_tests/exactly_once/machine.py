@@ -33,7 +33,7 @@ from login_pipeline_tests.exactly_once.simulated_sqs import DAY, DEAD_LETTER_QUE
 from login_pipeline_tests.exactly_once.stepped_process import KilledError, SteppedProcess
 from login_pipeline_tests.exactly_once.stepped_run import DyingDatabase, stepped_redrive, stepped_run
 from login_pipeline_tests.exactly_once.table import Table
-from login_pipeline_tests.exactly_once.watch import RedriveWatch, RunWatch
+from login_pipeline_tests.exactly_once.watch import RunWatch
 
 SLOTS = st.integers(0, 2)
 VISIBILITY_TIMEOUT = 100
@@ -101,7 +101,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     @rule(slot=SLOTS, steps=st.integers(3, 12), reason=REASONS, dry_run=st.sampled_from([False, False, True]))
     def redrive(self, slot: int, steps: int, reason: str | None, dry_run: bool) -> None:
         if slot not in self.processes:
-            self.processes[slot] = stepped_redrive(self.sqs, RedriveWatch(self.ledger, reason, dry_run=dry_run))
+            self.processes[slot] = stepped_redrive(self.sqs, reason, dry_run=dry_run)
         self._step(slot, steps)
 
     @precondition(lambda self: self.processes)
@@ -232,7 +232,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         letters = Counter(_id(stored) for stored in self.sqs.live(DEAD_LETTER_QUEUE))
         for _ in range(max(letters.values(), default=0)):
             self._pass_time(VISIBILITY_TIMEOUT)
-            redrive = stepped_redrive(self.sqs, RedriveWatch(self.ledger, None, dry_run=False))
+            redrive = stepped_redrive(self.sqs, None, dry_run=False)
             redrive.finish()
             assert redrive.failures == [], "a redrive that nothing disturbs fails"
             self._drain()

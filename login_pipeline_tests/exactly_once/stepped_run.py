@@ -10,11 +10,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 from unittest.mock import patch
 
 import dagster as dg
-from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunction
 
 from login_pipeline.defs import assets
 from login_pipeline.defs.resources import LoginQueueResource, MaskingResource
@@ -29,7 +28,7 @@ from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.transport.client import ClientOptions, Sdk
 from login_pipeline_tests.exactly_once.simulated_sqs import SimulatedSqs
 from login_pipeline_tests.exactly_once.stepped_process import STUCK_SECONDS, KilledError, SteppedProcess
-from login_pipeline_tests.exactly_once.watch import RedriveWatch, RunWatch, Watch
+from login_pipeline_tests.exactly_once.watch import RunWatch, Watch
 
 # What the assets use of Dagster's contexts; a real one opens an instance, which takes 60 ms.
 _CONTEXT: Any = SimpleNamespace(
@@ -65,13 +64,13 @@ def stepped_run(sqs: SimulatedSqs, watch: RunWatch, *, quarantine_first: bool, d
     return SteppedProcess(work)
 
 
-def stepped_redrive(sqs: SimulatedSqs, watch: RedriveWatch) -> SteppedProcess:
+def stepped_redrive(sqs: SimulatedSqs, reason: str | None, *, dry_run: bool) -> SteppedProcess:
     """The command's redrive, which makes its queue itself."""
 
     def work(process: SteppedProcess) -> None:
         with process.may_fail():
-            queues.append(_queues(sqs, process, watch))
-            redrive.redrive(read_settings(), watch.reason, dry_run=watch.dry_run)
+            queues.append(_queues(sqs, process, None))
+            redrive.redrive(read_settings(), reason, dry_run=dry_run)
 
     queues: list[LoginQueues] = []
     with patch.object(redrive, "LoginQueues", lambda _settings: queues.pop()):
@@ -133,7 +132,8 @@ class DyingDatabase(LoginDatabase):
 
 def _function(asset: dg.AssetsDefinition) -> Callable[..., Any]:
     """The asset's own function. Called as an asset it would copy the resources, and take 50 ms."""
-    function: Callable[..., Any] = cast("DecoratedOpFunction", asset.op.compute_fn).decorated_fn
+    compute_fn: Any = asset.op.compute_fn
+    function: Callable[..., Any] = compute_fn.decorated_fn
     return function
 
 
@@ -167,13 +167,14 @@ class _StoppingClient:
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
         def call(**arguments: Any) -> Any:
-            if (
-                operation != "get_queue_attributes"
-            ):  # changes nothing, and Python 3.11 has a lock around max_receive_count
+            # GetQueueAttributes changes nothing, and Python 3.11 has a lock around max_receive_count.
+            if operation != "get_queue_attributes":
                 self._process.stop(operation)
-            self._watch.before(operation, arguments)
+            if self._watch is not None:
+                self._watch.before(operation, arguments)
             answer = getattr(self._sqs, operation)(**arguments)
-            self._watch.after(operation, arguments, answer)
+            if self._watch is not None:
+                self._watch.after(operation, arguments, answer)
             return answer
 
         return call

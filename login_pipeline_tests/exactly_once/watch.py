@@ -1,26 +1,18 @@
-"""What one process does with the messages that it received, held against what the product promises of it."""
+"""What one run does with the messages that it received, held against what the product promises of it."""
 
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from login_pipeline.errors import DatabaseError
 from login_pipeline.ingest import quarantine
-from login_pipeline.ingest.redrive import MOVED_BY_SQS
 from login_pipeline.logins.reasons import Reason
 from login_pipeline.postgres import copy as postgres_load
 from login_pipeline.postgres.copy import Loaded
 from login_pipeline_tests.exactly_once.ledger import Ledger, original_id
-from login_pipeline_tests.exactly_once.simulated_sqs import DEAD_LETTER_QUEUE, QUEUE, SimulatedSqs
+from login_pipeline_tests.exactly_once.simulated_sqs import DEAD_LETTER_QUEUE, SimulatedSqs
 
 Arguments = dict[str, Any]
-
-
-class Watch(Protocol):
-    """Sees each call to SQS; `after` only where the answer came."""
-
-    def before(self, operation: str, arguments: Arguments) -> None: ...
-    def after(self, operation: str, arguments: Arguments, answer: Arguments) -> None: ...
 
 
 class _Delivery(NamedTuple):
@@ -33,7 +25,10 @@ class _Delivery(NamedTuple):
 
 
 class RunWatch:
-    """One run. A sending is settled once it is on the dead-letter queue and the run went on to delete it."""
+    """Sees each call of a run to SQS, `after` only where the answer came; and each of its loads and records.
+
+    A sending is settled once it is on the dead-letter queue and the run went on to delete it.
+    """
 
     def __init__(self, sqs: SimulatedSqs, ledger: Ledger) -> None:
         self._sqs = sqs
@@ -75,7 +70,8 @@ class RunWatch:
     def after(self, operation: str, arguments: Arguments, answer: Arguments) -> None:
         if operation == "receive_message":
             for received in answer.get("Messages", []):
-                message, sending = _original(received), received["MessageId"]
+                sending = received["MessageId"]
+                message = original_id(sending, received.get("MessageAttributes", {}))
                 count = int(received["Attributes"]["ApproximateReceiveCount"])
                 delivery = _Delivery(message, sending, count, sending in self._ledger.settled)
                 self._by_handle[received["ReceiptHandle"]] = self._newest[message] = delivery
@@ -100,39 +96,5 @@ class RunWatch:
         return self._newest[message].receive_count < deliveries
 
 
-class RedriveWatch:
-    """One redrive, of the letters with this reason or of all."""
-
-    def __init__(self, ledger: Ledger, reason: str | None, *, dry_run: bool) -> None:
-        self.reason = reason
-        self.dry_run = dry_run
-        self._ledger = ledger
-        self._reasons: dict[str, set[str]] = {}
-        self._by_handle: dict[str, str] = {}
-
-    def before(self, operation: str, arguments: Arguments) -> None:
-        if operation not in ("send_message_batch", "delete_message_batch"):
-            return
-        for entry in arguments["Entries"]:
-            if operation == "send_message_batch":
-                assert arguments["QueueUrl"] == QUEUE
-                message = original_id("", entry["MessageAttributes"])
-            else:
-                message = self._by_handle[entry["ReceiptHandle"]]
-            if self.dry_run:
-                self._ledger.broken.append("a dry run changes something")
-            if self.reason is not None and self.reason not in self._reasons.get(message, ()):
-                self._ledger.broken.append("a redrive takes letters with another reason")
-
-    def after(self, operation: str, arguments: Arguments, answer: Arguments) -> None:
-        if operation == "receive_message":
-            assert arguments["QueueUrl"] == DEAD_LETTER_QUEUE
-            for received in answer.get("Messages", []):
-                own = received.get("MessageAttributes", {})
-                reason = own["reason"]["StringValue"] if "reason" in own else MOVED_BY_SQS
-                self._reasons.setdefault(_original(received), set()).add(reason)
-                self._by_handle[received["ReceiptHandle"]] = _original(received)
-
-
-def _original(received: dict[str, Any]) -> str:
-    return original_id(received["MessageId"], received.get("MessageAttributes", {}))
+# None for a redrive, which is judged by where the messages are.
+Watch = RunWatch | None
