@@ -84,14 +84,6 @@ def test_every_message_ends_in_exactly_one_place(machine: type[DeliveryMachine])
     run_state_machine_as_test(machine, settings=SETTINGS)
 
 
-@pytest.mark.timeout(0)  # where the seeds of exactly_once/mutants.py are no quick ones any more
-@pytest.mark.parametrize("mutant", MUTANTS)
-def test_product_that_breaks_a_promise_is_found_out(
-    machine: type[DeliveryMachine], monkeypatch: pytest.MonkeyPatch, mutant: str
-) -> None:
-    play_mutant(machine, monkeypatch, mutant)
-
-
 def test_nothing_of_a_process_goes_on_while_it_waits_for_its_next_step(
     machine: type[DeliveryMachine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,20 +113,22 @@ def test_nothing_of_a_process_goes_on_while_it_waits_for_its_next_step(
     history.teardown()
 
 
-def test_failure_is_played_again_from_the_line_that_it_prints(
-    machine: type[DeliveryMachine], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.timeout(0)  # where the seeds of exactly_once/mutants.py are no quick ones now
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_product_that_breaks_a_promise_is_found_out_in_a_history_that_can_be_played_again(
+    machine: type[DeliveryMachine], monkeypatch: pytest.MonkeyPatch, mutant: str
 ) -> None:
-    failure = play_mutant(machine, monkeypatch, "has no inbox")
+    target, replacement, finding, first_seed = MUTANTS[mutant]
+    monkeypatch.setattr(target, replacement)
+    failure = found_out(machine, finding, first_seed)
     printed = re.search(r"@reproduce_failure\('(.+)', b'(.+)'\)", "\n".join(failure.__notes__))
     assert printed is not None
     again = reproduce_failure(printed[1], printed[2].encode())(machine)
-    with pytest.raises(AssertionError, match=MUTANTS["has no inbox"].finding):
+    with pytest.raises(AssertionError, match=finding):
         run_state_machine_as_test(again, settings=MUTANT_SETTINGS)
 
 
-def play_mutant(machine: type[DeliveryMachine], monkeypatch: pytest.MonkeyPatch, mutant: str) -> AssertionError:
-    target, replacement, finding, first_seed = MUTANTS[mutant]
-    monkeypatch.setattr(target, replacement)
+def found_out(machine: type[DeliveryMachine], finding: str, first_seed: int) -> AssertionError:
     for number in range(first_seed, first_seed + MUTANT_SEEDS):
         try:
             run_state_machine_as_test(seed(number)(machine), settings=MUTANT_SETTINGS)
