@@ -7,17 +7,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import boto3
 import psycopg2
 
+from login_pipeline.local.ports import wait_until
+from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline_tests import ROOT
 from login_pipeline_tests.at_rest import faults, places
-from login_pipeline_tests.at_rest.answers import SENSOR, SENSOR_SELECTOR, answers
 from login_pipeline_tests.cli.test_dev import ENDED, LAUNCH, Dev
-from login_pipeline_tests.conftest import Database, Queue
+from login_pipeline_tests.conftest import Database, Queue, client_of
 
 SECONDS = 120.0
-POLL_SECONDS = 0.5
+_REPOSITORY = {"repositoryLocationName": "login_pipeline.definitions", "repositoryName": "__repository__"}
+_SENSOR = """query($selector: SensorSelector!) {
+  sensorOrError(sensorSelector: $selector) { ... on Sensor { sensorState { id } } }
+}"""
 _STOP_SENSOR = "mutation($id: String!) { stopSensor(id: $id) { __typename } }"
 _TERMINATE = "mutation($runId: String!) { terminateRun(runId: $runId) { __typename } }"
 # How the names of temporary folders begin that other programs of this machine write to.
@@ -35,30 +38,20 @@ class Deployment:
         for each in (self._armed, changes, folder / "home", folder / "tmp"):
             each.mkdir()
         (changes / "sitecustomize.py").write_text(faults.SITECUSTOMIZE)
-        self._environment = {
+        environment = {
             "HOME": str(folder / "home"),
             "TMPDIR": str(folder / "tmp"),
             "PYTHONPATH": f"{changes}:{ROOT}",
             "PYTHONDONTWRITEBYTECODE": "1",
             faults.ARMED: str(self._armed),
         }
-        self.start()
-
-    def start(self) -> None:
-        """Starts it, again where it was ended."""
-        self.dev = Dev(self.folder, **self._environment)
+        self.dev = Dev(self.folder, **environment)
         settings = self.dev.settings()
-        client = boto3.client(
-            "sqs",
-            endpoint_url=settings["AWS_ENDPOINT_URL_SQS"],
-            region_name=settings["AWS_REGION"],
-            aws_access_key_id="local",
-            aws_secret_access_key="local",  # noqa: S106 - the emulator asks for none
-        )
+        client = client_of(settings["AWS_ENDPOINT_URL_SQS"])
         self.queue = Queue(client, settings["LOGIN_QUEUE_URL"])
         self.dead_letter_queue = Queue(client, settings["LOGIN_DEAD_LETTER_QUEUE_URL"])
         self.database = Database(settings["LOGIN_DATABASE_URL"])
-        self._dagster_database = settings["LOGIN_DAGSTER_DATABASE_URL"].replace("+psycopg2", "")
+        self._dagster_database = Database(settings["LOGIN_DAGSTER_DATABASE_URL"].replace("+psycopg2", ""))
 
     def stop(self) -> None:
         """Ends it as Ctrl-C does, if it still runs."""
@@ -69,17 +62,18 @@ class Deployment:
 
     def stop_sensor(self) -> None:
         """From now on only what is launched here runs."""
-        sensor = self.dev.graphql(SENSOR, selector=SENSOR_SELECTOR)["sensorOrError"]
+        sensor = self.dev.graphql(_SENSOR, selector={**_REPOSITORY, "sensorName": "queue_depth_sensor"})[
+            "sensorOrError"
+        ]
         self.dev.graphql(_STOP_SENSOR, id=sensor["sensorState"]["id"])
 
     def drained_by_the_sensor(self) -> bool:
         """Waits until a run of the sensor's has loaded what is on the queue."""
-        return _waited(lambda: "SUCCESS" in self.dev.login_job_runs() and self.queue.count() == 0)
+        return _waited(lambda: "SUCCESS" in self._statuses().values() and self.queue.count() == 0)
 
     def launch(self) -> str:
         """Starts login_job; returns the run's id."""
-        selector = {name: SENSOR_SELECTOR[name] for name in ("repositoryLocationName", "repositoryName")}
-        parameters = {"selector": {**selector, "pipelineName": "login_job"}, "runConfigData": {}, "mode": "default"}
+        parameters = {"selector": {**_REPOSITORY, "pipelineName": "login_job"}, "runConfigData": {}, "mode": "default"}
         launched = self.dev.graphql(LAUNCH, parameters=parameters)["launchPipelineExecution"]
         return str(launched["run"]["runId"])
 
@@ -89,27 +83,22 @@ class Deployment:
 
     def ended(self, run_id: str) -> str:
         """Waits for the end of a run; returns its status."""
-        assert _waited(lambda: self.dev.status(run_id) in ENDED)
-        return self.dev.status(run_id)
+        assert _waited(lambda: self._statuses()[run_id] in ENDED)
+        return self._statuses()[run_id]
 
-    def run_with(self, fault: str) -> str:
-        """Starts login_job, which meets the fault, and returns its id when it has met it."""
+    def run_with(self, fault: str) -> tuple[str, int]:
+        """Starts login_job, which meets the fault, and returns its id and its process when it has met it."""
         (self._armed / fault).touch()
         run_id = self.launch()
         reached = self._armed / f"{fault}.reached"
         assert _waited(reached.exists)
+        process = int(reached.read_text())
         reached.unlink()
-        return run_id
+        return run_id, process
 
     def terminate(self, run_id: str) -> None:
         """Presses Terminate in the UI."""
         self.dev.graphql(_TERMINATE, runId=run_id)
-
-    def end_waiting_run(self) -> None:
-        """Sends SIGTERM to the process of a run that waits."""
-        pid = self._armed / "pid"
-        assert _waited(pid.exists)
-        os.kill(int(pid.read_text()), signal.SIGTERM)
 
     def kill_daemon(self) -> None:
         """Kills the daemon; Dagster's dev command then ends, and takes all of it with it."""
@@ -126,9 +115,18 @@ class Deployment:
         """Every byte of every place where something could be left, but for SQS's own folder."""
         yield from self.files()
         yield from places.files(self._temporary_files())
-        for url in (self.database.url, self._dagster_database):
-            yield from places.rows(url)
-        yield from answers(self.dev)
+        for database in (self.database, self._dagster_database):
+            yield from places.rows(database.url)
+
+    def everything_after_its_end(self) -> places.Contents:
+        """The files, and the rows as PostgreSQL alone says them."""
+        postgres = LocalPostgres(self.folder / "postgresql")
+        try:
+            for name in ("logins", "dagster"):
+                yield from places.rows(postgres.url(name))
+        finally:
+            postgres.stop()
+        yield from self.files()
 
     def files(self) -> places.Contents:
         """All that is in the folder, but for SQS's own and PostgreSQL's programs."""
@@ -147,6 +145,10 @@ class Deployment:
         connection.cursor().execute("CHECKPOINT")
         connection.close()
 
+    def _statuses(self) -> dict[str, str]:
+        """The status of each run, by its id. The database says it at a fraction of what an answer of the UI costs."""
+        return dict(self._dagster_database.query("SELECT run_id, status FROM runs"))
+
     def _temporary_files(self) -> list[Path]:
         """What is new in the machine's temporary folders since the start, and not in our own one."""
         folders = {Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp"), Path("/dev/shm")}  # noqa: S108
@@ -156,8 +158,4 @@ class Deployment:
 
 
 def _waited(happened: Callable[[], bool]) -> bool:
-    """Waits for it, and asks seldom: each answer of the UI's costs as much as a search of a megabyte."""
-    until = time.monotonic() + SECONDS
-    while not (there := happened()) and time.monotonic() < until:
-        time.sleep(POLL_SECONDS)
-    return there
+    return wait_until(happened, seconds=SECONDS, still_possible=lambda: True)
