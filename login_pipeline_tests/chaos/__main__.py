@@ -10,14 +10,10 @@ from threading import Event
 
 from rich.console import Console
 
-from login_pipeline.local.services import temporary_folder
 from login_pipeline.signals import raise_at_signals
-from login_pipeline_tests.chaos.campaign import Outcome, campaign
-from login_pipeline_tests.chaos.database_server import breakable_services
+from login_pipeline_tests.chaos.campaign import FAULTS, Outcome, breakable_world, campaign
 from login_pipeline_tests.chaos.fault import Fault
-from login_pipeline_tests.chaos.faults import FAULTS
 from login_pipeline_tests.chaos.table import show, what_went_wrong
-from login_pipeline_tests.chaos.world import World
 
 # Of a fault with share 1; all kills together are over 1,000 then.
 CYCLES = 40
@@ -58,11 +54,16 @@ def _campaigns(
 ) -> dict[str, Outcome | Exception]:
     """What each campaign left behind, by the fault's name; or what it failed with."""
     interrupted = Event()
+
+    def campaign_of(fault: Fault) -> Outcome:
+        with breakable_world() as world:
+            return campaign([fault], world, cycles=cycles, seed=seed, interrupted=interrupted.is_set)
+
     with ThreadPoolExecutor(at_once) as pool:
-        running = {pool.submit(_campaign, fault, cycles, seed, interrupted): fault.name for fault in faults}
+        running = {pool.submit(campaign_of, fault): fault.name for fault in faults}
         try:
             for number, future in enumerate(as_completed(running), start=1):
-                console.print(f"{number}/{len(faults)}  {running[future]}: {_in_words(future)}")
+                console.print(f"{number}/{len(faults)}  {running[future]}: {_in_words(_outcome(future))}")
         except KeyboardInterrupt:
             interrupted.set()
             pool.shutdown(cancel_futures=True)
@@ -70,20 +71,12 @@ def _campaigns(
     return {name: _outcome(future) for future, name in running.items()}
 
 
-def _campaign(fault: Fault, cycles: int, seed: str, interrupted: Event) -> Outcome:
-    with temporary_folder() as folder, breakable_services(folder) as (settings, server):
-        postgres = (folder / "services" / "postgresql", folder / "database" / "postgresql")
-        world = World(settings, folder / "runs", server=server, more_folders=postgres)
-        return campaign([fault], world, cycles=cycles, seed=seed, interrupted=interrupted.is_set)
-
-
 def _outcome(future: Future[Outcome]) -> Outcome | Exception:
     error = future.exception()
     return error if isinstance(error, Exception) else future.result()
 
 
-def _in_words(future: Future[Outcome]) -> str:
-    outcome = _outcome(future)
+def _in_words(outcome: Outcome | Exception) -> str:
     if isinstance(outcome, Exception):
         return f"did not finish ({outcome!r})"
     verdict = "kept its promises" if outcome.passed else f"BROKE A PROMISE ({'; '.join(what_went_wrong(outcome))})"

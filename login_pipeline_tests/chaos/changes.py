@@ -2,62 +2,66 @@
 
 from collections.abc import Iterable
 from threading import Event
-from typing import Any
 from unittest.mock import patch
 
-import pandas as pd
-from botocore.config import Config
-
-from login_pipeline.ingest.load import BatchLoader
-from login_pipeline.postgres import statements
-from login_pipeline.postgres.copy import Loaded
+from login_pipeline.settings import Settings
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.queue import SqsQueue
 from login_pipeline.sqs.receive import Batch
-from login_pipeline.sqs.transport.client import Request
-
-# Seconds.
-SOON = 6
-
-_WITHOUT_INBOX = """
-WITH inserted AS (
-    INSERT INTO user_logins (user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date)
-    SELECT user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date FROM incoming_logins
-    WHERE place >= %(first)s AND place < %(end)s
-    RETURNING 1
-)
-SELECT count(*), count(*) FROM inserted
-"""
+from login_pipeline.sqs.transport.client import ClientOptions, Request, Sdk
+from login_pipeline_tests.exactly_once.mutants import MUTANTS
 
 
 def come_back_soon() -> None:
-    """Messages of a killed run come back after SOON seconds, not after the 30 that the settings ask for at least.
+    """Messages of a killed run come back after 6 seconds, not after the 30 that the settings ask for at least.
 
     A run that takes longer than that works on all the same: SQS may deliver twice at any time.
     """
+    _hide_for(6)
 
-    _hide_for(SOON)
+
+def hide_for_a_moment() -> None:
+    """Messages that are received come back after two seconds."""
+    _hide_for(2)
+
+
+def release_soon() -> None:
+    """Messages that a run releases come back after a second, not after ten."""
+    patch("login_pipeline.sqs.login_queues.RELEASE_DELAY", 1).start()
+
+
+def retry_at_once() -> None:
+    """The SDK's retries are real; only the seconds between them are not waited for."""
+    patch("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.01).start()
+
+
+def hang_up_soon() -> None:
+    """A call to SQS that is not answered is given up after a second."""
+    init = Sdk.__init__
+
+    def init_with_less_time(sdk: Sdk, settings: Settings, options: ClientOptions) -> None:
+        init(sdk, settings, options._replace(read_timeout=1))
+
+    patch.object(Sdk, "__init__", init_with_less_time).start()
+
+
+def do_not_wait_for_locks() -> None:
+    """A table that is locked before a run is waited for for half a second."""
+    patch("login_pipeline.postgres.database.LOCK_SECONDS", 0.5).start()
 
 
 def delete_before_commit() -> None:
     """Messages are deleted from the queue, and only then loaded."""
-
-    load_chunk = BatchLoader._load_chunk
-
-    def delete_first(loader: BatchLoader, chunk: pd.DataFrame, *others: Any) -> Loaded:
-        loader._queues.login_queue.delete(chunk["receipt_handle"])
-        return load_chunk(loader, chunk, *others)
-
-    patch.object(BatchLoader, "_load_chunk", delete_first).start()
+    _be("deletes before the commit")
 
 
 def load_without_inbox() -> None:
     """Every delivery gets a row."""
-    patch.object(statements, "load", statements.load._replace(load=_WITHOUT_INBOX)).start()
+    _be("has no inbox")
 
 
 def delete_nothing() -> None:
-    """Every message is delivered again for ever."""
+    """Every message is delivered again and again."""
 
     def pretend(_queue: SqsQueue, _handles: Iterable[str], _stop: Event | None = None) -> dict[str, int]:
         return {}
@@ -77,28 +81,6 @@ def print_bodies() -> None:
     patch.object(LoginQueues, "receive", receive_and_print).start()
 
 
-def retry_at_once() -> None:
-    """The SDK's retries are real; only the seconds between them are not waited for."""
-    patch("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.01).start()
-
-
-def hang_up_soon() -> None:
-    """A call to SQS that is not answered is given up after a second."""
-    patch(
-        "login_pipeline.sqs.transport.client.Config", lambda **options: Config(**{**options, "read_timeout": 1})
-    ).start()
-
-
-def do_not_wait_for_locks() -> None:
-    """A table that is locked before a run is waited for for half a second."""
-    patch("login_pipeline.postgres.database.LOCK_SECONDS", 0.5).start()
-
-
-def hide_for_a_moment() -> None:
-    """Messages that are received come back after two seconds."""
-    _hide_for(2)
-
-
 def _hide_for(seconds: int) -> None:
     poll = SqsQueue._poll
 
@@ -108,6 +90,5 @@ def _hide_for(seconds: int) -> None:
     patch.object(SqsQueue, "_poll", poll_and_hide).start()
 
 
-def release_soon() -> None:
-    """Messages that a run releases come back after a second, not after ten."""
-    patch("login_pipeline.sqs.login_queues.RELEASE_DELAY", 1).start()
+def _be(mutant: str) -> None:
+    patch(MUTANTS[mutant].target, MUTANTS[mutant].replacement).start()

@@ -1,32 +1,34 @@
-"""The faults of PostgreSQL, and of the way to it, while a run loads or is about to."""
+"""The faults of PostgreSQL, and of the way to it, while a run loads or is about to; and of what it is given."""
 
 import random
 import secrets
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
 
-from login_pipeline_tests.chaos.between import database_proxy
+from login_pipeline.local.ports import wait_until
 from login_pipeline_tests.chaos.changes import do_not_wait_for_locks
 from login_pipeline_tests.chaos.fault import FEW, Cycle, Fault, until_hit
-from login_pipeline_tests.chaos.messages import drafts
+from login_pipeline_tests.chaos.messages import MALFORMED, drafts, logins, malformed
 from login_pipeline_tests.chaos.run_process import RunProcess
 from login_pipeline_tests.chaos.seams import Moment, Step
-from login_pipeline_tests.chaos.tables import load_in_its_transaction, make_tables, read_only
-from login_pipeline_tests.chaos.world import World
-from login_pipeline_tests.faults.moments import locked
+from login_pipeline_tests.chaos.world import RUN_SECONDS, World
+from login_pipeline_tests.conftest import Database
+from login_pipeline_tests.faults.moments import WAITING_LOADS, locked
+from login_pipeline_tests.faults.sqs_faults import Hold
 from login_pipeline_tests.faults.tcp_proxy import LOAD, RECORD
 from login_pipeline_tests.faults.tcp_proxy import Fault as AtCommit
 
 # Those that every run does.
 STEPS = (Step.RECEIVE, Step.COPY, Step.INSERT, Step.COMMIT, Step.DELETE)
-# In which a run ends on an idle machine.
-RUN_SECONDS = 1.2
+# In which a run reaches its steps on an idle machine.
+STEP_SECONDS = 1.2
 # More than the last page of a table has room for.
 MANY_ROWS = 60
+# What the user_ids begin with that a trigger refuses for as long as the world is there.
+NEVER_TAKEN = "never-taken-"
 CONNECTIONS = """
     CREATE ROLE {role} LOGIN CONNECTION LIMIT 1 PASSWORD %s;
     GRANT CREATE, USAGE ON SCHEMA public TO {role};
@@ -42,7 +44,7 @@ def commit_breaks(fault: AtCommit) -> Cycle:
     """The first or the second COMMIT of a load, or that of the dead letters' record, breaks once or twice."""
 
     def attempt(world: World, source: random.Random) -> bool:
-        with database_proxy(world) as proxy:
+        with world.database_proxy() as proxy:
             statement = source.choice((LOAD, LOAD, RECORD))
             proxy.at_commit(AtCommit.NONE, times=source.choice((0, 1)) if statement is LOAD else 0, of=statement)
             proxy.at_commit(fault, times=source.choice((1, 1, 2)), of=statement)
@@ -55,9 +57,8 @@ def commit_breaks(fault: AtCommit) -> Cycle:
 @until_hit
 def database_restarted(world: World, source: random.Random) -> bool:
     """In the middle of a load's transaction."""
-    if world.server is None:
-        raise AssertionError("the database of this world must not be restarted")
-    with load_in_its_transaction(world) as (run, waits):
+    assert world.server
+    with _load_in_its_transaction(world) as (run, waits):
         run.listen(seconds=source.uniform(0, 0.3))
         world.server.restart()
     world.ended(run)
@@ -67,7 +68,7 @@ def database_restarted(world: World, source: random.Random) -> bool:
 @until_hit
 def backend_terminated(world: World, source: random.Random) -> bool:
     """The same, where only the run's own connection ends."""
-    with load_in_its_transaction(world) as (run, waits):
+    with _load_in_its_transaction(world) as (run, waits):
         run.listen(seconds=source.uniform(0, 0.3))
         world.database.query(TERMINATE)
     world.ended(run)
@@ -76,7 +77,7 @@ def backend_terminated(world: World, source: random.Random) -> bool:
 
 def table_locked(world: World, source: random.Random) -> None:
     """For longer than a run waits before it receives, or for a while from some step of a run on."""
-    make_tables(world)
+    world.make_tables()
     with world.giving(do_not_wait_for_locks):
         if source.random() < 0.3:
             with locked(world.database):
@@ -90,31 +91,36 @@ def table_locked(world: World, source: random.Random) -> None:
 
 def database_read_only(world: World, source: random.Random) -> None:
     """From some step of a run on."""
-    make_tables(world)
+    world.make_tables()
     run = _run_at_some_step(world, source)
-    with read_only(world.database):
+    with _read_only(world.database):
         world.ended(run)
 
 
 @until_hit
 def too_many_connections(world: World, source: random.Random) -> bool:
     """From some step of a run on others have all the connections that its role may have, for a while."""
-    make_tables(world)
+    world.make_tables()
     with _only_one_connection(world) as url, world.giving(LOGIN_DATABASE_URL=url):
         run = _run_at_some_step(world, source)
-        connection = _connect(url, seconds=1)
-        if connection is not None:
-            with closing(connection):
+        others: list[psycopg2.extensions.connection] = []
+
+        def connected() -> bool:
+            with suppress(psycopg2.OperationalError):
+                others.append(psycopg2.connect(url))
+            return bool(others)
+
+        if wait_until(connected, seconds=1, still_possible=lambda: True):
+            with closing(others[0]):
                 run.listen(seconds=source.uniform(0, 2))
         world.ended(run)
-    return connection is not None
+    return bool(others)
 
 
 def disk_full(world: World, source: random.Random) -> None:
     """From some step of a run on until it has ended."""
-    if world.server is None:
-        raise AssertionError("the disk of this world must not be filled")
-    make_tables(world)
+    assert world.server
+    world.make_tables()
     world.send(list(drafts(source, MANY_ROWS)))
     with world.giving(LOGIN_BATCH_SIZE=str(MANY_ROWS)):
         run = _run_at_some_step(world, source)
@@ -123,12 +129,66 @@ def disk_full(world: World, source: random.Random) -> None:
         world.server.disk.free()
 
 
+def poison(world: World, source: random.Random) -> None:
+    """One body for each reason to reject one, among good ones."""
+    for reason in MALFORMED:
+        world.send([malformed(source, reason), *logins(source, 1)])
+    with world.giving(LOGIN_BATCH_SIZE="100"):
+        world.run()
+
+
+def rows_refused(world: World, source: random.Random) -> None:
+    """Some messages are valid, and a trigger refuses their rows; it quotes them."""
+    world.make_tables()
+    world.refuse_rows(NEVER_TAKEN, "raise_exception")
+    refused = [draft._replace(valid=False) for draft in logins(source, source.randrange(1, 8), prefix=NEVER_TAKEN)]
+    messages = [*refused, *logins(source, 10)]
+    source.shuffle(messages)
+    world.send(messages)
+    with world.giving(LOGIN_BATCH_SIZE="100"):
+        world.run()
+
+
+@contextmanager
+def _load_in_its_transaction(world: World) -> Iterator[tuple[RunProcess, bool]]:
+    """A run whose load waits for a lock until the block is left, when it ends; and whether it got there."""
+    world.make_tables()
+    received = Hold(after=True)
+    with world.sqs_proxy() as proxy:
+        proxy.on("ReceiveMessage", received)
+        process = world.start()
+        try:
+            received.wait()
+            with locked(world.database):
+                received.let_go()
+                yield (
+                    process,
+                    wait_until(
+                        lambda: world.database.query(WAITING_LOADS) != [(0,)], seconds=5, still_possible=lambda: True
+                    ),
+                )
+            process.listen(seconds=RUN_SECONDS)
+        finally:
+            received.let_go()
+
+
 def _run_at_some_step(world: World, source: random.Random) -> RunProcess:
     """A run that is at one of its steps now, or has just been started."""
     run = world.start()
     if source.random() < 0.7:
-        run.reaches(Moment(source.choice(("before", "after")), source.choice(STEPS)), seconds=RUN_SECONDS)
+        run.reaches(Moment(source.choice(("before", "after")), source.choice(STEPS)), seconds=STEP_SECONDS)
     return run
+
+
+@contextmanager
+def _read_only(database: Database) -> Iterator[None]:
+    """New transactions of new sessions may not write."""
+    change = f'ALTER DATABASE "{urlsplit(database.url).path[1:]}" {{}} default_transaction_read_only'
+    database.query(change.format("SET") + " = on")
+    try:
+        yield
+    finally:
+        database.query("SET transaction_read_only = off; " + change.format("RESET"))
 
 
 @contextmanager
@@ -141,17 +201,6 @@ def _only_one_connection(world: World) -> Iterator[str]:
     world.database.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
-def _connect(url: str, *, seconds: float) -> "psycopg2.extensions.connection | None":
-    """A connection as soon as there is one to have; None where there was none in time."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        try:
-            return psycopg2.connect(url)
-        except psycopg2.OperationalError:
-            time.sleep(0.005)
-    return None
-
-
 DATABASE_FAULTS = (
     Fault("answer to COMMIT lost", commit_breaks(AtCommit.ANSWER_LOST), FEW),
     Fault("COMMIT lost", commit_breaks(AtCommit.COMMIT_LOST), FEW),
@@ -161,4 +210,6 @@ DATABASE_FAULTS = (
     Fault("database read-only", database_read_only, FEW),
     Fault("too many connections", too_many_connections, FEW),
     Fault("disk full", disk_full, FEW),
+    Fault("poison", poison, FEW),
+    Fault("rows refused by a trigger", rows_refused, FEW),
 )

@@ -1,11 +1,8 @@
 """A PostgreSQL server of a campaign's own, which can be restarted and whose disk can be full."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from login_pipeline.local.postgres import LocalPostgres
-from login_pipeline.local.services import local_services
 from login_pipeline_tests.conftest import Database
 from login_pipeline_tests.faults.full_disk import DatabaseOnADisk, server_with_a_disk
 
@@ -29,14 +26,3 @@ class DatabaseServer:
     def stop(self) -> None:
         """Shuts the server down."""
         self._postgres.stop()
-
-
-@contextmanager
-def breakable_services(folder: Path) -> Iterator[tuple[dict[str, str], DatabaseServer]]:
-    """The embedded services, with a database server beside Dagster's that can be broken; their settings, and it."""
-    with local_services(folder / "services") as settings:
-        server = DatabaseServer(folder / "database")
-        try:
-            yield {**settings, "LOGIN_DATABASE_URL": server.url}, server
-        finally:
-            server.stop()

@@ -8,7 +8,7 @@ from login_pipeline_tests.chaos.world import World
 
 # The share of a fault whose moments are few, or whose cycles take long.
 FEW = 0.25
-# Attempts to hit a run that may end before.
+# Attempts to hit a run: it may end before, and one without a malformed message never sends to quarantine.
 TRIES = 50
 
 # One cycle: does its harm to runs in this world, and leaves the services working. All chance is the source's.
@@ -21,10 +21,6 @@ class Fault(NamedTuple):
     name: str
     cycle: Cycle
     share: float = 1
-
-    def cycles_of(self, cycles: int) -> int:
-        """How many cycles it goes through, where one with share 1 goes through so many."""
-        return max(1, round(cycles * self.share))
 
 
 def until_hit(attempt: Callable[[World, random.Random], bool]) -> Cycle:

@@ -1,37 +1,34 @@
-"""The faults that are an operator's: a drain that is told to end, and a redrive that is killed."""
+"""The faults that are an operator's: a drain that gets SIGTERM, and a redrive that is killed."""
 
 import random
 import sys
-import time
 
 from login_pipeline.cli import main as cli
 from login_pipeline.cli import options as cli_options
 from login_pipeline.ingest.redrive import Redriven, redrive
+from login_pipeline.local.ports import wait_until
 from login_pipeline.settings import read_settings
-from login_pipeline_tests.chaos.between import sqs_proxy
 from login_pipeline_tests.chaos.changes import hide_for_a_moment
 from login_pipeline_tests.chaos.fault import FEW, Cycle, Fault, until_hit
 from login_pipeline_tests.chaos.kills import LONGEST_LOAD
 from login_pipeline_tests.chaos.messages import logins
 from login_pipeline_tests.chaos.seams import Moment, Step
-from login_pipeline_tests.chaos.tables import make_tables, refuse_rows, take_rows
 from login_pipeline_tests.chaos.world import World
 
 # Seconds after the start within which a drain is interrupted.
 LONGEST_MOMENT = 1.5
-# The part of the drains that are interrupted when they have messages in hand, or had them just before.
+# The part of the drains that are interrupted when they hold messages, or held them just before.
 WITH_MESSAGES = 0.7
 # Seconds at most.
 BETWEEN_SIGNALS = 0.3
 # Seconds to end in: less than the 30 that Kubernetes gives a pod before it kills it.
 GRACE = 25.0
-# From the first letters in hand to the last delete.
+# From the first letters that are held to the last delete.
 REDRIVE_SECONDS = 0.3
 # In which letters that a killed redrive held must be back.
 VISIBLE_SECONDS = 10.0
-# What the user_ids begin with that a trigger refuses until it is mended.
-AT_FIRST = "not-at-first-"
-REASON = "refused.check_violation"
+# What the user_ids begin with that a trigger refuses until it is dropped, and the condition with which it does.
+AT_FIRST, CONDITION = "not-at-first-", "check_violation"
 
 
 def drain_command() -> int:
@@ -46,7 +43,7 @@ def drain_command() -> int:
 
 def redrive_the_refused() -> Redriven:
     """What `login-pipeline redrive --reason` does."""
-    return redrive(read_settings(), REASON, dry_run=False)
+    return redrive(read_settings(), f"refused.{CONDITION}", dry_run=False)
 
 
 def sigterm(times: int) -> Cycle:
@@ -63,7 +60,7 @@ def sigterm(times: int) -> Cycle:
             process.interrupt()
             process.listen(seconds=source.uniform(0, BETWEEN_SIGNALS))
         ended = process.end(seconds=GRACE)
-        if ended.late or ended.result not in (cli_options.DONE, cli_options.INTERRUPTED, None):
+        if ended.result not in (cli_options.DONE, cli_options.INTERRUPTED, None):
             raise AssertionError(f"a drain that was interrupted ended so: {ended}")
         return bool(ended.result == cli_options.INTERRUPTED)
 
@@ -71,11 +68,15 @@ def sigterm(times: int) -> Cycle:
 
 
 def redrive_killed(world: World, source: random.Random) -> None:
-    """Rows that a trigger refused are sent back once it is mended; killed on the way, and then done again."""
-    make_tables(world)
+    """Rows that a trigger refused are sent back once it is dropped; killed on the way, and then done again."""
+    world.make_tables()
     _kill_a_redrive(world, source)
-    _wait_for_letters(world)
-    with sqs_proxy(world):
+    visible = wait_until(
+        lambda: world.dead_letter_queue.depth()[1] == 0, seconds=VISIBLE_SECONDS, still_possible=lambda: True
+    )
+    if not visible:
+        raise AssertionError("letters that a killed redrive held did not come back")
+    with world.sqs_proxy():
         done = world.ended(world.start(redrive_the_refused)).result
     if not done.complete or done.not_sent:
         raise AssertionError(f"a redrive left something: {done}")
@@ -84,26 +85,16 @@ def redrive_killed(world: World, source: random.Random) -> None:
 
 @until_hit
 def _kill_a_redrive(world: World, source: random.Random) -> bool:
-    refuse_rows(world.database, name="at_first", prefix=AT_FIRST, condition="check_violation")
-    world.send(logins(source, source.randrange(5, 15), prefix=AT_FIRST))
-    with world.giving(LOGIN_BATCH_SIZE="100"):
+    with world.refusing_rows(AT_FIRST, CONDITION), world.giving(LOGIN_BATCH_SIZE="100"):
+        world.send(logins(source, source.randrange(5, 15), prefix=AT_FIRST))
         world.run()
-    take_rows(world.database, name="at_first")
     at_a_step = [Moment(when, Step.DELETE) for when in ("before", "after")]
-    with sqs_proxy(world), world.giving(hide_for_a_moment):
+    with world.sqs_proxy(), world.giving(hide_for_a_moment):
         process = world.start(redrive_the_refused, die_at=source.choice([None, *at_a_step]))
         process.reaches(Moment("after", Step.RECEIVE), seconds=10)
         process.listen(seconds=source.uniform(0, REDRIVE_SECONDS))
         process.kill()
         return world.ended(process).killed
-
-
-def _wait_for_letters(world: World) -> None:
-    until = time.monotonic() + VISIBLE_SECONDS
-    while world.depth(dead_letters=True)[1]:
-        if time.monotonic() > until:
-            raise AssertionError("letters that a killed redrive held did not come back")
-        time.sleep(0.1)
 
 
 INTERRUPTIONS = (

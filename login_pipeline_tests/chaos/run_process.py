@@ -1,4 +1,4 @@
-"""Runs the pipeline in a real process of its own, which ends as any process can: by itself, or by SIGKILL.
+"""Runs the pipeline in a real process of its own, which ends as any process can: on its own, or by SIGKILL.
 
 A process is forked from one that has imported Dagster and pandas already, so it costs about a second. It has
 its own environment, and its output goes to a file. It does not outlive the process that asked for it.
@@ -41,15 +41,13 @@ class Orders(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """How a process ended: by SIGKILL or by itself, and then with what its work returned.
+    """How a process ended: by SIGKILL or on its own, and then with what its work returned.
 
-    Where SIGTERM ended it before its work began there is no result. `late` says that SIGKILL had to end it, because it
-    did not end in time.
+    Where SIGTERM ended it before its work began there is no result.
     """
 
     killed: bool
     result: Any = None
-    late: bool = False
 
 
 class RunProcess:
@@ -80,22 +78,25 @@ class RunProcess:
         self._process.terminate()
 
     def end(self, *, seconds: float) -> Ended:
-        """Waits for the end; after `seconds` it is brought about by SIGKILL.
+        """Waits for the end.
 
         Raises:
-            RuntimeError: the process ended by itself and without a result; its output says why.
+            TimeoutError: it did not end within `seconds`, and was killed.
+            RuntimeError: it ended on its own and without a result; its output says why.
         """
         self.listen(seconds=seconds)
-        late = not (self._silent and wait([self._process.sentinel], timeout=EXIT_SECONDS))
+        self._process.join(EXIT_SECONDS if self._silent else 0)
+        late = self._process.is_alive()
         if late:
             self.kill()
-        self._process.join()
-        self.listen(seconds=0)  # what it said just before
+            self._process.join()
         self._ears.close()
+        if late:
+            raise TimeoutError(f"a process did not end within {seconds:.0f} s")
         killed = self._process.exitcode == -signal.SIGKILL
         if self._result is None and not killed and self._process.exitcode != -signal.SIGTERM:
             raise RuntimeError(f"A run's process ended with exit code {self._process.exitcode} and no result")
-        return Ended(killed, self._result, late)
+        return Ended(killed, self._result)
 
     def _hears(self, moment: Moment | None, seconds: float) -> bool:
         until = time.monotonic() + seconds

@@ -1,23 +1,22 @@
-"""Tells when a run is about to do, and has just done, each thing that must not be done twice or forgotten.
+"""Says when a run is about to do, and has just done, each thing that must not be done twice or forgotten.
 
-The run itself knows nothing of it: we listen where it calls psycopg2, boto3 and libcurl. Where it
-calls differently, this file changes, and no other.
+The run itself knows nothing of it: we listen where it calls PostgreSQL and SQS. Where it calls
+differently, this file changes, and no other.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
-import msgspec
-import psycopg2
-from botocore.client import BaseClient
 from psycopg2 import extensions
 
 from login_pipeline.logins.event import Rejection, parse_login
+from login_pipeline.postgres.session import InterruptibleConnection, InterruptibleCursor
 from login_pipeline.settings import read_settings
-from login_pipeline.sqs.message import ReceiveResponse
-from login_pipeline.sqs.transport.client import Operation
+from login_pipeline.sqs.transport.client import DELETE, RECEIVE, SEND, Operation
 from login_pipeline.sqs.transport.curl import CurlTransport
 
 
@@ -47,10 +46,10 @@ class Moment(NamedTuple):
 
 Listener = Callable[[Moment], None]
 
-# Statements by what they say, wherever they stand.
+# Statements by what they say.
 STATEMENTS = {
-    re.compile(r"\bINSERT INTO user_logins\s*\("): Step.INSERT,
-    re.compile(r"\bINSERT INTO user_logins_dead_letters\s*\("): Step.QUARANTINE_RECORD,
+    re.compile(r"\bINSERT INTO user_logins\s"): Step.INSERT,
+    re.compile(r"\bINSERT INTO user_logins_dead_letters\s"): Step.QUARANTINE_RECORD,
     re.compile(r"\bCOPY incoming_logins\b"): Step.COPY,
 }
 # What the COMMIT is for, by a statement before it. Other transactions change nothing that matters.
@@ -59,87 +58,66 @@ COMMITS = {Step.INSERT: Step.COMMIT, Step.QUARANTINE_RECORD: Step.QUARANTINE_COM
 
 def listen(listener: Listener) -> None:
     """Calls `listener` at each moment of the runs of this process from now on, in the thread that is at it."""
-    _listen_to_psycopg2(listener)
+    _listen_to_postgres(listener)
     _listen_to_sqs(listener)
 
 
-def _listen_to_psycopg2(listener: Listener) -> None:
-    class Cursor(extensions.cursor):
-        def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002 - psycopg2's own name
-            _around(listener, self._step(query), lambda: super(Cursor, self).execute(query, vars))
+def _listen_to_postgres(listener: Listener) -> None:
+    # By connection: what its COMMIT is for.
+    commits: dict[InterruptibleConnection, Step] = {}
 
-        def copy_expert(self, sql: Any, *arguments: Any, **options: Any) -> None:
-            _around(listener, self._step(sql), lambda: super(Cursor, self).copy_expert(sql, *arguments, **options))
+    def execute(cursor: InterruptibleCursor, query: Any, values: Any = None) -> None:
+        work = partial(extensions.cursor.execute, cursor, query, values)
+        cursor.connection.wait_for(partial(_around, listener, step(cursor, query), work))
 
-        def _step(self, query: Any) -> Step | None:
-            step = next((step for pattern, step in STATEMENTS.items() if pattern.search(str(query))), None)
-            if step in COMMITS and isinstance(self.connection, Connection):
-                self.connection.commits = COMMITS[step]
-            return step
+    def copy_expert(cursor: InterruptibleCursor, query: Any, file: Any) -> None:
+        work = partial(extensions.cursor.copy_expert, cursor, query, file)
+        cursor.connection.wait_for(partial(_around, listener, step(cursor, query), work))
 
-    class Connection(extensions.connection):
-        commits: Step | None = None
+    def commit(connection: InterruptibleConnection) -> None:
+        work = partial(extensions.connection.commit, connection)
+        connection.wait_for(partial(_around, listener, commits.pop(connection, None), work))
 
-        def cursor(self, *arguments: Any, **options: Any) -> Any:
-            return super().cursor(*arguments, **{"cursor_factory": Cursor, **options})
+    def rollback(connection: InterruptibleConnection) -> None:
+        commits.pop(connection, None)
+        connection.wait_for(partial(extensions.connection.rollback, connection))
 
-        def commit(self) -> None:
-            _around(listener, self.commits, super().commit)
-            self.commits = None
+    def step(cursor: InterruptibleCursor, query: Any) -> Step | None:
+        found = next((step for pattern, step in STATEMENTS.items() if pattern.search(str(query))), None)
+        if found in COMMITS:
+            commits[cursor.connection] = COMMITS[found]
+        return found
 
-    connect = psycopg2.connect
-
-    def connect_and_listen(*arguments: Any, **options: Any) -> Any:
-        return connect(*arguments, **{"connection_factory": Connection, **options})
-
-    psycopg2.connect = connect_and_listen
+    patch.multiple(InterruptibleCursor, execute=execute, copy_expert=copy_expert).start()
+    patch.multiple(InterruptibleConnection, commit=commit, rollback=rollback).start()
 
 
 def _listen_to_sqs(listener: Listener) -> None:
-    calls = _Calls()
-    make_api_call = BaseClient._make_api_call  # type: ignore[attr-defined]
+    call_many = CurlTransport.call_many
+    # Receipt handles: they say what a delete is for.
+    malformed: set[str] = set()
 
-    def make_api_call_and_tell(client: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
-        step = calls.step(operation, parameters)
-        return calls.learn(_around(listener, step, lambda: make_api_call(client, operation, parameters)))
-
-    BaseClient._make_api_call = make_api_call_and_tell  # type: ignore[attr-defined]
-    by_libcurl = CurlTransport._by_libcurl
-
-    def call_and_tell(
-        transport: CurlTransport, operation: Operation[Any], requests: Sequence[Mapping[str, Any]]
-    ) -> Any:
-        step = calls.step(operation.name, requests[0])
-        responses = _around(listener, step, lambda: by_libcurl(transport, operation, requests))
+    def call_and_listen(self: CurlTransport, operation: Operation[Any], requests: Sequence[Mapping[str, Any]]) -> Any:
+        step = _sqs_step(operation, requests[0], malformed)
+        responses = _around(listener, step, lambda: call_many(self, operation, requests))
         for response in responses:
-            calls.learn(response)
+            for message in getattr(response, "messages", ()):
+                if isinstance(parse_login(message.body), Rejection):
+                    malformed.add(message.receipt_handle)
         return responses
 
-    CurlTransport._by_libcurl = call_and_tell  # type: ignore[method-assign, assignment]
+    patch.object(CurlTransport, "call_many", call_and_listen).start()
 
 
-class _Calls:
-    """Knows which receipt handles are those of malformed messages, and so what a delete is for."""
-
-    def __init__(self) -> None:
-        self._malformed: set[str] = set()
-
-    def learn(self, answer: Any) -> Any:
-        received = msgspec.convert(answer, ReceiveResponse, strict=False) if isinstance(answer, dict) else answer
-        for message in getattr(received, "messages", ()):
-            if isinstance(parse_login(message.body), Rejection):
-                self._malformed.add(message.receipt_handle)
-        return answer
-
-    def step(self, operation: str, parameters: Mapping[str, Any]) -> Step | None:
-        if operation == "ReceiveMessage":
-            return Step.RECEIVE
-        if operation == "SendMessageBatch" and parameters["QueueUrl"] == read_settings().dead_letter_queue_url:
-            return Step.QUARANTINE_SEND
-        if operation == "DeleteMessageBatch":
-            handles = {entry["ReceiptHandle"] for entry in parameters["Entries"]}
-            return Step.QUARANTINE_DELETE if handles & self._malformed else Step.DELETE
-        return None
+def _sqs_step(operation: Operation[Any], request: Mapping[str, Any], malformed: set[str]) -> Step | None:
+    if operation is RECEIVE:
+        return Step.RECEIVE
+    if operation is SEND and request["QueueUrl"] == read_settings().dead_letter_queue_url:
+        return Step.QUARANTINE_SEND
+    if operation is DELETE:
+        handles = {entry["ReceiptHandle"] for entry in request["Entries"]}
+        return Step.QUARANTINE_DELETE if handles & malformed else Step.DELETE
+    return None
 
 
 def _around(listener: Listener, step: Step | None, do: Callable[[], Any]) -> Any:

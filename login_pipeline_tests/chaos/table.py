@@ -1,13 +1,13 @@
 """The table of a chaos run: a row a fault, and what to do where a promise was broken."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 
 from login_pipeline_tests.chaos.campaign import Outcome
 
-_COLUMNS = ("cycles", "killed", "sent", "loaded", "quarantined", "copies", "left", "wrong", "leaks", "lost", "twice")
 _MUST_BE_ZERO = {"left", "wrong", "leaks", "lost", "twice"}
 # Of the table where nobody watches: a log has no width of its own.
 WIDTH = 132
@@ -16,15 +16,16 @@ EXAMPLES = 5
 
 def show(outcomes: Mapping[str, Outcome | Exception], *, seed: str, cycles: int, seconds: float) -> None:
     """Prints the table, its total, and how to repeat the campaigns that failed."""
-    finished = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Outcome)}
-    figures = {name: _figures(outcome) for name, outcome in finished.items()}
+    figures = {name: _figures(outcome) for name, outcome in outcomes.items() if isinstance(outcome, Outcome)}
+    totals: Counter[str] = Counter()
+    for row in figures.values():
+        totals.update(row)
     table = Table("fault", show_footer=True)
     table.columns[0].footer = f"total, in {seconds / 60:.0f} min"
-    for column, name in enumerate(_COLUMNS):
-        total = sum(row[column] for row in figures.values())
-        table.add_column(name, _cell(name, total), justify="right")
+    for column, total in totals.items():
+        table.add_column(column, _cell(column, total), justify="right")
     for name, row in figures.items():
-        table.add_row(name, *(_cell(*each) for each in zip(_COLUMNS, row, strict=True)))
+        table.add_row(name, *(_cell(*each) for each in row.items()))
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDTH)
@@ -52,22 +53,23 @@ def what_went_wrong(outcome: Outcome | Exception) -> list[str]:
     return lines
 
 
-def _figures(outcome: Outcome) -> Sequence[int]:
+def _figures(outcome: Outcome) -> dict[str, int]:
+    """By column, in their order."""
     account = outcome.account
-    return (
-        outcome.cycles,
-        outcome.kills,
-        account.sent,
-        account.loaded,
-        account.quarantined,
-        account.copies,
-        account.waiting,
-        account.wrong,
-        sum(outcome.leaks.values()),
-        account.lost,
-        account.twice,
-    )
+    return {
+        "cycles": outcome.cycles,
+        "killed": outcome.kills,
+        "sent": account.sent,
+        "loaded": account.loaded,
+        "quarantined": account.quarantined,
+        "copies": account.copies,
+        "left": account.waiting,
+        "wrong": account.wrong,
+        "leaks": sum(outcome.leaks.values()),
+        "lost": account.lost,
+        "twice": account.twice,
+    }
 
 
-def _cell(name: str, count: int) -> str:
-    return f"[bold red]{count}[/]" if count and name in _MUST_BE_ZERO else str(count)
+def _cell(column: str, count: int) -> str:
+    return f"[bold red]{count}[/]" if count and column in _MUST_BE_ZERO else str(count)

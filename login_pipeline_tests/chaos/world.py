@@ -4,22 +4,25 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import boto3
-
-from login_pipeline_tests.chaos.account import Account, Found, Sent, account
+from login_pipeline.local.ports import wait_until
+from login_pipeline_tests.at_rest import places
+from login_pipeline_tests.at_rest.search import unpacked
+from login_pipeline_tests.chaos.changes import retry_at_once
 from login_pipeline_tests.chaos.database_server import DatabaseServer
-from login_pipeline_tests.chaos.leaks import leaks_in_database, leaks_in_files
-from login_pipeline_tests.chaos.messages import Draft, drafts
+from login_pipeline_tests.chaos.messages import PERSONAL_DATA, Draft, drafts
+from login_pipeline_tests.chaos.reconcile import Account, Found, Sent, account
 from login_pipeline_tests.chaos.run_process import Change, Ended, Orders, RunProcess, Work, drain_queue, run_login_job
 from login_pipeline_tests.chaos.seams import Moment
-from login_pipeline_tests.conftest import Database
-
-if TYPE_CHECKING:
-    from mypy_boto3_sqs import SQSClient
+from login_pipeline_tests.conftest import Database, Queue, client_of
+from login_pipeline_tests.faults.account import peek
+from login_pipeline_tests.faults.sqs_faults import with_request
+from login_pipeline_tests.faults.sqs_proxy import SqsProxy
+from login_pipeline_tests.faults.tcp_proxy import TcpProxy
 
 # A killed run holds so many messages until their visibility timeout ends.
 BATCH_SIZE = 20
@@ -31,8 +34,15 @@ SETTINGS = {
 }
 # In which a run must end. It takes one.
 RUN_SECONDS = 120.0
-# For which messages that were looked at are hidden, so that none is seen twice.
-PEEK_SECONDS = 600
+
+_REFUSE = """
+    CREATE OR REPLACE FUNCTION refuse_{condition}() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        RAISE EXCEPTION '%', NEW USING ERRCODE = '{condition}';
+    END $$;
+    CREATE OR REPLACE TRIGGER refuse_{condition} BEFORE INSERT ON user_logins
+    FOR EACH ROW WHEN (NEW.user_id LIKE '{prefix}%') EXECUTE FUNCTION refuse_{condition}();
+"""
 
 
 class World:
@@ -55,18 +65,19 @@ class World:
             more_folders: Others to search, such as the database server's.
         """
         self.environment = {**environment, **SETTINGS, "TMPDIR": str(folder / "tmp")}
-        self._dagster_home = self.environment.pop("DAGSTER_HOME", "")  # recording takes a run twice its time
+        # What has Dagster's storage record a run, which takes it twice its time.
+        self.recorded = {"DAGSTER_HOME": self.environment.pop("DAGSTER_HOME", "")}
         self.changes: tuple[Change, ...] = ()
         self.server = server
         self.database = Database(environment["LOGIN_DATABASE_URL"])
+        client = client_of(environment["AWS_ENDPOINT_URL_SQS"])
+        self.queue = Queue(client, environment["LOGIN_QUEUE_URL"])
+        self.dead_letter_queue = Queue(client, environment["LOGIN_DEAD_LETTER_QUEUE_URL"])
         self.kills = 0
         self.failures: list[str] = []
-        self._queue_url = environment["LOGIN_QUEUE_URL"]
-        self._dead_letter_queue_url = environment["LOGIN_DEAD_LETTER_QUEUE_URL"]
         self._databases = [self.database.url]
         if storage := environment.get("LOGIN_DAGSTER_DATABASE_URL"):
             self._databases.append(storage.replace("+psycopg2", ""))
-        self._client = _client(environment)
         self._sent: dict[str, Sent] = {}
         self._can_be_sent_again: list[tuple[str, str, Draft]] = []
         self._output = folder / "output.log"
@@ -75,7 +86,7 @@ class World:
 
     def top_up(self, source: random.Random) -> None:
         """Sends fresh messages where the queue has no full batch to receive; it stays short, and so quick."""
-        missing = BATCH_SIZE - self.depth()[0]
+        missing = BATCH_SIZE - self.queue.depth()[0]
         if missing > 0:
             self.send(list(drafts(source, max(missing, BATCH_SIZE // 2))))
             self._send_again(source)
@@ -83,17 +94,25 @@ class World:
     def send(self, messages: list[Draft]) -> None:
         """Sends each as a message of its own, and keeps its MessageId."""
         now = str(int(time.time() * 1000))
-        for start in range(0, len(messages), 10):
-            batch = messages[start : start + 10]
-            for message_id, draft in zip(
-                self._send([{"MessageBody": each.body} for each in batch]), batch, strict=True
-            ):
-                self._sent[message_id] = Sent(draft.user_id, draft.valid)
-                self._can_be_sent_again.append((message_id, now, draft))
+        for draft in messages:
+            (message_id,) = self.queue.send(draft.body)
+            self._sent[message_id] = Sent(draft.user_id, draft.valid)
+            self._can_be_sent_again.append((message_id, now, draft))
 
     def run(self, *, die_at: Moment | None = None) -> Ended:
         """Runs login_job in a process of its own until it has ended."""
         return self.ended(self.start(die_at=die_at))
+
+    def start(self, work: Work = run_login_job, *, die_at: Moment | None = None) -> RunProcess:
+        """Starts login_job, or other work, in a process of its own, for `ended` to wait for."""
+        return RunProcess(work, Orders(self.environment, self._output, die_at, self.changes))
+
+    def ended(self, process: RunProcess) -> Ended:
+        """Waits for the end of a run, and notes how it ended; raises as `RunProcess.end` does."""
+        ended = process.end(seconds=RUN_SECONDS)
+        self.kills += ended.killed
+        self.failures += getattr(ended.result, "failures", [])
+        return ended
 
     @contextmanager
     def giving(self, *changes: Change, **environment: str) -> Iterator[None]:
@@ -105,99 +124,73 @@ class World:
         finally:
             self.changes, self.environment = before
 
-    def start(self, work: Work = run_login_job, *, die_at: Moment | None = None, recorded: bool = False) -> RunProcess:
-        """Starts login_job, or other work, in a process of its own, for `ended` to wait for.
+    @contextmanager
+    def sqs_proxy(self) -> Iterator[SqsProxy]:
+        """Runs that start in the block call SQS through it. Neither empty polls nor retries wait: that is no fault."""
+        with (
+            SqsProxy(self.environment["AWS_ENDPOINT_URL_SQS"]) as proxy,
+            self.giving(retry_at_once, AWS_ENDPOINT_URL_SQS=proxy.endpoint),
+        ):
+            proxy.on("ReceiveMessage", with_request(WaitTimeSeconds=0))
+            yield proxy
 
-        A recorded run uses the Dagster instance in DAGSTER_HOME, where the world was given one.
-        """
-        home = {"DAGSTER_HOME": self._dagster_home} if recorded else {}
-        return RunProcess(work, Orders({**self.environment, **home}, self._output, die_at, self.changes))
+    @contextmanager
+    def database_proxy(self) -> Iterator[TcpProxy]:
+        """Runs that start in the block reach the database through it."""
+        with TcpProxy(self.database.url) as proxy, self.giving(LOGIN_DATABASE_URL=proxy.url):
+            yield proxy
 
-    def ended(self, process: RunProcess) -> Ended:
-        """Waits for the end of a run, and notes how it ended.
+    def make_tables(self) -> None:
+        """Runs once where there are none yet."""
+        if self.database.query("SELECT to_regclass('user_logins_dead_letters')") == [(None,)]:
+            self.run()
 
-        Raises:
-            TimeoutError: it had to be ended, which is no kill that was asked for.
-        """
-        ended = process.end(seconds=RUN_SECONDS)
-        if ended.late:
-            raise TimeoutError(f"a run did not end within {RUN_SECONDS:.0f} s")
-        self.kills += ended.killed
-        self.failures += getattr(ended.result, "failures", [])
-        return ended
+    def refuse_rows(self, prefix: str, condition: str) -> None:
+        """From now on rows whose user_id begins with `prefix` are refused, with the row quoted in the error."""
+        self.database.query(_REFUSE.format(prefix=prefix, condition=condition))
+
+    @contextmanager
+    def refusing_rows(self, prefix: str, condition: str) -> Iterator[None]:
+        """The same until the block is left."""
+        self.refuse_rows(prefix, condition)
+        try:
+            yield
+        finally:
+            self.database.query(f"DROP FUNCTION refuse_{condition}() CASCADE")
 
     def drain(self, *, seconds: float) -> bool:
         """Drains the queue as `login-pipeline drain` does, again where a run of it failed; False when time is up."""
         until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            orders = Orders(self.environment, self._output, changes=self.changes)
-            ended = RunProcess(drain_queue, orders).end(seconds=left)
-            if not ended.killed and not ended.result.failures:
-                return True
-            self.failures += [] if ended.killed else ended.result.failures
+        with suppress(TimeoutError):
+            while failures := self.start(drain_queue).end(seconds=until - time.monotonic()).result.failures:
+                self.failures += failures
+            return True
         return False
-
-    def depth(self, *, dead_letters: bool = False) -> tuple[int, int]:
-        """Messages on the queue, or the dead-letter queue, that can be received, and that are in flight."""
-        url = self._dead_letter_queue_url if dead_letters else self._queue_url
-        names: tuple[Any, ...] = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
-        answer = self._client.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-        return int(answer[names[0]]), int(answer[names[1]])
 
     def account(self) -> Account:
         """Where each message is now. What a killed run holds is waited for, so that it can be seen."""
-        until = time.monotonic() + VISIBILITY_TIMEOUT + 10
-        while self.depth()[1] and time.monotonic() < until:
-            time.sleep(0.5)
-        letters = Counter(_first_id(message) for message in self._peek(self._dead_letter_queue_url))
-        waiting = {_first_id(message) for message in self._peek(self._queue_url)}
-        return account(self._sent, Found(self._rows(), letters, waiting))
+        wait_until(lambda: self.queue.depth()[1] == 0, seconds=VISIBILITY_TIMEOUT + 10, still_possible=lambda: True)
+        rows = dict(self.database.query("SELECT user_id, count(*) FROM user_logins GROUP BY user_id"))
+        letters = Counter(_first_id(message) for message in peek(self.dead_letter_queue))
+        return account(self._sent, Found(rows, letters, {_first_id(message) for message in peek(self.queue)}))
 
     def leaks(self) -> dict[str, int]:
         """Personal data that is anywhere but in SQS: how often, by table and by file."""
-        found = leaks_in_files(self._folders)
-        for url in self._databases:
-            found |= leaks_in_database(url)
-        return found
-
-    def _rows(self) -> dict[str, int]:
-        counts = self.database.query("SELECT user_id, count(*) FROM user_logins GROUP BY user_id")
-        return dict(counts)
+        found: Counter[str] = Counter()
+        for place, content in chain(places.files(self._folders), *map(places.rows, self._databases)):
+            found[place] += sum(len(PERSONAL_DATA.findall(each)) for each in unpacked(content))
+        return {place: count for place, count in found.items() if count}
 
     def _send_again(self, source: random.Random) -> None:
         """Sends one again under another MessageId, as SQS's own redrive does: the same login, not a new one."""
         message_id, sent_at, draft = source.choice(self._can_be_sent_again)
-        attributes = {
-            "original_message_id": {"DataType": "String", "StringValue": message_id},
-            "original_sent_timestamp": {"DataType": "Number", "StringValue": sent_at},
-        }
-        self._send([{"MessageBody": draft.body, "MessageAttributes": attributes}])
-
-    def _send(self, entries: list[dict[str, Any]]) -> list[str]:
-        """Returns the MessageIds, in the entries' order."""
-        numbered: list[Any] = [{"Id": str(index), **entry} for index, entry in enumerate(entries)]
-        answer = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=numbered)
-        ids = {sent["Id"]: sent["MessageId"] for sent in answer["Successful"]}
-        return [ids[str(index)] for index in range(len(entries))]
-
-    def _peek(self, url: str) -> Iterator[Mapping[str, Any]]:
-        """Every message that can be received, once; they stay on the queue."""
-        while messages := self._client.receive_message(
-            QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=PEEK_SECONDS, MessageAttributeNames=["All"]
-        ).get("Messages", []):
-            yield from messages
+        self.queue.send(
+            draft.body,
+            original_message_id={"DataType": "String", "StringValue": message_id},
+            original_sent_timestamp={"DataType": "Number", "StringValue": sent_at},
+        )
 
 
 def _first_id(message: Mapping[str, Any]) -> str:
     own = message.get("MessageAttributes", {})
     return str(own.get("original_message_id", {}).get("StringValue", message["MessageId"]))
-
-
-def _client(environment: Mapping[str, str]) -> "SQSClient":
-    return boto3.client(
-        "sqs",
-        endpoint_url=environment["AWS_ENDPOINT_URL_SQS"],
-        region_name=environment["AWS_REGION"],
-        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-    )

@@ -1,4 +1,4 @@
-"""The account: where each message that was sent is now. Pure: what was found is given."""
+"""Where each message that was sent is now. Pure: what was found is given."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Set
@@ -52,29 +52,23 @@ def account(sent: Mapping[str, Sent], found: Found) -> Account:
 
     A message that is on the queue and has its place already is not waiting: its next delivery only deletes it.
     """
-    result = Account(sent=len(sent))
-    result.copies = sum(count - 1 for count in found.letters.values())
-    strangers = len(found.rows.keys() - {each.user_id for each in sent.values()})
-    result.wrong = strangers + len(found.letters.keys() - sent.keys())
+    strangers = (found.rows.keys() - {each.user_id for each in sent.values()}) | (found.letters.keys() - sent.keys())
+    copies = sum(count - 1 for count in found.letters.values())
+    result = Account(sent=len(sent), copies=copies, wrong=len(strangers))
     equal: dict[Sent, list[str]] = defaultdict(list)
     for message_id, each in sent.items():
         equal[each].append(message_id)
     for each, message_ids in equal.items():
-        _add(result, each, message_ids, found)
+        rows = found.rows.get(each.user_id, 0)
+        letters = sum(message_id in found.letters for message_id in message_ids)
+        missing = len(message_ids) - rows - letters
+        waiting = min(max(missing, 0), sum(message_id in found.waiting for message_id in message_ids))
+        result.loaded += rows
+        result.quarantined += letters
+        result.waiting += waiting
+        unwanted = letters if each.valid else rows
+        for name, count in {"wrong": unwanted, "lost": missing - waiting, "twice": -missing}.items():
+            if count > 0:
+                setattr(result, name, getattr(result, name) + count)
+                result.examples[name] += message_ids
     return result
-
-
-def _add(result: Account, each: Sent, message_ids: list[str], found: Found) -> None:
-    rows = found.rows.get(each.user_id, 0)
-    letters = sum(message_id in found.letters for message_id in message_ids)
-    missing = len(message_ids) - rows - letters
-    waiting = min(max(missing, 0), sum(message_id in found.waiting for message_id in message_ids))
-    unwanted = letters if each.valid else rows
-    differences = {"wrong": unwanted, "lost": max(missing - waiting, 0), "twice": max(-missing, 0)}
-    result.loaded += rows
-    result.quarantined += letters
-    result.waiting += waiting
-    for name, count in differences.items():
-        setattr(result, name, getattr(result, name) + count)
-        if count:
-            result.examples[name] += message_ids
