@@ -26,7 +26,7 @@ WATCH_SECONDS = 0.5
 
 
 async def serve(given: argparse.Namespace) -> None:
-    """Serves until it is told to end or is left alone."""
+    """Serves until a signal, or the end of the process that started it."""
     parent = os.getppid()
     listener = socket.create_server((HOST, 0), backlog=1024)
     endpoint = f"http://{HOST}:{listener.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""One standard queue: what can be received stands in line, what is in flight is in a heap by the time it comes back.
+"""One standard queue: what can be received waits in line, what is in flight is in a heap by the time it comes back.
 
 A call costs the same however many messages there are; at most the heap's logarithm. Nothing here knows the time: `now`
 is given, in milliseconds since the epoch.
@@ -54,7 +54,7 @@ class Queue:
             self._handle_end,
             b'"SentTimestamp":"%d","ApproximateReceiveCount":"%d"',
         )
-        # What can be received, and what was deleted while it stood there, which is left out when its turn comes.
+        # What can be received, and what was deleted while it waited there, which is left out when its turn comes.
         self._line: deque[Message] = deque()
         # A heap of times, and of the numbers of the messages that were hidden until then, if they still are.
         self._hidden: list[tuple[int, tuple[int, ...]]] = []

@@ -14,7 +14,7 @@ import msgspec
 from login_pipeline_tests.sqs_server.queue import Queue, message_json
 
 Reply = Callable[[bytes], None]
-# Called when nobody waits for the response any more.
+# Called when nobody waits for the response.
 GiveUp = Callable[[], None]
 
 NOTHING = b"{}"
