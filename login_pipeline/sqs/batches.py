@@ -87,13 +87,9 @@ class _Calls:
         self._silent = False
         self._lock = Lock()
 
-    @property
-    def _is_over(self) -> bool:
-        return self._silent or self._stop.is_set()
-
     def step(self) -> bool:
         """Makes some calls at once; False where there are none to make."""
-        if self._is_over:
+        if self._silent or self._stop.is_set():
             return False
         with self._lock:
             batches = [self.left.popleft() for _ in range(min(self._calls_at_once, len(self.left)))]
@@ -105,7 +101,7 @@ class _Calls:
         """The codes of the entries that fail for good; `outcome` is that of the first call."""
         failed, retryable = self._failures(batch, outcome)
         for pause in PAUSES:
-            if not retryable or self._is_over:
+            if not retryable or self._silent or self._stop.is_set():
                 break
             time.sleep(pause)
             batch = [entry for entry in batch if entry["Id"] in retryable]

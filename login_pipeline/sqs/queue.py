@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from threading import Event
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from login_pipeline.errors import QueueError
 from login_pipeline.settings import SettingName, Settings, variable
@@ -29,9 +29,6 @@ from login_pipeline.sqs.transport.client import (
 from login_pipeline.sqs.transport.curl import CurlTransport
 from login_pipeline.sqs.worker_pool import WorkerPool
 
-if TYPE_CHECKING:
-    from mypy_boto3_sqs.literals import QueueAttributeNameType
-
 # How long one ReceiveMessage waits for messages: from 1 second on SQS asks all of its servers.
 #
 # Source: Amazon SQS Developer Guide, "Amazon SQS short and long polling".
@@ -41,7 +38,7 @@ MAX_RECEIVE_SECONDS = 60
 # Also after this part of the visibility timeout: the rest is for loading, before what came first is visible again.
 MAX_RECEIVE_FRACTION = 0.25
 
-_COUNTS: Sequence["QueueAttributeNameType"] = (
+_COUNTS = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
     "ApproximateNumberOfMessagesDelayed",
@@ -141,7 +138,7 @@ class SqsQueue:
         failed = self._in_batches(SEND, [{"Id": str(index), **message} for index, message in enumerate(messages)], stop)
         return {int(index): code for index, code in failed.items()}
 
-    def _attributes(self, names: Sequence["QueueAttributeNameType"]) -> Mapping[str, str]:
+    def _attributes(self, names: Sequence[str]) -> Mapping[str, str]:
         request = {"QueueUrl": self.url, "AttributeNames": names}
         (outcome,) = self._transport.call_many(GET_ATTRIBUTES, [request])
         if not isinstance(outcome, AttributesResponse):
