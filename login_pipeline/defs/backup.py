@@ -11,9 +11,10 @@ from login_pipeline.backup.export import back_up
 from login_pipeline.backup.store import backup_store
 from login_pipeline.defs.assets import GROUP, OWNERS, table_schema
 from login_pipeline.defs.failures import as_failure
+from login_pipeline.defs.jobs import WITH_THE_SENSOR
 from login_pipeline.defs.resources import LoginDatabaseResource
 from login_pipeline.errors import LoginPipelineError
-from login_pipeline.settings import read_load_settings, read_settings
+from login_pipeline.settings import read_settings
 
 BACKUP_JOB = "user_logins_backup_job"
 
@@ -71,9 +72,7 @@ user_logins_backup_job = dg.define_asset_job(
 @dg.schedule(
     job=user_logins_backup_job,
     cron_schedule="41 2 * * *",
-    default_status=(
-        dg.DefaultScheduleStatus.RUNNING if read_load_settings().sensor_enabled else dg.DefaultScheduleStatus.STOPPED
-    ),
+    default_status=WITH_THE_SENSOR,
 )
 def user_logins_backup_schedule() -> dg.RunRequest | dg.SkipReason:
     """Backs up every night, in UTC, where LOGIN_BACKUP_URL is set."""

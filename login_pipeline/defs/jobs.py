@@ -54,10 +54,10 @@ def run_history_job() -> None:
     purge_run_history()
 
 
-_WITH_THE_SENSOR = dg.DefaultScheduleStatus.RUNNING if _SETTINGS.sensor_enabled else dg.DefaultScheduleStatus.STOPPED
+WITH_THE_SENSOR = dg.DefaultScheduleStatus.RUNNING if _SETTINGS.sensor_enabled else dg.DefaultScheduleStatus.STOPPED
 
 
-@dg.schedule(job=user_logins_checks_job, cron_schedule="17 * * * *", default_status=_WITH_THE_SENSOR)
+@dg.schedule(job=user_logins_checks_job, cron_schedule="17 * * * *", default_status=WITH_THE_SENSOR)
 def user_logins_checks_schedule(
     context: dg.ScheduleEvaluationContext, postgres: LoginDatabaseResource
 ) -> dg.RunRequest | dg.SkipReason:
@@ -69,7 +69,7 @@ def user_logins_checks_schedule(
     return dg.RunRequest()
 
 
-@dg.schedule(job=inbox_pruning_job, cron_schedule="43 3 * * *", default_status=_WITH_THE_SENSOR)
+@dg.schedule(job=inbox_pruning_job, cron_schedule="43 3 * * *", default_status=WITH_THE_SENSOR)
 def inbox_pruning_schedule(maintenance_postgres: LoginDatabaseResource) -> dg.RunRequest | dg.SkipReason:
     """Prunes the inbox every night, where the role may; elsewhere `login-pipeline prune` has to."""
     try:
@@ -82,6 +82,6 @@ def inbox_pruning_schedule(maintenance_postgres: LoginDatabaseResource) -> dg.Ru
 run_history_schedule = dg.ScheduleDefinition(
     job=run_history_job,
     cron_schedule="13 4 * * *",
-    default_status=_WITH_THE_SENSOR,
+    default_status=WITH_THE_SENSOR,
     description="Purges Dagster's storage every night.",
 )
