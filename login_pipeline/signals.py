@@ -6,7 +6,8 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, TracebackType
+from typing import Self
 
 _ENDING = {signal.SIGINT, signal.SIGTERM}
 # How long a callback that is under way is waited for.
@@ -61,11 +62,7 @@ def deferred_interrupts(stop: Callable[[], None] = lambda: None) -> Iterator[Non
 
 @contextmanager
 def call_at_signals(callback: Callable[[], None]) -> Iterator[None]:
-    """Calls `callback` in a thread of its own at each signal to end, in the main thread's block only.
-
-    Also while C code keeps Python from handling it, and where the exception for it is lost: Dagster raises one from its
-    signal handler, and where the signal hits a callback of the garbage collector, Python prints it and goes on.
-    """
+    """Calls `callback` in a thread of its own at each signal to end, while C code keeps Python from handling it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -89,3 +86,35 @@ def call_at_signals(callback: Callable[[], None]) -> Iterator[None]:
         sent.close()
         listener.join(CALLBACK_SECONDS)
         received.close()
+
+
+class Interrupts:
+    """Remembers that SIGINT or SIGTERM came, also when the exception for it was lost.
+
+    Dagster raises an exception from its signal handler. Where the signal hits a callback of the garbage
+    collector, Python prints that exception and goes on. The wakeup descriptor hears of every signal all the
+    same. It listens while it is entered; in the main thread only, as Python demands.
+    """
+
+    def __enter__(self) -> Self:
+        self._heard, self._told = socket.socketpair()
+        self._heard.setblocking(False)
+        self._told.setblocking(False)
+        self._previous = signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        signal.set_wakeup_fd(self._previous)
+        self._heard.close()
+        self._told.close()
+
+    def raise_if_any(self) -> None:
+        """Raises KeyboardInterrupt if a signal to end came since we listen."""
+        try:
+            signals = self._heard.recv(4096)
+        except BlockingIOError:
+            return
+        if _ENDING & set(signals):
+            raise KeyboardInterrupt

@@ -1,35 +1,34 @@
 import os
 import signal
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from login_pipeline.signals import call_at_signals, deferred_interrupts
+from login_pipeline.signals import Interrupts, deferred_interrupts
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_signal_whose_exception_is_lost_calls_back_in_each_block_that_it_comes_in(how: signal.Signals) -> None:
+def test_signal_whose_exception_was_lost_is_remembered(how: signal.Signals) -> None:
     before = signal.signal(how, lambda *_: None)
-    outer, inner = threading.Event(), threading.Event()
     try:
-        with call_at_signals(outer.set), call_at_signals(inner.set):
+        with Interrupts() as interrupts:
+            interrupts.raise_if_any()
             os.kill(os.getpid(), how)
-            assert outer.wait(5)
-            assert inner.wait(5)
+            with pytest.raises(KeyboardInterrupt):
+                interrupts.raise_if_any()
+            interrupts.raise_if_any()
     finally:
         signal.signal(how, before)
 
 
-def test_other_signal_calls_nothing_back() -> None:
+def test_other_signal_is_no_interrupt() -> None:
     before = signal.signal(signal.SIGUSR1, lambda *_: None)
-    came = threading.Event()
     try:
-        with call_at_signals(came.set):
+        with Interrupts() as interrupts:
             os.kill(os.getpid(), signal.SIGUSR1)
+            interrupts.raise_if_any()
     finally:
         signal.signal(signal.SIGUSR1, before)
-    assert not came.is_set()
 
 
 def test_signal_waits_until_the_work_is_done() -> None:

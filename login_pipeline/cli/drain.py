@@ -1,6 +1,5 @@
 """Runs login_job until the queue is empty and no other run is at work, and adds up what the runs did."""
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from login_pipeline.logs.setup import process_log
 from login_pipeline.masking.masker import Masker
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.settings import MAX_IN_FLIGHT, Settings
-from login_pipeline.signals import call_at_signals
+from login_pipeline.signals import Interrupts
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.queue import QueueDepth, SqsQueue
 
@@ -78,8 +77,8 @@ def drain(settings: Settings, instance: dg.DagsterInstance, progress: Progress) 
     started = time.monotonic()
     drained = _Drain(instance, queues.login_queue, settings.visibility_timeout, progress)
     progress(drained.totals, queues.login_queue.depth())
-    with call_at_signals(drained.interrupted.set):
-        drained.run_until_empty()
+    with Interrupts() as interrupts:
+        drained.run_until_empty(interrupts)
     totals = drained.totals
     totals.seconds = round(time.monotonic() - started, 3)
     process_log().info("drained", **totals.figures(), reasons=dict(totals.reasons), failures=len(totals.failures))
@@ -95,10 +94,8 @@ class _Drain:
     visibility_timeout: int
     progress: Progress
     totals: Totals = field(default_factory=Totals)
-    # A signal to end came, also where its exception was lost.
-    interrupted: threading.Event = field(default_factory=threading.Event)
 
-    def run_until_empty(self) -> None:
+    def run_until_empty(self, interrupts: Interrupts) -> None:
         """Runs login_job until a run fails, or the queue is empty and no other run is at work."""
         received_last = time.monotonic()
         while not self.totals.failures:
@@ -107,8 +104,7 @@ class _Drain:
             last = run("login_job", self.instance)
             others |= self._at_work()
             self.totals.add(last)
-            if self.interrupted.is_set():
-                raise KeyboardInterrupt
+            interrupts.raise_if_any()
             ran_dry = last.metadata.get("raw_sqs_messages", {}).get("queue_ran_dry", False)
             if self.totals.received > received:
                 received_last = time.monotonic()

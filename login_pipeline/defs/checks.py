@@ -6,7 +6,6 @@ with `login-pipeline check`, not in every run.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 
 import dagster as dg
 import pandas as pd
@@ -114,9 +113,14 @@ def _agreement(database: LoginDatabase) -> Outcome:
     return without_key == 0 and without_row == 0, counts
 
 
-def _no_row(counted: str, query: str, database: LoginDatabase) -> Outcome:
-    (rows,) = database.ask(query)
-    return rows == 0, {counted: rows}
+def _rows_in_clear(database: LoginDatabase) -> Outcome:
+    (in_clear,) = database.ask(statements.checks.rows_with_an_ip_in_clear)
+    return in_clear == 0, {"rows_with_an_ip_in_clear": in_clear}
+
+
+def _rows_in_the_future(database: LoginDatabase) -> Outcome:
+    (future,) = database.ask(statements.checks.rows_dated_in_the_future)
+    return future == 0, {"rows_dated_in_the_future": future}
 
 
 def _groups(database: LoginDatabase) -> Outcome:
@@ -127,11 +131,7 @@ def _groups(database: LoginDatabase) -> Outcome:
 
 _QUESTIONS: Mapping[str, Callable[[LoginDatabase], Outcome]] = {
     "rows_agree_with_the_inbox": _agreement,
-    "rows_hold_no_ip_in_clear": partial(
-        _no_row, "rows_with_an_ip_in_clear", statements.checks.rows_with_an_ip_in_clear
-    ),
-    "create_dates_are_not_in_the_future": partial(
-        _no_row, "rows_dated_in_the_future", statements.checks.rows_dated_in_the_future
-    ),
+    "rows_hold_no_ip_in_clear": _rows_in_clear,
+    "create_dates_are_not_in_the_future": _rows_in_the_future,
     "rows_share_their_group_with_others": _groups,
 }
