@@ -95,7 +95,9 @@ def spellings(value: str) -> Iterator[tuple[str, bytes]]:
 
 def exact_spellings(value: str) -> Iterator[tuple[str, bytes]]:
     """Those that are looked for in bytes as they are."""
-    for raw in {each.encode() for text in (value, value.lower(), value.upper()) for each in _in_json(text)}:
+    texts = (value, value.lower(), value.upper())
+    in_json = [json.dumps(text, ensure_ascii=ascii_only)[1:-1] for text in texts for ascii_only in (True, False)]
+    for raw in {text.encode() for text in (*texts, *in_json)}:
         for alphabet in (base64.b64encode, base64.urlsafe_b64encode):
             for before, unsure in ((0, 0), (1, 2), (2, 3)):  # where it stands in what was encoded
                 yield "base64", alphabet(b"\x00" * before + raw)[unsure : (before + len(raw)) * 8 // 6]
@@ -104,10 +106,6 @@ def exact_spellings(value: str) -> Iterator[tuple[str, bytes]]:
         yield "packed", packed
     elif packed:
         yield "as PostgreSQL packs it", b"\x02\x20" + packed
-
-
-def _in_json(value: str) -> tuple[str, ...]:
-    return value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]
 
 
 def _packed(value: str) -> bytes:

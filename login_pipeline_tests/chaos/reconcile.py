@@ -3,22 +3,8 @@
 from collections import defaultdict
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-
-class Sent(NamedTuple):
-    """What was sent under a MessageId: the user_id that its row has, and whether it is to have a row."""
-
-    user_id: str
-    valid: bool
-
-
-class Found(NamedTuple):
-    """What is there: rows by user_id, dead letters by first MessageId, and first MessageIds on the queue."""
-
-    rows: Mapping[str, int]
-    letters: Mapping[str, int]
-    waiting: Set[str]
+from login_pipeline_tests.chaos.messages import Draft
 
 
 @dataclass
@@ -47,26 +33,34 @@ class Account:
         return not (self.wrong or self.lost or self.twice)
 
 
-def account(sent: Mapping[str, Sent], found: Found) -> Account:
-    """Accounts for each message; those with equal bodies are counted together, as their rows cannot be told apart.
+def account(
+    sent: Mapping[str, Draft], *, rows: Mapping[str, int], letters: Mapping[str, int], on_queue: Set[str]
+) -> Account:
+    """Accounts for each message; those with equal bodies are counted together: nothing distinguishes their rows.
 
     A message that is on the queue and has its place already is not waiting: its next delivery only deletes it.
+
+    Args:
+        sent: By MessageId.
+        rows: How many there are, by user_id.
+        letters: How many dead letters there are, by the MessageId of the first sending.
+        on_queue: The MessageIds of the first sending.
     """
-    strangers = (found.rows.keys() - {each.user_id for each in sent.values()}) | (found.letters.keys() - sent.keys())
-    copies = sum(count - 1 for count in found.letters.values())
+    strangers = (rows.keys() - {each.user_id for each in sent.values()}) | (letters.keys() - sent.keys())
+    copies = sum(count - 1 for count in letters.values())
     result = Account(sent=len(sent), copies=copies, wrong=len(strangers))
-    equal: dict[Sent, list[str]] = defaultdict(list)
+    equal: dict[Draft, list[str]] = defaultdict(list)
     for message_id, each in sent.items():
         equal[each].append(message_id)
     for each, message_ids in equal.items():
-        rows = found.rows.get(each.user_id, 0)
-        letters = sum(message_id in found.letters for message_id in message_ids)
-        missing = len(message_ids) - rows - letters
-        waiting = min(max(missing, 0), sum(message_id in found.waiting for message_id in message_ids))
-        result.loaded += rows
-        result.quarantined += letters
+        loaded = rows.get(each.user_id, 0)
+        quarantined = len(letters.keys() & message_ids)
+        missing = len(message_ids) - loaded - quarantined
+        waiting = min(max(missing, 0), len(on_queue & set(message_ids)))
+        result.loaded += loaded
+        result.quarantined += quarantined
         result.waiting += waiting
-        unwanted = letters if each.valid else rows
+        unwanted = quarantined if each.valid else loaded
         for name, count in {"wrong": unwanted, "lost": missing - waiting, "twice": -missing}.items():
             if count > 0:
                 setattr(result, name, getattr(result, name) + count)

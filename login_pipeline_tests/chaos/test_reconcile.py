@@ -2,10 +2,11 @@
 
 import pytest
 
-from login_pipeline_tests.chaos.reconcile import Account, Found, Sent, account
+from login_pipeline_tests.chaos.messages import Draft
+from login_pipeline_tests.chaos.reconcile import Account, account
 
-VALID, TWIN, MALFORMED = Sent("ann", valid=True), Sent("ben", valid=True), Sent("cy", valid=False)
-SENT = {"1": VALID, "2": TWIN, "3": TWIN, "4": MALFORMED}
+TWIN = Draft("", "ben", valid=True)
+SENT = {"1": Draft("", "ann", valid=True), "2": TWIN, "3": TWIN, "4": Draft("", "cy", valid=False)}
 ROWS, LETTERS = {"ann": 1, "ben": 2}, {"4": 1}
 
 
@@ -35,7 +36,7 @@ def figures(account: Account) -> dict[str, int]:
 def test_every_message_is_counted_where_it_is(
     rows: dict[str, int], letters: dict[str, int], waiting: set[str], different: dict[str, int]
 ) -> None:
-    counted = account(SENT, Found(rows, letters, waiting))
+    counted = account(SENT, rows=rows, letters=letters, on_queue=waiting)
     expected = {"sent": 4, "loaded": 3, "quarantined": 1, **different}
     assert figures(counted) == {name: value for name, value in expected.items() if value}
     assert counted.balanced == (not {"lost", "twice", "wrong"} & different.keys())
@@ -43,4 +44,4 @@ def test_every_message_is_counted_where_it_is(
 
 
 def test_example_names_the_message() -> None:
-    assert account(SENT, Found({"ben": 2}, LETTERS, set())).examples == {"lost": ["1"]}
+    assert account(SENT, rows={"ben": 2}, letters=LETTERS, on_queue=set()).examples == {"lost": ["1"]}

@@ -15,7 +15,7 @@ from login_pipeline_tests.at_rest.search import unpacked
 from login_pipeline_tests.chaos.changes import retry_at_once
 from login_pipeline_tests.chaos.database_server import DatabaseServer
 from login_pipeline_tests.chaos.messages import PERSONAL_DATA, Draft, drafts
-from login_pipeline_tests.chaos.reconcile import Account, Found, Sent, account
+from login_pipeline_tests.chaos.reconcile import Account, account
 from login_pipeline_tests.chaos.run_process import Change, Ended, Orders, RunProcess, Work, drain_queue, run_login_job
 from login_pipeline_tests.chaos.seams import Moment
 from login_pipeline_tests.conftest import Database, Queue, client_of
@@ -78,8 +78,7 @@ class World:
         self._databases = [self.database.url]
         if storage := environment.get("LOGIN_DAGSTER_DATABASE_URL"):
             self._databases.append(storage.replace("+psycopg2", ""))
-        self._sent: dict[str, Sent] = {}
-        self._can_be_sent_again: list[tuple[str, str, Draft]] = []
+        self._sent: dict[str, Draft] = {}
         self._output = folder / "output.log"
         self._folders = (folder, *more_folders)
         (folder / "tmp").mkdir(parents=True, exist_ok=True)
@@ -93,11 +92,9 @@ class World:
 
     def send(self, messages: list[Draft]) -> None:
         """Sends each as a message of its own, and keeps its MessageId."""
-        now = str(int(time.time() * 1000))
         for draft in messages:
             (message_id,) = self.queue.send(draft.body)
-            self._sent[message_id] = Sent(draft.user_id, draft.valid)
-            self._can_be_sent_again.append((message_id, now, draft))
+            self._sent[message_id] = draft
 
     def run(self, *, die_at: Moment | None = None) -> Ended:
         """Runs login_job in a process of its own until it has ended."""
@@ -172,7 +169,8 @@ class World:
         wait_until(lambda: self.queue.depth()[1] == 0, seconds=VISIBILITY_TIMEOUT + 10, still_possible=lambda: True)
         rows = dict(self.database.query("SELECT user_id, count(*) FROM user_logins GROUP BY user_id"))
         letters = Counter(_first_id(message) for message in peek(self.dead_letter_queue))
-        return account(self._sent, Found(rows, letters, {_first_id(message) for message in peek(self.queue)}))
+        on_queue = {_first_id(message) for message in peek(self.queue)}
+        return account(self._sent, rows=rows, letters=letters, on_queue=on_queue)
 
     def leaks(self) -> dict[str, int]:
         """Personal data that is anywhere but in SQS: how often, by table and by file."""
@@ -183,11 +181,11 @@ class World:
 
     def _send_again(self, source: random.Random) -> None:
         """Sends one again under another MessageId, as SQS's own redrive does: the same login, not a new one."""
-        message_id, sent_at, draft = source.choice(self._can_be_sent_again)
+        message_id, draft = source.choice(list(self._sent.items()))
         self.queue.send(
             draft.body,
             original_message_id={"DataType": "String", "StringValue": message_id},
-            original_sent_timestamp={"DataType": "Number", "StringValue": sent_at},
+            original_sent_timestamp={"DataType": "Number", "StringValue": str(int(time.time() * 1000))},
         )
 
 
