@@ -1,6 +1,8 @@
 """A database with logins of several dates, and a folder for its backups."""
 
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -13,9 +15,12 @@ from login_pipeline.backup.identity import read_manifest
 from login_pipeline.backup.manifest import Manifest
 from login_pipeline.backup.restore import Restored, restore
 from login_pipeline.backup.store import FolderStore
+from login_pipeline.cli import main as cli
+from login_pipeline.masking.masker import Masker
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.settings import read_settings
-from login_pipeline_tests.conftest import Database, Pipeline
+from login_pipeline_tests.conftest import MASKING_KEY, Database, Servers, new_database
 
 MONDAY, TUESDAY = date(2026, 1, 5), date(2026, 1, 6)
 IP, DEVICE_ID = "k0000000a." + "1" * 64, "k0000000a." + "2" * 64
@@ -27,15 +32,27 @@ TRICKY: list[tuple[Any, ...]] = [
     ("Zoë 日本語 🙂 e\u0301", "\u202e", IP, DEVICE_ID, " ", 1, TUESDAY),
     ("", "", IP, DEVICE_ID, "", -1, TUESDAY),
 ]
-BEFORE_THE_PIPELINE: list[tuple[Any, ...]] = [(None,) * 7, ("old", None, None, None, None, None, None)]
+Command = Callable[..., tuple[int, str, str]]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def name_of(database: Database) -> str:
+    return database.url.rpartition("/")[2]
 
 
 @dataclass
 class Kept:
-    """A pipeline whose table is backed up into a folder."""
+    """A database whose tables are backed up into a folder."""
 
-    pipeline: Pipeline
+    database: Database
     folder: Path
+    monkeypatch: pytest.MonkeyPatch
 
     @property
     def resource(self) -> LoginDatabase:
@@ -51,10 +68,24 @@ class Kept:
         assert manifest is not None
         return manifest
 
+    def set(self, **settings: str | None) -> None:
+        """Sets environment variables, or deletes them where the value is None."""
+        for name, value in settings.items():
+            if value is None:
+                self.monkeypatch.delenv(name)
+            else:
+                self.monkeypatch.setenv(name, value)
+
     def load(self, rows: Sequence[tuple[Any, ...]], prefix: str = "id") -> None:
         """Loads rows as one batch, under message ids that begin with `prefix`."""
         keyed = [(*row, f"{prefix}-{number}") for number, row in enumerate(rows)]
         self.resource.load(keyed, seconds=30)
+
+    def log_in(self, *logins: tuple[str, str, str]) -> None:
+        """Loads logins of a user_id, an ip and a device_id each, masked as the settings say."""
+        masks = Masker(read_settings()).masks()
+        rows = [(user, "ios", masks.ip(ip), masks.device_id(device), None, 1, MONDAY) for user, ip, device in logins]
+        self.load(rows, logins[0][0])
 
     def back_up(self, **options: bool) -> BackedUp:
         return back_up(self.resource, self.store, **options)
@@ -63,12 +94,12 @@ class Kept:
         return restore(self.resource, self.store, **options)
 
     def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        return self.pipeline.database.query(statement, *parameters)
+        return self.database.query(statement, *parameters)
 
     def move_to(self, database: Database) -> None:
         """From now on everything is about this database; the place of the backups stays."""
-        self.pipeline.database = database
-        self.pipeline.set(LOGIN_DATABASE_URL=database.url)
+        self.database = database
+        self.set(LOGIN_DATABASE_URL=database.url)
 
     def rows(self) -> list[tuple[Any, ...]]:
         return sorted(self.query("SELECT * FROM user_logins"), key=repr)
@@ -81,19 +112,66 @@ class Kept:
         entries = "SELECT create_date, jsonb_object_agg(entry, rows) FROM user_logins_ledger GROUP BY create_date"
         return dict(self.query(entries))
 
-    def failed_checks(self) -> list[str]:
-        return [check.name for check in self.pipeline.run("user_logins_checks_job").checks if check.failed]
+    def agrees(self) -> bool:
+        """Whether each date has the rows that its inbox and ledger account for, as the check on the table asks."""
+        return self.resource.ask(statements.checks.rows_that_disagree_with_the_inbox)[1:] == (0, 0)
+
+
+def waits_for_a_lock(of: Kept | Database) -> bool:
+    """Whether a session of the database waits for a lock."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    return of.query(waiting) != [(0,)]
+
+
+@pytest.fixture(scope="session")
+def filled(servers: Servers) -> Iterator[Database]:
+    """Rows of two dates, and rows without a date from before the inbox: made once, and copied for each test."""
+    with new_database(servers) as database, pytest.MonkeyPatch.context() as monkeypatch:
+        kept = Kept(database, Path(), monkeypatch)
+        kept.set(LOGIN_DATABASE_URL=database.url)
+        kept.resource.prepare()
+        kept.query("DROP TABLE user_logins_inbox; INSERT INTO user_logins (user_id) VALUES (NULL), ('old')")
+        kept.resource.prepare()
+        kept.load(TRICKY)
+        yield database
 
 
 @pytest.fixture
-def kept(pipeline: Pipeline, tmp_path: Path) -> Kept:
-    """With rows of two dates, and rows without a date from before the pipeline; nothing is backed up yet."""
-    pipeline.set(LOGIN_BACKUP_URL=str(tmp_path / "backup"))
-    kept = Kept(pipeline, tmp_path / "backup")
+def kept(servers: Servers, filled: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
+    """With the rows of `filled`; nothing is backed up. A test that has a pipeline, too, asks for the pipeline first."""
+    with new_database(servers, template=name_of(filled)) as database:
+        yield _kept(database, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def empty(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kept:
+    """With the tables, and no row."""
+    kept = _kept(database, tmp_path, monkeypatch)
     kept.resource.prepare()
-    kept.query("DROP TABLE user_logins_inbox")
-    for row in BEFORE_THE_PIPELINE:
-        kept.query("INSERT INTO user_logins VALUES (%s, %s, %s, %s, %s, %s, %s)", *row)
-    kept.resource.prepare()
-    kept.load(TRICKY)
     return kept
+
+
+def _kept(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kept:
+    kept = Kept(database, tmp_path / "backup", monkeypatch)
+    kept.set(LOGIN_DATABASE_URL=database.url, LOGIN_BACKUP_URL=str(kept.folder), LOGIN_MASKING_KEY=MASKING_KEY)
+    return kept
+
+
+@pytest.fixture
+def other(servers: Servers) -> Iterator[Database]:
+    """A second database, without tables."""
+    with new_database(servers) as database:
+        yield database
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Runs login-pipeline in this process; its exit code, stdout and stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["login-pipeline", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0), *capfd.readouterr()
+
+    return run

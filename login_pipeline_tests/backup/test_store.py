@@ -15,9 +15,8 @@ from login_pipeline.errors import BackupError, ConfigurationError
 from login_pipeline.local.services import temporary_folder
 from login_pipeline.local.sqs import LocalSqs
 from login_pipeline.settings import read_settings
-from login_pipeline_tests.backup.fixtures import Kept, kept
+from login_pipeline_tests.backup.fixtures import Kept
 
-__all__ = ["kept"]
 BUCKET = "backups"
 
 
@@ -79,15 +78,6 @@ def test_backup_on_s3_is_restored(kept: Kept, s3: Any) -> None:
     assert (kept.rows(), kept.keys()) == (rows, keys)
     assert len(s3.list_objects_v2(Bucket=BUCKET, Prefix="logins/")["Contents"]) == 9
     assert s3.list_objects_v2(Bucket=BUCKET, Prefix="elsewhere")["KeyCount"] == 1
-
-
-def test_damaged_object_is_named(kept: Kept, s3: Any) -> None:
-    store = S3Store(BUCKET, "", None)
-    back_up(kept.resource, store)
-    (name, *_) = sorted(name for name in store.names() if name.endswith(".parquet"))
-    s3.put_object(Bucket=BUCKET, Key=name, Body=b"PAR1")
-    with pytest.raises(BackupError, match=f"{name} in LOGIN_BACKUP_URL is damaged"):
-        restore(kept.resource, store)
 
 
 def test_missing_bucket_is_one_sentence(s3: Any) -> None:
