@@ -1,7 +1,5 @@
 """What of a DataFrame does not fit the table is counted by its rule."""
 
-from typing import Any
-
 import pandas as pd
 import pytest
 
@@ -28,6 +26,7 @@ def test_each_value_that_does_not_fit_is_counted(logins: pd.DataFrame) -> None:
     logins["user_id"] = pd.Series([7, "x" * 129, None, "", "fits", ["a"]], dtype=object)
     logins["locale"] = pd.Series([None, float("nan"), "RU", 7, "x" * 33, ""], dtype=object)
     logins["create_date"] = pd.Series([None, "2026-01-01", *logins["create_date"][2:]], dtype=object)
+    logins.at[3, "app_version"] = -1
     assert count_misfits(logins) == {
         "user_id: null": 1,
         "user_id: type": 2,
@@ -36,25 +35,8 @@ def test_each_value_that_does_not_fit_is_counted(logins: pd.DataFrame) -> None:
         "locale: length": 2,
         "create_date: null": 1,
         "create_date: type": 1,
+        "app_version: range": 1,
     }
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "misfits"),
-    [
-        ("user_id", ["a"], {"user_id: type": 1}),
-        ("user_id", "x" * 129, {"user_id: length": 1}),
-        ("user_id", "", {"user_id: length": 1}),
-        ("user_id", None, {"user_id: null": 1}),
-        ("create_date", "2026-01-01", {"create_date: type": 1}),
-        ("app_version", -1, {"app_version: range": 1}),
-    ],
-)
-def test_one_value_among_good_ones_is_counted(
-    logins: pd.DataFrame, column: str, value: Any, misfits: dict[str, int]
-) -> None:
-    logins.at[3, column] = value
-    assert count_misfits(logins) == misfits
 
 
 def test_columns_that_are_other_ones_do_not_fit(logins: pd.DataFrame) -> None:
