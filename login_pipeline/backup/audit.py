@@ -42,7 +42,8 @@ def back_up_audit(
     files: dict[str, BackupFile] = {}
     damaged: dict[str, str] = {}
     for table in AUDIT_TABLES:
-        count, content = _state(cursor, table)
+        _execute(cursor, statements.audit.state, table=table)
+        count, content = cursor.fetchone() or (0, "0")
         last = kept.get(table)
         if last is not None and last.content != content and last.count >= count and not accept_losses:
             lost = last.count - count
@@ -50,7 +51,7 @@ def back_up_audit(
         if last is not None and (table in damaged or last.content == content):
             files[table] = last
         else:
-            files[table] = put_rows(store.put, table, *_records(cursor, table), content)
+            files[table] = put_rows(store, table, *_records(cursor, table), content)
     return files, damaged
 
 
@@ -60,7 +61,7 @@ def restore_audit(cursor: extensions.cursor, store: BackupStore, files: Mapping[
     for table, file in files.items():
         staged = f"backup_{table}"
         _execute(cursor, statements.audit.stage, table=table, staged=staged)
-        with open_verified(store.open, file) as stored:
+        with open_verified(store, file) as stored:
             columns = sql.SQL(", ").join(map(sql.Identifier, column_names(stored)))
             copy = sql.SQL(statements.audit.copy).format(staged=sql.Identifier(staged), columns=columns)
             for records in read_rows(stored):
@@ -72,16 +73,10 @@ def restore_audit(cursor: extensions.cursor, store: BackupStore, files: Mapping[
 
 def erasures_in_backup(store: BackupStore, files: Mapping[str, BackupFile]) -> frozenset[tuple[datetime, str]]:
     """When and whom: the erasures whose proofs the backup has."""
-    with open_verified(store.open, files[Table.ERASURES]) as stored:
+    with open_verified(store, files[Table.ERASURES]) as stored:
         names = column_names(stored)
         moment, subject = names.index("erased_at"), names.index("subject")
         return frozenset((record[moment], record[subject]) for records in read_rows(stored) for record in records)
-
-
-def _state(cursor: extensions.cursor, table: str) -> tuple[int, str]:
-    _execute(cursor, statements.audit.state, table=table)
-    count, content = cursor.fetchone() or (0, "0")
-    return count, content
 
 
 def _records(cursor: InterruptibleCursor, table: str) -> tuple[pa.Schema, Iterator[tuple[Any, ...]]]:

@@ -5,11 +5,11 @@ first backup after a loss would replace what can repair it.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime
 from io import BytesIO
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from psycopg2 import extensions
 
@@ -60,10 +60,6 @@ class BackedUp(NamedTuple):
     files_removed: int
     damaged: dict[str, str]
 
-    def figures(self) -> dict[str, Any]:
-        """By name, for Dagster and for people."""
-        return {**self._asdict(), "damaged": self.damaged}
-
 
 def back_up(
     database: LoginDatabase,
@@ -104,7 +100,7 @@ def back_up(
         kept_audit = {} if last is None else last.audit
         damaged = _damaged(states, {} if accept_losses else kept)
         audit, damaged_audit = back_up_audit(cursor, store, kept_audit, accept_losses=accept_losses)
-        dates, written = _written(cursor, store, states, kept, damaged, every_date)
+        dates, written = _dates(cursor, store, states, kept, damaged, every_date)
         manifest = Manifest(made_at=now(), database=identity.database, audit=audit, dates=dates)
         if read_manifest(store) != found:
             raise BackupError(
@@ -115,9 +111,16 @@ def back_up(
         removed = _remove_unnamed(store, manifest)
     written += len(audit.items() - kept_audit.items())
     damaged |= damaged_audit
-    done = _figures(manifest, written, removed, damaged)
+    done = BackedUp(
+        dates=len(dates),
+        rows=sum(each.rows.count for each in dates),
+        keys=sum(each.keys.count for each in dates),
+        files_written=written,
+        files_removed=removed,
+        damaged=damaged,
+    )
     if damaged:
-        raise BackupError(_damage_sentence(damaged), done.figures())
+        raise BackupError(_damage_sentence(damaged), done._asdict())
     return done
 
 
@@ -159,7 +162,7 @@ def _damage(state: DateState, backup: BackupDate | None) -> str | None:
     return None
 
 
-def _written(
+def _dates(
     cursor: InterruptibleCursor,
     store: BackupStore,
     states: dict[Day, DateState],
@@ -167,54 +170,53 @@ def _written(
     damaged: dict[str, str],
     every_date: bool,
 ) -> tuple[tuple[BackupDate, ...], int]:
-    """Writes the files that are missing; returns all dates, and how many files were written."""
-    safe = {day: backup for day, backup in kept.items() if date_name(day) in damaged}
-    due = [state for day, state in states.items() if date_name(day) not in damaged]
+    """All dates, those that look damaged as they were; and how many files were written."""
+    dates = {day: backup for day, backup in kept.items() if date_name(day) in damaged}
+    due = {day: state for day, state in states.items() if date_name(day) not in damaged}
     old = {} if every_date else kept
-    rows = {s.create_date: s.rows_content for s in due if _changed(s.rows_content, old, s.create_date, "rows")}
-    keys = {s.create_date: s.keys_content for s in due if _changed(s.keys_content, old, s.create_date, "keys")}
     erased_until = last_erasure(cursor)  # what this snapshot has seen, however long the backup takes
-    row_files = _export(cursor, store, "user_logins", rows)
-    key_files = _export(cursor, store, "user_logins_inbox", keys)
-    dates = {
-        state.create_date: BackupDate(
-            create_date=state.create_date,
-            rows=row_files.get(state.create_date) or old[state.create_date].rows,
-            keys=key_files.get(state.create_date) or old[state.create_date].keys,
+    contents = {day: state.rows_content for day, state in due.items()}
+    rows, rows_written = _files(cursor, store, "user_logins", contents, {day: each.rows for day, each in old.items()})
+    contents = {day: state.keys_content for day, state in due.items()}
+    keys, keys_written = _files(
+        cursor, store, "user_logins_inbox", contents, {day: each.keys for day, each in old.items()}
+    )
+    for day, state in due.items():
+        dates[day] = BackupDate(
+            create_date=day,
+            rows=rows[day],
+            keys=keys[day],
             ledger=dict(state.ledger),
             rotated_at=state.rotated_at,
             erased_until=erased_until,
         )
-        for state in due
-    }
-    in_order = sorted({**safe, **dates}.values(), key=lambda each: date_name(each.create_date))
-    return tuple(in_order), len(row_files) + len(key_files)
+    return tuple(dates[day] for day in sorted(dates, key=date_name)), rows_written + keys_written
 
 
-def _changed(content: str, old: dict[Day, BackupDate], day: Day, which: str) -> bool:
-    return day not in old or getattr(old[day], which).content != content
+def _files(
+    cursor: InterruptibleCursor,
+    store: BackupStore,
+    table: str,
+    contents: dict[Day, str],
+    old: dict[Day, BackupFile],
+) -> tuple[dict[Day, BackupFile], int]:
+    """The file of each date, and how many were written: those whose content is not that of their old file.
 
-
-def _export(
-    cursor: InterruptibleCursor, store: BackupStore, table: str, contents: dict[Day, str]
-) -> dict[Day, BackupFile]:
-    """Writes a file for each date of `contents`, all from one query; a date without rows gets an empty one."""
+    They come from one query, whose rows are fetched bit by bit; a date without rows gets an empty file.
+    """
     schema, query = (ROWS, statements.backup.rows) if table == "user_logins" else (KEYS, statements.backup.keys)
-    files = {}
-    if contents:
-        for day, rows in _by_date(cursor, query, schema.get_field_index("create_date"), list(contents)):
-            files[day] = put_rows(store.put, f"{table}-{date_name(day)}", schema, rows, contents[day])
+    files = {day: file for day, file in old.items() if contents.get(day) == file.content}
+    due = [day for day in contents if day not in files]
+    if not due:
+        return files, 0
+    parameters = {"dates": [day for day in due if day is not None], "no_date": None in due}
+    rows = cursor.stream(query, parameters, rows=ROW_GROUP)
+    place = schema.get_field_index("create_date")
+    for day, of_day in groupby(rows, key=lambda row: row[place]):
+        files[day] = put_rows(store, f"{table}-{date_name(day)}", schema, of_day, contents[day])
     for day in contents.keys() - files.keys():
-        files[day] = put_rows(store.put, f"{table}-{date_name(day)}", schema, (), contents[day])
-    return files
-
-
-def _by_date(
-    cursor: InterruptibleCursor, query: str, position: int, days: list[Day]
-) -> Iterator[tuple[Day, Iterator[tuple[Any, ...]]]]:
-    """The dates that have rows, each with its rows; they are fetched from the server bit by bit."""
-    parameters = {"dates": [day for day in days if day is not None], "no_date": None in days}
-    yield from groupby(cursor.stream(query, parameters, rows=ROW_GROUP), key=lambda row: row[position])
+        files[day] = put_rows(store, f"{table}-{date_name(day)}", schema, (), contents[day])
+    return files, len(due)
 
 
 def _remove_unnamed(store: BackupStore, manifest: Manifest) -> int:
@@ -223,12 +225,6 @@ def _remove_unnamed(store: BackupStore, manifest: Manifest) -> int:
     unnamed = [name for name in store.names() if is_ours(name) and name not in named]
     store.delete(unnamed)
     return len(unnamed)
-
-
-def _figures(manifest: Manifest, written: int, removed: int, damaged: dict[str, str]) -> BackedUp:
-    rows = sum(each.rows.count for each in manifest.dates)
-    keys = sum(each.keys.count for each in manifest.dates)
-    return BackedUp(len(manifest.dates), rows, keys, written, removed, damaged)
 
 
 def _damage_sentence(damaged: dict[str, str]) -> str:

@@ -27,7 +27,8 @@ class Identity(NamedTuple):
 
     def made(self, manifest: Manifest) -> bool:
         """Whether the backup is this database's own."""
-        return self.database.is_same(manifest.database)
+        theirs = manifest.database
+        return (self.database.id, self.database.place) == (theirs.id, theirs.place)
 
     def descends_from(self, manifest: Manifest) -> bool:
         """Whether this database is a copy of the one that made the backup, or was restored from its backups."""

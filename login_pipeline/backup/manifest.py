@@ -9,7 +9,7 @@ import re
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from login_pipeline.errors import BackupError
 
@@ -32,10 +32,6 @@ class BackupDatabase(BaseModel):
     id: str
     place: str
     name: str
-
-    def is_same(self, other: "BackupDatabase") -> bool:
-        """Whether both are one database, under whichever address."""
-        return (self.id, self.place) == (other.id, other.place)
 
     def __str__(self) -> str:
         """For people. Two databases can have had the same address."""
@@ -104,7 +100,7 @@ class Manifest(BaseModel):
             if checksum != _checksum(document):
                 raise ValueError("another checksum")
             return cls.model_validate(document)
-        except (ValueError, KeyError, TypeError, AttributeError, ValidationError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise BackupError(
                 f"{MANIFEST} in LOGIN_BACKUP_URL is damaged, or of another version of login-pipeline; nothing was "
                 "changed; put back an earlier copy of that folder or bucket"
@@ -114,11 +110,6 @@ class Manifest(BaseModel):
 def now() -> datetime:
     """This moment in UTC, in whole seconds."""
     return datetime.now(UTC).replace(microsecond=0)
-
-
-def file_name(what: str, sha256: str) -> str:
-    """The name says what the file holds, and no two contents share one."""
-    return f"{what}-{sha256}.parquet"
 
 
 def date_name(day: date | None) -> str:

@@ -4,7 +4,7 @@ Memory holds one row group, however large the file.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -12,7 +12,8 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from login_pipeline.backup.manifest import BackupFile, file_name
+from login_pipeline.backup.manifest import BackupFile
+from login_pipeline.backup.store import BackupStore, no_temporary_file
 from login_pipeline.errors import BackupError
 from login_pipeline.logins.columns import USER_LOGINS
 
@@ -30,67 +31,52 @@ KEYS = pa.schema(
         pa.field("loaded_at", pa.timestamp("us", tz="UTC"), nullable=False),
     ]
 )
-_SCHEMAS = {"user_logins": ROWS, "user_logins_inbox": KEYS}  # an audit table has what columns it has
-
-# Opens a stored file by its name; None where there is none.
-Open = Callable[[str], IO[bytes] | None]
-# Stores a file's content, to its end, under its name.
-Put = Callable[[str, IO[bytes]], None]
 
 
-def write_file(file: IO[bytes], schema: pa.Schema, rows: Iterable[Sequence[Any]]) -> tuple[int, str]:
-    """Writes `rows` to the empty `file` and goes back to its start; returns their count and the file's SHA-256."""
-    count = 0
-    remaining = iter(rows)
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        while group := list(islice(remaining, ROW_GROUP)):
-            columns = [
-                pa.array(values, field.type) for values, field in zip(zip(*group, strict=True), schema, strict=True)
-            ]
-            writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=ROW_GROUP)
-            count += len(group)
-    return count, _sha256(file)
-
-
-def put_rows(put: Put, what: str, schema: pa.Schema, rows: Iterable[Sequence[Any]], content: str) -> BackupFile:
+def put_rows(
+    store: BackupStore, what: str, schema: pa.Schema, rows: Iterable[Sequence[Any]], content: str
+) -> BackupFile:
     """Stores `rows` as the file of `what`; `content` is the sum of their hashes.
 
     Raises:
         BackupError: the temporary folder is full; or what the store raises.
     """
-    with scratch() as file:
+    count, remaining = 0, iter(rows)
+    with TemporaryFile() as file:
         try:
-            count, sha256 = write_file(file, schema, rows)
+            with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+                while group := list(islice(remaining, ROW_GROUP)):
+                    columns = zip(zip(*group, strict=True), schema, strict=True)
+                    arrays = [pa.array(values, field.type) for values, field in columns]
+                    writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=ROW_GROUP)
+                    count += len(group)
+            sha256 = _sha256(file)
         except OSError as error:
-            raise BackupError(
-                f"The temporary folder cannot be written: {error.strerror}; make room there, or name another in TMPDIR"
-            ) from None
-        stored = BackupFile(name=file_name(what, sha256), sha256=sha256, count=count, content=content)
-        put(stored.name, file)
+            raise no_temporary_file(error) from None
+        # The name says what the file holds, and no two contents share one.
+        stored = BackupFile(name=f"{what}-{sha256}.parquet", sha256=sha256, count=count, content=content)
+        store.put(stored.name, file)
     return stored
 
 
-def scratch() -> IO[bytes]:
-    """A temporary file without a name: nothing is left of it, however this process ends."""
-    return TemporaryFile()
-
-
-def open_verified(open_stored: Open, file: BackupFile) -> IO[bytes]:
+def open_verified(store: BackupStore, file: BackupFile) -> IO[bytes]:
     """Opens a file that is exactly what the backup wrote.
 
     Raises:
         BackupError: it is missing or damaged.
     """
-    stored = open_stored(file.name)
+    stored = store.open(file.name)
     if stored is None:
-        raise BackupError(f"{file.name} is missing in LOGIN_BACKUP_URL; nothing was changed for its date; {_REMEDY}")
-    if _sha256(stored) != file.sha256 or not _holds(stored, file):
+        problem = "is missing in LOGIN_BACKUP_URL"
+    elif _sha256(stored) == file.sha256:
+        return stored
+    else:
         stored.close()
-        raise BackupError(
-            f"{file.name} in LOGIN_BACKUP_URL is damaged: it is not what the manifest says; nothing was changed for "
-            f"its date; {_REMEDY}"
-        )
-    return stored
+        problem = "in LOGIN_BACKUP_URL is damaged: it is not what the manifest says"
+    raise BackupError(
+        f"{file.name} {problem}; nothing was changed for its date; put back an earlier copy of that file, or of the "
+        "folder or bucket"
+    )
 
 
 def read_rows(stored: IO[bytes]) -> Iterator[list[tuple[Any, ...]]]:
@@ -104,23 +90,8 @@ def column_names(stored: IO[bytes]) -> list[str]:
     return list(pq.ParquetFile(stored).schema_arrow.names)
 
 
-_REMEDY = "put back an earlier copy of that file, or of the folder or bucket"
-
-
 def _sha256(file: IO[bytes]) -> str:
     file.seek(0)
     checksum = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     file.seek(0)
     return checksum
-
-
-def _holds(stored: IO[bytes], file: BackupFile) -> bool:
-    """Whether the columns and the count are those of the manifest."""
-    try:
-        parquet = pq.ParquetFile(stored)
-        schema = _SCHEMAS.get(file.name.split("-", 1)[0], parquet.schema_arrow)
-        return bool(parquet.schema_arrow.equals(schema) and parquet.metadata.num_rows == file.count)
-    except pa.ArrowException:
-        return False
-    finally:
-        stored.seek(0)

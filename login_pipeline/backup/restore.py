@@ -16,7 +16,7 @@ from login_pipeline.backup.export import DateState, Day, dates_in_database
 from login_pipeline.backup.identity import identity_of, read_manifest, require_own_restore, take_turn
 from login_pipeline.backup.manifest import BackupDatabase, BackupDate, BackupFile, Manifest, date_name
 from login_pipeline.backup.parquet import open_verified, read_rows
-from login_pipeline.backup.reconcile import Comparison, DateRestored, Entries, Plan, plan, without_keys
+from login_pipeline.backup.reconcile import Comparison, DateRestored, Entries, plan, without_keys
 from login_pipeline.backup.store import BackupStore
 from login_pipeline.errors import BackupError, ConfigurationError
 from login_pipeline.postgres import statements
@@ -134,7 +134,8 @@ def restore(
         _erasures(database, turn, store, manifest)
         if not dry_run:
             database.prepare()
-            _check_rights(database)
+            with database.transaction() as cursor:
+                require(cursor, database.access, statements.restore.missing_rights)
             take_turn(turn)
         with _transaction(database, dry_run) as cursor:  # before any row, so that no erased user comes back
             if not dry_run:
@@ -169,7 +170,7 @@ def _verified(store: BackupStore) -> Manifest:
     if manifest is None:
         raise ConfigurationError("LOGIN_BACKUP_URL holds no backup; name the folder or the bucket that has one")
     for file in manifest.files:
-        open_verified(store.open, file).close()
+        open_verified(store, file).close()
     return manifest
 
 
@@ -205,11 +206,6 @@ def _erasures(database: LoginDatabase, cursor: extensions.cursor, store: BackupS
             )
         erased.since(cursor, moment)
     return erased
-
-
-def _check_rights(database: LoginDatabase) -> None:
-    with database.transaction() as cursor:
-        require(cursor, database.access, statements.restore.missing_rights)
 
 
 @contextmanager
@@ -264,7 +260,25 @@ def _restore_date(
         cursor.execute(statements.restore.comparison, {"date": day, "rotated_at": rotated_at})
         found = Comparison._make((*(cursor.fetchone() or ()), backup.ledger if backup else None, withheld))
         to_do = plan(found, replace=replace and backup is not None)
-        return _carry_out(cursor, day, rotated_at, found, to_do, drop_lost_keys=drop_lost_keys), withheld
+        keys_added = _count(cursor, statements.restore.add_keys)
+        rows_removed = _count(cursor, statements.restore.remove_rows) if to_do.remove_extra else 0
+        rows_added = _count(cursor, statements.restore.add_rows) if to_do.add_rows else 0
+        unexplained = 0 if to_do.remove_extra else found.extra_rows
+        forget = drop_lost_keys and to_do.lost and not unexplained
+        keys_forgotten = _count(cursor, statements.restore.drop_lost_keys) if forget else 0
+        ledger = without_keys(to_do.ledger, keys_forgotten - to_do.lost)
+        _write_ledger(cursor, day, found.ledger, ledger, rotated_at=rotated_at)
+    done = DateRestored(
+        create_date=day,
+        rows_added=rows_added,
+        keys_added=keys_added,
+        rows_removed=rows_removed,
+        rows_that_differ=0 if to_do.add_rows else found.extra_rows,
+        rows_without_key=to_do.rows_without_key,
+        rows_lost=max(to_do.lost - keys_forgotten, 0),
+        keys_forgotten=keys_forgotten,
+    )
+    return done, withheld
 
 
 def _stage(cursor: extensions.cursor, store: BackupStore, backup: BackupDate, erased: _Erasures) -> int:
@@ -278,41 +292,12 @@ def _copy(
     cursor: extensions.cursor, store: BackupStore, statement: str, file: BackupFile, erased: ErasedUsers | None = None
 ) -> int:
     copied = 0
-    with open_verified(store.open, file) as stored:
+    with open_verified(store, file) as stored:
         for rows in read_rows(stored):
             kept = erased.without(rows) if erased else rows
             cursor.copy_expert(statement, copy_lines(kept))
             copied += len(kept)
     return copied
-
-
-def _carry_out(
-    cursor: extensions.cursor,
-    day: Day,
-    rotated_at: datetime | None,
-    found: Comparison,
-    to_do: Plan,
-    *,
-    drop_lost_keys: bool,
-) -> DateRestored:
-    keys_added = _count(cursor, statements.restore.add_keys)
-    rows_removed = _count(cursor, statements.restore.remove_rows) if to_do.remove_extra else 0
-    rows_added = _count(cursor, statements.restore.add_rows) if to_do.add_rows else 0
-    unexplained = 0 if to_do.remove_extra else found.extra_rows
-    forget = drop_lost_keys and to_do.lost and not unexplained
-    keys_forgotten = _count(cursor, statements.restore.drop_lost_keys) if forget else 0
-    ledger = without_keys(to_do.ledger, keys_forgotten - to_do.lost)
-    _write_ledger(cursor, day, found.ledger, ledger, rotated_at=rotated_at)
-    return DateRestored(
-        create_date=day,
-        rows_added=rows_added,
-        keys_added=keys_added,
-        rows_removed=rows_removed,
-        rows_that_differ=0 if to_do.add_rows else found.extra_rows,
-        rows_without_key=to_do.rows_without_key,
-        rows_lost=max(to_do.lost - keys_forgotten, 0),
-        keys_forgotten=keys_forgotten,
-    )
 
 
 def _write_ledger(

@@ -6,19 +6,19 @@ import pwd
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Protocol
 from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from login_pipeline.aws import FAULTS, Fault, aws_client, error_code
-from login_pipeline.backup.parquet import scratch
+from login_pipeline.durable_file import replacing
 from login_pipeline.errors import BackupError, ConfigurationError, LoginPipelineError
 from login_pipeline.settings import Settings
 
-_INCOMING = ".incoming-"
 # S3 gives some errors no code but HTTP's status.
 _FAULTS = FAULTS | {"403": Fault.NOT_ALLOWED, "404": Fault.NOT_FOUND}
 # Keys that one DeleteObjects call takes. Source: Amazon S3 API Reference, DeleteObjects.
@@ -42,6 +42,13 @@ class BackupStore(Protocol):
 
     def delete(self, names: Iterable[str]) -> None:
         """Deletes the files; one that is not there is well, too."""
+
+
+def no_temporary_file(error: OSError) -> BackupError:
+    """What to do where a file of the backup cannot be written beside it first."""
+    return BackupError(
+        f"The temporary folder cannot be written: {error.strerror}; make room there, or name another in TMPDIR"
+    )
 
 
 def backup_store(settings: Settings) -> BackupStore:
@@ -82,15 +89,10 @@ class FolderStore:
 
     def put(self, name: str, content: IO[bytes]) -> None:
         """Writes beside, and renames when all of it is on the disk."""
-        incoming = self._folder / f"{_INCOMING}{name}"
         with self._explained():
             self._folder.mkdir(mode=0o700, exist_ok=True)
-            with os.fdopen(os.open(incoming, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            with replacing(self._folder / name) as file:
                 shutil.copyfileobj(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-            incoming.replace(self._folder / name)
-            self._sync()
 
     def open(self, name: str) -> IO[bytes] | None:
         """The file itself."""
@@ -111,14 +113,6 @@ class FolderStore:
             for name in names:
                 (self._folder / name).unlink(missing_ok=True)
 
-    def _sync(self) -> None:
-        """A rename outlives a power cut only once the folder is on the disk, too."""
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
@@ -130,8 +124,8 @@ class FolderStore:
             ) from None
         except OSError as error:
             raise BackupError(
-                f"LOGIN_BACKUP_URL={self._folder} failed: {error.strerror}; the last manifest holds; mend the disk or "
-                "make room, and run it again"
+                f"LOGIN_BACKUP_URL={self._folder} failed: {error.strerror}; the last manifest holds; repair the disk "
+                "or make room, and run it again"
             ) from None
 
 
@@ -164,12 +158,10 @@ class S3Store:
                 if _FAULTS.get(error_code(error)) is Fault.NOT_FOUND:
                     return None
                 raise
-            with ExitStack() as closing:
-                copy = closing.enter_context(scratch())
+            with TemporaryFile() as copy:  # without a name: nothing is left of it, however this process ends
                 shutil.copyfileobj(answer["Body"], copy)
                 copy.seek(0)
-                closing.pop_all()  # the caller closes it
-                return copy
+                return os.fdopen(os.dup(copy.fileno()), "rb")
 
     def names(self) -> set[str]:
         """All names under the prefix."""
@@ -200,9 +192,7 @@ class S3Store:
                 "network, AWS_REGION, the credentials and AWS_ENDPOINT_URL_S3"
             ) from None
         except OSError as error:
-            raise BackupError(
-                f"The temporary folder cannot be written: {error.strerror}; make room there, or name another in TMPDIR"
-            ) from None
+            raise no_temporary_file(error) from None
 
     def _sentence(self, operation: str, code: str) -> LoginPipelineError:
         where = f"LOGIN_BACKUP_URL=s3://{self._bucket}/{self._prefix}"

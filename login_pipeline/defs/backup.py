@@ -56,7 +56,7 @@ def user_logins_backup(
     yield dg.MaterializeResult(
         metadata={
             "dagster/row_count": done.rows,
-            **done.figures(),
+            **done._asdict(),
             "seconds": round(time.monotonic() - started, 3),
         }
     )

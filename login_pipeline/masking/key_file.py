@@ -2,9 +2,9 @@
 
 import os
 import stat
-from contextlib import suppress
 from pathlib import Path
 
+from login_pipeline.durable_file import replacing
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.masking.keys import KeyRing, read_key_ring
 
@@ -19,34 +19,17 @@ def write_key_file(file: Path, ring: KeyRing) -> None:
     """
     file = Path(os.path.realpath(file))
     there = _keep_what_is_there(file, ring)
-    incoming = file.with_name(f".{file.name}.incoming")
     try:
-        incoming.unlink(missing_ok=True)  # of one that was cut off
-        with os.fdopen(os.open(incoming, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as stream:
+        with replacing(file) as stream:
             if there:
                 os.fchown(stream.fileno(), there.st_uid, there.st_gid)
                 os.fchmod(stream.fileno(), stat.S_IMODE(there.st_mode) & ~stat.S_IRWXO)
-            stream.write(ring.written())
-            stream.flush()
-            os.fsync(stream.fileno())
-        incoming.replace(file)
-        _sync(file.parent)
+            stream.write(ring.written().encode("ascii"))
     except OSError as error:
-        with suppress(OSError):
-            incoming.unlink(missing_ok=True)
         raise ConfigurationError(
             f"{file} cannot be written: {error.strerror}; run this as the user whose file it is, or name a file in "
             "another folder"
         ) from None
-
-
-def _sync(folder: Path) -> None:
-    """A rename outlives a power cut only once the folder is on the disk, too."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def _keep_what_is_there(file: Path, ring: KeyRing) -> os.stat_result | None:
