@@ -56,18 +56,10 @@ class BatchLoader:
 
     What is committed is deleted at once, while the next rows are loaded; only the rest is delivered again when the
     time is up. Else a load that is too slow would be tried again and again, until the queue's redrive policy took its
-    messages for bad ones.
+    messages for bad ones. What was done is added to the figures, also when an error ends it.
     """
 
     def __init__(self, database: LoginDatabase, queues: LoginQueues, log: Log, figures: LoadFigures) -> None:
-        """Loads nothing yet.
-
-        Args:
-            database: Where the rows are loaded.
-            queues: Where the messages are held, and where refused ones are moved.
-            log: Where each transaction, and each message that is refused, is logged.
-            figures: What was done is added to these, also when an error ends it.
-        """
         self._database = database
         self._queues = queues
         self._log = log

@@ -6,8 +6,7 @@ committed, it is only deleted.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from threading import Event, Timer
 from typing import Any
@@ -68,7 +67,7 @@ def quarantine(
         rejected: What raw_sqs_messages has, and the `reason`, a row a message.
         queues: Where they are held.
         database: Where it is recorded that they are moved.
-        log: Where each of them is reported.
+        log: Gets a line for each.
         figures: What was done is added to these, also when an error ends it.
 
     Raises:
@@ -100,8 +99,12 @@ def _move(
     # From the first letter on a signal waits: what is sent is recorded and deleted.
     with database.record_dead_letters(dict(letters)) as record, deferred_interrupts(stop.set):
         new = piece[ids.isin(record.new)]
-        with _calling_later(SEND_SECONDS, stop.set):
+        timer = Timer(SEND_SECONDS, stop.set)
+        timer.start()
+        try:
             codes = queues.dead_letter_queue.send(_dead_letters(new), stop)
+        finally:
+            timer.cancel()
         not_sent = new.iloc[list(codes)]
         record.commit(not_sent["sqs_message_id"].tolist())
         there = piece.drop(index=not_sent.index)
@@ -115,16 +118,6 @@ def _move(
         for message_id, reason in zip(sent["message_id"], sent["reason"], strict=True):
             log.info("quarantined", message_id=message_id, reason=reason)
     return len(not_sent)
-
-
-@contextmanager
-def _calling_later(seconds: float, do: Callable[[], None]) -> Iterator[None]:
-    timer = Timer(seconds, do)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def enough_deliveries(raw: pd.DataFrame, max_receive_count: int | None) -> set[str]:

@@ -30,15 +30,4 @@ class Reason(StrEnum):
 
 
 OF_THE_BODY = frozenset({Reason.NOT_JSON, Reason.NOT_AN_OBJECT, Reason.DUPLICATE_KEY})
-OF_A_FIELD = frozenset(
-    {
-        Reason.MISSING,
-        Reason.WRONG_TYPE,
-        Reason.EMPTY,
-        Reason.TOO_LONG,
-        Reason.BAD_CHARACTER,
-        Reason.IP_IN_CLEAR,
-        Reason.MALFORMED,
-        Reason.OUT_OF_RANGE,
-    }
-)
+OF_A_FIELD = frozenset(Reason) - OF_THE_BODY - {Reason.REFUSED, Reason.EXPIRED}

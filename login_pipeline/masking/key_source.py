@@ -2,7 +2,6 @@
 
 import os
 import stat
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,30 +27,22 @@ def masking_keys(settings: Settings) -> KeyRing:
     Raises:
         ConfigurationError: there is none, it cannot be read, or it is one that protects nothing.
     """
-    if settings.masking_key is not None and settings.masking_key_source is not None:
+    source, where, remedy = settings.masking_key_source, variable("masking_key"), "set it to"
+    if source is None:
+        text = settings.require("masking_key")
+    elif settings.masking_key is not None:
         raise ConfigurationError(
             f"{variable('masking_key')} and {variable('masking_key_source')} are both set; unset one, so that it is "
             "plain which keys mask"
         )
-    if settings.masking_key_source is None:
-        return _ring(settings.require("masking_key"), variable("masking_key"), "set it to")
-    source = settings.masking_key_source
-    return _ring(_read(settings, source), f"{variable('masking_key_source')}={source}", "put into it")
-
-
-def _ring(text: str, where: str, remedy: str) -> KeyRing:
+    else:
+        where, remedy = f"{variable('masking_key_source')}={source}", "put into it"
+        store, _, name = source.partition(":")
+        text = _in_aws(store, name, settings.queue_region) if store in KEY_STORES else _in_file(Path(source))
     try:
         return read_key_ring(text)
     except WeakKeyError as problem:
         raise ConfigurationError(f"{where} {problem}; {remedy} {example('masking_key')}") from None
-
-
-def _read(settings: Settings, source: str) -> str:
-    store, _, name = source.partition(":")
-    if store not in KEY_STORES:
-        return _in_file(Path(source))
-    read = _in_secrets_manager if store == "secretsmanager" else _in_parameter_store
-    return _from_aws(lambda: read(name, settings.queue_region), source)
 
 
 def _in_file(file: Path) -> str:
@@ -85,13 +76,11 @@ def _is_mounted_read_only(file: Path) -> bool:
 
 
 def _in_secrets_manager(name: str, region: str | None) -> str:
-    client = aws_client("secretsmanager", region)
-    return str(client.get_secret_value(SecretId=name).get("SecretString", ""))
+    return str(aws_client("secretsmanager", region).get_secret_value(SecretId=name).get("SecretString", ""))
 
 
 def _in_parameter_store(name: str, region: str | None) -> str:
-    client = aws_client("ssm", region)
-    parameter = client.get_parameter(Name=name, WithDecryption=True)["Parameter"]
+    parameter = aws_client("ssm", region).get_parameter(Name=name, WithDecryption=True)["Parameter"]
     if parameter.get("Type") != "SecureString":
         raise ConfigurationError(
             f"{variable('masking_key_source')}=ssm:{name} is stored in clear, as a {parameter.get('Type')}; make a new "
@@ -100,10 +89,10 @@ def _in_parameter_store(name: str, region: str | None) -> str:
     return str(parameter["Value"])
 
 
-def _from_aws(read: Callable[[], str], source: str) -> str:
-    where = f"{variable('masking_key_source')}={source}"
+def _in_aws(store: str, name: str, region: str | None) -> str:
+    where = f"{variable('masking_key_source')}={store}:{name}"
     try:
-        return read()
+        return _in_secrets_manager(name, region) if store == "secretsmanager" else _in_parameter_store(name, region)
     except ClientError as error:
         code = error_code(error)
         fault = FAULTS.get(code)

@@ -12,9 +12,9 @@ class KeyStatus(NamedTuple):
 
     id: str
     state: str
-    made_on: str | None
-    age_days: int | None
-    rows: int | None
+    made_on: str | None = None
+    age_days: int | None = None
+    rows: int | None = None
 
 
 def key_status(ring: KeyRing, rows_by_key: Mapping[str, int] | None, today: date) -> list[KeyStatus]:
@@ -40,4 +40,4 @@ def key_status(ring: KeyRing, rows_by_key: Mapping[str, int] | None, today: date
         for key in ring
     ]
     others = sorted({name.removesuffix(".siv") for name in rows_by_key or ()} - {key.id for key in ring})
-    return known + [KeyStatus(each, "not configured", None, None, rows(each)) for each in others]
+    return known + [KeyStatus(each, "not configured", rows=rows(each)) for each in others]

@@ -29,11 +29,9 @@ class Masker:
             ConfigurationError: the masking keys are missing, cannot be read, or protect nothing.
         """
         if self._masks is None:
-            self._masks = self._make_masks()
+            if self.method is MaskingMethod.SHA256:
+                self._masks = sha256_masks()
+            else:
+                keyed = aes_siv_masks if self.method is MaskingMethod.AES_SIV else hmac_sha256_masks
+                self._masks = keyed(masking_keys(self._settings).active)
         return self._masks
-
-    def _make_masks(self) -> Masks:
-        if self.method is MaskingMethod.SHA256:
-            return sha256_masks()
-        key = masking_keys(self._settings).active
-        return aes_siv_masks(key) if self.method is MaskingMethod.AES_SIV else hmac_sha256_masks(key)

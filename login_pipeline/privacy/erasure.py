@@ -3,7 +3,7 @@
 The user_id itself is stored nowhere, and is in no statement that a server could log.
 """
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Set
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from login_pipeline.masking.keys import KeyRing, MaskingKey
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.tables import Table, is_there, require
-from login_pipeline.privacy.request import check_reason, check_user_id, name_user, subject, subject_key, token
+from login_pipeline.privacy.request import check_reason, check_user_id, name_user, subject, tokens
 from login_pipeline.settings import Settings
 
 
@@ -37,16 +37,16 @@ class Erasure(NamedTuple):
 class ErasedUsers:
     """Knows the rows of users who were erased since some moment."""
 
-    def __init__(self, subjects: frozenset[str], keys: Sequence[MaskingKey]) -> None:
+    def __init__(self, subjects: frozenset[str], keys: Iterable[MaskingKey]) -> None:
         self._subjects = subjects
-        self._keys = [(key.id, subject_key(key)) for key in keys]
+        self._tokens = [tokens(key) for key in keys]
 
     def without(self, rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
         """The rows, whose first column is the user_id, of everybody else."""
         return [row for row in rows if row[0] is None or not self._has(row[0])]
 
     def _has(self, user_id: str) -> bool:
-        return any(token(key_id, sub_key, user_id) in self._subjects for key_id, sub_key in self._keys)
+        return any(token(user_id) in self._subjects for token in self._tokens)
 
 
 def erase(database: LoginDatabase, user_id: str, reason: str, operator: str, *, allow_none: bool = False) -> Erasure:
@@ -144,7 +144,7 @@ def erased_since(
             f"Users were erased since this backup under the masking key {', '.join(unknown)}, without which their rows "
             "cannot be told from the others; add it behind the active masking key"
         )
-    return ErasedUsers(subjects, [key for key in ring if key.id in ids])
+    return ErasedUsers(subjects, (key for key in ring if key.id in ids))
 
 
 def proof_keys(settings: Settings) -> KeyRing:

@@ -3,10 +3,8 @@
 The rows themselves say which are done: cut off anywhere, it goes on the next time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
-
-from psycopg2 import extensions
 
 from login_pipeline.masking.keys import KeyRing
 from login_pipeline.masking.methods import Masks, NotReversibleError, aes_siv_masks, unmask
@@ -39,7 +37,8 @@ def rotate(database: LoginDatabase, ring: KeyRing) -> Rotated:
         require(cursor, database.access, statements.rotation.missing_rights)
     rows = 0
     for _ in range(PASSES):
-        done = sum(_rotate_blocks(database, ring, first) for first in _first_blocks(database))
+        (blocks,) = database.ask(statements.rotation.blocks)
+        done = sum(_rotate_blocks(database, ring, first) for first in range(0, blocks, BLOCKS_AT_ONCE))
         rows += done
         if not done:
             break
@@ -78,11 +77,6 @@ def remaining(rotated: Rotated, ring: KeyRing) -> Iterator[str]:
             )
 
 
-def _first_blocks(database: LoginDatabase) -> range:
-    (blocks,) = database.ask(statements.rotation.blocks)
-    return range(0, blocks, BLOCKS_AT_ONCE)
-
-
 def _rotate_blocks(database: LoginDatabase, ring: KeyRing, first: int) -> int:
     masks = aes_siv_masks(ring.active)
     with database.transaction() as cursor:
@@ -96,7 +90,10 @@ def _rotate_blocks(database: LoginDatabase, ring: KeyRing, first: int) -> int:
             if (ip, device_id) != (old_ip, old_device_id)
         ]
         if rows:
-            _replace(cursor, rows)
+            tables, places, ips, device_ids, dates = (list(values) for values in zip(*rows, strict=True))
+            columns = {"tables": tables, "places": places, "masked_ips": ips, "masked_device_ids": device_ids}
+            cursor.execute(statements.rotation.replace, columns)
+            cursor.execute(statements.rotation.mark, {"dates": list(set(dates))})
     return len(rows)
 
 
@@ -107,10 +104,3 @@ def _again(token: str | None, ring: KeyRing, masks: Masks) -> str | None:
     except NotReversibleError:
         return token
     return masks.ip(value) if field == "ip" else masks.device_id(value)
-
-
-def _replace(cursor: extensions.cursor, rows: Sequence[tuple[object, ...]]) -> None:
-    tables, places, ips, device_ids, dates = zip(*rows, strict=True)
-    columns = {"tables": tables, "places": places, "masked_ips": ips, "masked_device_ids": device_ids}
-    cursor.execute(statements.rotation.replace, {name: list(values) for name, values in columns.items()})
-    cursor.execute(statements.rotation.mark, {"dates": list(set(dates))})

@@ -9,6 +9,7 @@ import os
 import pwd
 import re
 import socket
+from collections.abc import Callable
 from pathlib import PurePath
 
 from psycopg2 import extensions
@@ -76,17 +77,13 @@ def name_user(cursor: extensions.cursor, user_id: str) -> None:
 
 def subject(key: MaskingKey, user_id: str) -> str:
     """The token that names the user in a record."""
-    return token(key.id, subject_key(key), user_id)
+    return tokens(key)(user_id)
 
 
-def subject_key(key: MaskingKey) -> bytes:
-    """The part of the masking key that makes tokens."""
-    return key.sub_key("login-pipeline erasure")
-
-
-def token(key_id: str, sub_key: bytes, user_id: str) -> str:
-    """The token, for who makes many with one key."""
-    return f"{key_id}.{hmac.digest(sub_key, user_id.encode(), 'sha256').hex()}"
+def tokens(key: MaskingKey) -> Callable[[str], str]:
+    """Makes tokens, for who needs many under one key."""
+    key_id, sub_key = key.id, key.sub_key("login-pipeline erasure")
+    return lambda user_id: f"{key_id}.{hmac.digest(sub_key, user_id.encode(), 'sha256').hex()}"
 
 
 def operator(by: str | None) -> str:
