@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from login_pipeline.ingest.load import FIRST_ROWS, MAX_ROWS, next_size
+from login_pipeline.ingest.load import MAX_ROWS, next_size
 from login_pipeline.sqs.login_queues import release_delay
 from login_pipeline_tests.conftest import Pipeline
 
@@ -25,49 +25,6 @@ def test_next_transaction_takes_a_part_of_the_time_that_is_left(
     size: int, seconds: float, seconds_left: float, following: int
 ) -> None:
     assert next_size(size, seconds, seconds_left) == following
-
-
-def test_load_that_is_too_slow_for_its_batch_gets_somewhere(
-    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("login_pipeline.sqs.login_queues.LOAD_DEADLINE_FRACTION", 0.2)
-    monkeypatch.setattr("login_pipeline.sqs.login_queues.RELEASE_DELAY", 0)
-    pipeline.set(LOGIN_VISIBILITY_TIMEOUT=40)
-    pipeline.run()
-    pipeline.database.query(
-        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN PERFORM pg_sleep(0.15); RETURN NEW; END $$; "
-        "CREATE TRIGGER slow BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION slow()"
-    )
-    pipeline.queue.send(*(body(user_id=f"user {number}") for number in range(60)))
-    run = pipeline.run()
-    assert run.failures
-    figures = run.metadata["user_logins_table"]
-    assert FIRST_ROWS < figures["loaded"] < 60
-    assert figures["deleted"] == figures["loaded"] == len(pipeline.database.logins())
-    assert pipeline.queue.count() == 60 - figures["loaded"]
-
-    pipeline.database.query("DROP TRIGGER slow ON user_logins")
-    assert pipeline.run().failures == []
-    assert len(pipeline.database.logins()) == 60
-
-
-@pytest.mark.parametrize(("default", "used"), [("off", "on"), ("local", "local")])
-def test_commit_is_on_disk_before_its_messages_are_deleted(
-    pipeline: Pipeline, body: Body, default: str, used: str
-) -> None:
-    pipeline.run()
-    pipeline.database.query(
-        "CREATE TABLE seen (setting text); "
-        "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NEW; END $$; "
-        "CREATE TRIGGER see BEFORE INSERT ON user_logins FOR EACH ROW EXECUTE FUNCTION see()"
-    )
-    of_database = "BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = ', current_database()) || '{}'; END"
-    pipeline.database.query("DO %s", of_database.format(default))
-    pipeline.queue.send(body())
-    assert pipeline.run().failures == []
-    assert pipeline.database.query("SELECT setting FROM seen") == [(used,)]
 
 
 def test_message_that_is_handed_back_again_and_again_waits_longer_and_longer() -> None:

@@ -1,8 +1,8 @@
 """The inbox forgets what cannot come back, and nothing else."""
 
 from collections.abc import Callable
+from datetime import date
 from typing import Any
-from uuid import NAMESPACE_OID, uuid5
 
 import dagster as dg
 import pytest
@@ -13,101 +13,75 @@ from login_pipeline.errors import DatabaseError
 from login_pipeline.ingest.pruning import Pruned, prune_inbox
 from login_pipeline.postgres import copy as postgres_load
 from login_pipeline.postgres import statements
+from login_pipeline.postgres.copy import Loaded
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.settings import read_settings
+from login_pipeline.postgres.dead_letters import Letter
+from login_pipeline_tests.backup.fixtures import MONDAY, TUESDAY, Kept
 from login_pipeline_tests.conftest import Pipeline
 
 Body = Callable[..., str]
-DAY = 24 * 60 * 60 * 1000
+FIRST_ID = "a4e1c2f0-93b7-4d52-8c1e-5f60718293a4"
+OLD = [f"old {number}" for number in range(5)]
+
+
+def load(inbox: Kept, *message_ids: str, day: date = MONDAY) -> Loaded:
+    rows = [("user", "ios", "mask", "mask", None, 1, day, message_id) for message_id in message_ids]
+    return inbox.resource.load(rows, seconds=30)
+
+
+def age(inbox: Kept, *, days: int) -> None:
+    """Lets time pass for what is loaded."""
+    inbox.query("UPDATE user_logins_inbox SET loaded_at = loaded_at - make_interval(days => %s)", days)
 
 
 @pytest.fixture
-def resource(pipeline: Pipeline) -> LoginDatabase:
-    pipeline.run()
-    return LoginDatabase(read_settings())
+def inbox(empty: Kept) -> Kept:
+    """Five messages of MONDAY, loaded 31 days ago."""
+    load(empty, *OLD)
+    age(empty, days=31)
+    return empty
 
 
-def first_id(name: str) -> str:
-    """A MessageId, the same for the same name."""
-    return str(uuid5(NAMESPACE_OID, name))
+def keys(inbox: Kept) -> list[str]:
+    return [str(key) for (key,) in inbox.query("SELECT message_id FROM user_logins_inbox ORDER BY 1")]
 
 
-def send_again(pipeline: Pipeline, text: str, name: str, *, sent: int) -> None:
-    """As a redrive does: with the first id and the first time."""
-    pipeline.queue.send(
-        text,
-        original_message_id={"DataType": "String", "StringValue": first_id(name)},
-        original_sent_timestamp={"DataType": "Number", "StringValue": str(sent)},
-    )
+def test_old_keys_are_forgotten_and_the_rows_still_agree(inbox: Kept) -> None:
+    load(inbox, "new", day=TUESDAY)
+    assert prune_inbox(inbox.resource, days=30) == Pruned(dates=1, keys=5, dead_letters=0)
+    assert (keys(inbox), inbox.ledger()) == (["new"], {MONDAY: {"pruned": 5}})
+    assert inbox.agrees()
+    assert prune_inbox(inbox.resource, days=30) == Pruned(0, 0, 0)
 
 
-def age(pipeline: Pipeline, *, days: int) -> None:
-    """Lets time pass for what is loaded."""
-    pipeline.database.query("UPDATE user_logins_inbox SET loaded_at = loaded_at - make_interval(days => %s)", days)
-
-
-def keys(pipeline: Pipeline) -> list[Any]:
-    return sorted(key for (key,) in pipeline.database.query("SELECT message_id FROM user_logins_inbox"))
-
-
-def pruned(pipeline: Pipeline) -> list[Any]:
-    """The dates that are closed, and how many messages of each were pruned."""
-    closed = "SELECT create_date::text, rows FROM user_logins_ledger WHERE entry = 'pruned'"
-    return pipeline.database.query(closed)
-
-
-LONG_AGO = 1_767_225_600_000  # 2026-01-01
-
-
-def test_old_keys_are_forgotten_and_the_rows_still_agree(
-    pipeline: Pipeline, body: Body, resource: LoginDatabase
-) -> None:
-    for number in range(5):
-        send_again(pipeline, body(), f"old {number}", sent=LONG_AGO)
-    (new,) = pipeline.queue.send(body())
-    assert pipeline.run().metadata["user_logins_table"]["loaded"] == 6
-    age(pipeline, days=31)
-    assert prune_inbox(resource, days=30) == Pruned(dates=1, keys=5, dead_letters=0)
-    assert (keys(pipeline), pruned(pipeline)) == ([new], [("2026-01-01", 5)])
-    assert pipeline.run("user_logins_checks_job").passed
-    assert prune_inbox(resource, days=30) == Pruned(0, 0, 0)
-
-
-def test_message_of_an_old_date_that_was_loaded_lately_is_remembered(
-    pipeline: Pipeline, body: Body, resource: LoginDatabase
-) -> None:
-    send_again(pipeline, body(), "redriven", sent=LONG_AGO)
-    pipeline.run()
-    age(pipeline, days=29)
-    assert prune_inbox(resource, days=30).keys == 0
-    send_again(pipeline, body(), "redriven", sent=LONG_AGO)
-    assert pipeline.run().metadata["user_logins_table"]["duplicates"] == 1
+def test_message_of_an_old_date_that_was_loaded_lately_is_remembered(empty: Kept) -> None:
+    load(empty, "redriven")
+    age(empty, days=29)
+    assert prune_inbox(empty.resource, days=30).keys == 0
+    assert load(empty, "redriven").duplicates == 1
 
 
 def test_message_of_a_forgotten_date_gets_no_row_and_goes_to_the_dead_letter_queue(
-    pipeline: Pipeline, body: Body, resource: LoginDatabase
+    pipeline: Pipeline, body: Body, inbox: Kept
 ) -> None:
-    send_again(pipeline, body(), "loaded", sent=LONG_AGO)
-    pipeline.run()
-    age(pipeline, days=31)
-    prune_inbox(resource, days=30)
-    send_again(pipeline, body(), "loaded", sent=LONG_AGO)
-    send_again(pipeline, body(), "another day", sent=LONG_AGO + DAY)
-    run = pipeline.run()
-    assert run.failures == []
-    assert run.metadata["user_logins_table"]["reasons"] == {"older_than_the_inbox": 1}
-    assert run.metadata["user_logins_table"]["loaded"] == 1
-    assert len(pipeline.database.logins()) == 2
+    prune_inbox(inbox.resource, days=30)
+    figures = []
+    for sent in ("1767571200000", "1767657600000"):  # on MONDAY and on TUESDAY
+        pipeline.queue.send(
+            body(),
+            original_message_id={"DataType": "String", "StringValue": FIRST_ID},
+            original_sent_timestamp={"DataType": "Number", "StringValue": sent},
+        )
+        figures.append(pipeline.run().metadata["user_logins_table"])
+    assert [each["reasons"] for each in figures] == [{"older_than_the_inbox": 1}, {}]
+    assert [each["loaded"] for each in figures] == [0, 1]
+    assert len(inbox.rows()) == 6
     assert pipeline.queue.count() == 0
+    (letter,) = pipeline.dead_letter_queue.take_all()
+    assert letter["MessageAttributes"]["reason"]["StringValue"] == "older_than_the_inbox"
 
 
-def test_pruning_that_was_killed_after_it_closed_a_date_goes_on(
-    pipeline: Pipeline, body: Body, resource: LoginDatabase, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in range(5):
-        send_again(pipeline, body(), f"old {number}", sent=LONG_AGO)
-    pipeline.run()
-    age(pipeline, days=31)
+def test_pruning_that_was_killed_after_it_closed_a_date_goes_on(inbox: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     transactions = iter([True, True, True])  # the tables, the dates, the entry
 
     def killed(self: LoginDatabase) -> Any:
@@ -119,87 +93,66 @@ def test_pruning_that_was_killed_after_it_closed_a_date_goes_on(
     with monkeypatch.context() as death:
         death.setattr(LoginDatabase, "transaction", killed)
         with pytest.raises(DatabaseError):
-            prune_inbox(resource, days=30)
-    assert (len(keys(pipeline)), pruned(pipeline)) == (5, [("2026-01-01", 0)])
-    assert pipeline.run("user_logins_checks_job").passed
-    for number in range(5):
-        send_again(pipeline, body(), f"old {number}", sent=LONG_AGO)
-    assert pipeline.run().metadata["user_logins_table"]["loaded"] == 0
-    assert prune_inbox(resource, days=30).keys == 5
-    assert (keys(pipeline), pruned(pipeline)) == ([], [("2026-01-01", 5)])
-    assert pipeline.run("user_logins_checks_job").passed
-    assert len(pipeline.database.logins()) == 5
+            prune_inbox(inbox.resource, days=30)
+    assert (keys(inbox), inbox.ledger()) == (OLD, {MONDAY: {"pruned": 0}})
+    assert inbox.agrees()
+    assert load(inbox, *OLD).rows == 0
+    assert prune_inbox(inbox.resource, days=30).keys == 5
+    assert (keys(inbox), inbox.ledger()) == ([], {MONDAY: {"pruned": 5}})
+    assert inbox.agrees()
+    assert len(inbox.rows()) == 5
 
 
-def test_keys_that_are_deleted_beside_a_load_give_no_second_row(
-    pipeline: Pipeline, body: Body, resource: LoginDatabase, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    send_again(pipeline, body(), "loaded", sent=LONG_AGO)
-    pipeline.run()
-    day = {"create_date": "2026-01-01", "keys": 10}
-    with resource.transaction() as cursor:
+def test_keys_that_are_deleted_beside_a_load_give_no_second_row(inbox: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    day = {"create_date": MONDAY}
+    with inbox.resource.transaction() as cursor:
         cursor.execute(statements.prune.close_date, day)
     insert = postgres_load._insert_all
 
     def while_keys_are_deleted(*arguments: Any) -> Any:
-        if not arguments[1][0].startswith("check "):  # which the run tries beforehand
-            with LoginDatabase(read_settings()).transaction() as cursor:
-                cursor.execute(statements.prune.prune, day)
+        with inbox.resource.transaction() as cursor:
+            cursor.execute(statements.prune.prune, day)
         return insert(*arguments)
 
     monkeypatch.setattr(postgres_load, "_insert_all", while_keys_are_deleted)
-    send_again(pipeline, body(), "loaded", sent=LONG_AGO)
-    assert pipeline.run().metadata["user_logins_table"]["duplicates"] == 1
-    assert (keys(pipeline), pruned(pipeline)) == ([], [("2026-01-01", 1)])
-    assert len(pipeline.database.logins()) == 1
+    assert load(inbox, *OLD) == Loaded(0, 5, {})
+    assert (keys(inbox), inbox.ledger()) == ([], {MONDAY: {"pruned": 5}})
+    assert len(inbox.rows()) == 5
 
 
-def test_date_is_closed_when_the_loads_under_way_have_ended(
-    pipeline: Pipeline, body: Body, resource: LoginDatabase
-) -> None:
-    with resource.transaction() as load, LoginDatabase(read_settings()).transaction() as closing:
-        load.execute(statements.load.stage)
+def test_date_is_closed_when_the_loads_under_way_have_ended(empty: Kept) -> None:
+    with empty.resource.transaction() as loading, empty.resource.transaction() as closing:
+        loading.execute(statements.load.stage)
         with pytest.raises(errors.LockNotAvailable):
             closing.execute(statements.prune.lock)
         closing.connection.rollback()
 
 
-def test_records_of_dead_letters_are_forgotten_too(pipeline: Pipeline, resource: LoginDatabase) -> None:
-    pipeline.queue.send("not a login", "nor this")
-    pipeline.run()
-    pipeline.database.query("UPDATE user_logins_dead_letters SET sent_at = sent_at - interval '31 days'")
-    assert prune_inbox(resource, days=30).dead_letters == 2
-
-
-def test_job_prunes_and_says_how_much(pipeline: Pipeline, body: Body, resource: LoginDatabase) -> None:
-    send_again(pipeline, body(), "old", sent=LONG_AGO)
-    pipeline.run()
-    age(pipeline, days=31)
-    result = defs.resolve_job_def("inbox_pruning_job").execute_in_process(instance=pipeline.instance)
+def test_job_prunes_records_of_dead_letters_too_and_says_how_much(inbox: Kept) -> None:
+    letters = {f"sent {number}": Letter(f"message {number}", "not_json") for number in range(2)}
+    with inbox.resource.record_dead_letters(letters) as record:
+        record.commit(not_sent=())
+    inbox.query("UPDATE user_logins_dead_letters SET sent_at = sent_at - interval '31 days'")
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = defs.resolve_job_def("inbox_pruning_job").execute_in_process(instance=instance)
     (output,) = [event for event in result.all_events if event.is_successful_output]
-    assert output.step_output_data.metadata["keys"] == dg.IntMetadataValue(1)
+    pruned = {name: dg.IntMetadataValue(count) for name, count in Pruned(1, 5, 2)._asdict().items()}
+    assert output.step_output_data.metadata == pruned
 
 
 def test_restore_that_opens_a_date_in_the_middle_of_its_pruning_costs_no_key(
-    pipeline: Pipeline, body: Body, resource: LoginDatabase, monkeypatch: pytest.MonkeyPatch
+    inbox: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(5):
-        send_again(pipeline, body(), f"old {number}", sent=LONG_AGO)
-    pipeline.run()
-    age(pipeline, days=31)
     transactions = iter(range(99))
 
     def restored(self: LoginDatabase) -> Any:
         if next(transactions) == 3:  # the tables, the dates, the entry
-            pipeline.database.query("DELETE FROM user_logins_ledger")
-            for number in range(5):
-                key = (first_id(f"old {number}"), "2026-01-01")
-                pipeline.database.query("INSERT INTO user_logins_inbox VALUES (%s, %s) ON CONFLICT DO NOTHING", *key)
+            inbox.query("DELETE FROM user_logins_ledger")
         return real(self)
 
     real = LoginDatabase.transaction
-    with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(LoginDatabase, "transaction", restored)
-        prune_inbox(resource, days=30)
-    assert len(keys(pipeline)) == 5
-    assert pipeline.run("user_logins_checks_job").passed
+    with monkeypatch.context() as during:
+        during.setattr(LoginDatabase, "transaction", restored)
+        prune_inbox(inbox.resource, days=30)
+    assert keys(inbox) == OLD
+    assert inbox.agrees()

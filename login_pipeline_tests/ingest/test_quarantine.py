@@ -15,10 +15,7 @@ from unittest.mock import patch
 import pytest
 
 from login_pipeline.cli.doctor import examine
-from login_pipeline.ingest import quarantine
 from login_pipeline.postgres.copy import MAX_CREDIBLE_REFUSALS
-from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.settings import read_settings
 from login_pipeline.sqs.batches import NOT_ATTEMPTED, Entry
 from login_pipeline.sqs.queue import SqsQueue
 from login_pipeline_tests.conftest import Pipeline
@@ -34,11 +31,10 @@ REFUSE = (
 
 
 @pytest.fixture
-def refusing(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+def refusing(prepared: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     monkeypatch.setattr("login_pipeline.sqs.login_queues.RELEASE_DELAY", 0)
-    pipeline.run()
-    pipeline.database.query(REFUSE)
-    return pipeline
+    prepared.database.query(REFUSE)
+    return prepared
 
 
 def test_row_that_only_the_database_refuses_is_quarantined_and_its_neighbours_load(
@@ -68,109 +64,56 @@ def test_table_that_refuses_every_row_sends_no_login_to_the_dead_letter_queue(re
     assert refusing.run().metadata["user_logins_table"]["loaded"] == 21
 
 
-def test_rows_that_are_refused_at_each_delivery_do_not_go_round_for_ever(refusing: Pipeline, body: Body) -> None:
+def test_rows_that_are_refused_at_each_delivery_are_moved_although_new_ones_keep_coming(
+    refusing: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("login_pipeline.ingest.quarantine.DELIVERIES", 3)
     refusing.queue.send(*(body(user_id=f"refused {n}") for n in range(MAX_CREDIBLE_REFUSALS + 1)))
-    runs = [refusing.run() for _ in range(quarantine.DELIVERIES)]
-    assert [bool(run.failures) for run in runs] == [True] * (quarantine.DELIVERIES - 1) + [False]
-    assert refusing.queue.count() == 0
-    assert refusing.dead_letter_queue.count() == 21
+    assert [bool(refusing.run().failures) for _ in range(2)] == [True, True]
+    assert refusing.dead_letter_queue.count() == 0
+    refusing.queue.send(body(user_id="refused, new"))
+    run = refusing.run()
+    assert "PostgreSQL refused 1 rows" in run.failures[0]
+    assert (refusing.queue.count(), refusing.dead_letter_queue.count()) == (1, MAX_CREDIBLE_REFUSALS + 1)
 
 
-def test_message_that_comes_again_after_it_was_moved_is_not_moved_again(
-    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("login_pipeline.sqs.login_queues.RELEASE_DELAY", 0)
-    pipeline.queue.send("not a login", body())
-    with monkeypatch.context() as broken:
-        broken.setattr("login_pipeline.sqs.queue.SqsQueue.delete", lambda *_: {"AccessDenied": 1})
-        pipeline.run()
-    assert pipeline.queue.count() == 2
-    run = pipeline.run()
-    assert run.failures == []
-    assert run.metadata["quarantined_logins"]["deleted"] == 1
-    assert pipeline.queue.count() == 0
-    assert len(pipeline.dead_letter_queue.take_all()) == 1
-
-
-def test_message_that_was_sent_back_unchanged_goes_to_the_dead_letter_queue_again(pipeline: Pipeline) -> None:
-    pipeline.queue.send("not a login")
-    pipeline.run()
-    (letter,) = pipeline.dead_letter_queue.take_all()
-    attributes = {name: {"DataType": "String", **value} for name, value in letter["MessageAttributes"].items()}
-    pipeline.queue.send(letter["Body"], **attributes)
-    pipeline.run()
-    (again,) = pipeline.dead_letter_queue.take_all()
-    assert again["MessageAttributes"]["original_message_id"] == letter["MessageAttributes"]["original_message_id"]
-    assert (
-        again["MessageAttributes"]["original_sent_timestamp"] == letter["MessageAttributes"]["original_sent_timestamp"]
-    )
-
-
-def test_messages_of_which_none_can_be_deleted_fail_the_run_and_get_no_second_row(
-    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("login_pipeline.sqs.login_queues.RELEASE_DELAY", 0)
-    pipeline.queue.send(body(), body())
-    with monkeypatch.context() as broken:
-        broken.setattr("login_pipeline.sqs.queue.SqsQueue.delete", lambda *_: {"AccessDenied": 2})
-        run = pipeline.run()
-    assert run.failures[0].startswith("SQS deleted none of 2 loaded messages (AccessDenied); where they are delivered")
-    assert run.metadata["user_logins_table"]["loaded"] == 2
-    assert pipeline.run().metadata["user_logins_table"]["duplicates"] == 2
-    assert len(pipeline.database.logins()) == 2
-
-
-@pytest.mark.parametrize(("deliveries", "warned"), [(3, True), (10, False)])
-def test_redrive_policy_that_moves_good_messages_away_is_told(
-    pipeline: Pipeline, deliveries: int, warned: bool
-) -> None:
+def test_redrive_policy_that_moves_good_messages_away_is_reported(pipeline: Pipeline) -> None:
     client = pipeline.queue.client
     arn = client.get_queue_attributes(QueueUrl=pipeline.dead_letter_queue.url, AttributeNames=["QueueArn"])
-    policy = {"deadLetterTargetArn": arn["Attributes"]["QueueArn"], "maxReceiveCount": deliveries}
-    client.set_queue_attributes(QueueUrl=pipeline.queue.url, Attributes={"RedrivePolicy": json.dumps(policy)})
-    says = {finding.subject: finding for finding in examine()}["login queue"]
-    assert says.well is not warned
-    assert ("raise its maxReceiveCount to 10 or more" in says.says) is warned
-    pipeline.run()
-    logs = pipeline.instance.all_logs(pipeline.instance.get_runs()[0].run_id)
-    assert any("moves a message away after 3 deliveries" in entry.user_message for entry in logs) is warned
+    for deliveries, warned in ((3, True), (10, False)):
+        policy = {"deadLetterTargetArn": arn["Attributes"]["QueueArn"], "maxReceiveCount": deliveries}
+        client.set_queue_attributes(QueueUrl=pipeline.queue.url, Attributes={"RedrivePolicy": json.dumps(policy)})
+        says = {finding.subject: finding for finding in examine()}["login queue"]
+        assert says.well is not warned
+        assert ("raise its maxReceiveCount to 10 or more" in says.says) is warned
+        pipeline.run()
+        logs = pipeline.instance.all_logs(pipeline.instance.get_runs(limit=1)[0].run_id)
+        assert any("moves a message away after 3 deliveries" in entry.user_message for entry in logs) is warned
 
 
-def test_rejects_of_which_none_can_be_deleted_fail_the_run(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejects_of_which_none_can_be_deleted_fail_the_run_and_are_not_moved_again(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("login_pipeline.sqs.login_queues.RELEASE_DELAY", 0)
     pipeline.queue.send("not a login")
     with monkeypatch.context() as broken:
         broken.setattr("login_pipeline.sqs.queue.SqsQueue.delete", lambda *_: {"AccessDenied": 1})
         runs = [pipeline.run(), pipeline.run()]
     assert all("SQS deleted none of 1 messages that are on the dead-letter queue" in run.failures[0] for run in runs)
-    assert pipeline.dead_letter_queue.count() == 1
-
-
-def test_old_refused_rows_are_moved_although_new_ones_keep_coming(refusing: Pipeline, body: Body) -> None:
-    refusing.queue.send(*(body(user_id=f"refused {n}") for n in range(MAX_CREDIBLE_REFUSALS + 1)))
-    for _ in range(quarantine.DELIVERIES - 1):
-        refusing.run()
-    refusing.queue.send(body(user_id="refused, new"))
-    run = refusing.run()
-    assert "PostgreSQL refused 1 rows" in run.failures[0]
-    assert refusing.queue.count() == 1
-    assert refusing.dead_letter_queue.count() == MAX_CREDIBLE_REFUSALS + 1
+    run = pipeline.run()
+    assert (run.failures, run.metadata["quarantined_logins"]["deleted"]) == ([], 1)
+    assert (pipeline.queue.count(), pipeline.dead_letter_queue.count()) == (0, 1)
 
 
 @pytest.fixture
-def unchecked(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    """Its tables are there, and its runs receive whatever is wrong with them; what they release is back at once."""
-    LoginDatabase(read_settings()).prepare()
+def unchecked(prepared: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """Its runs receive whatever is wrong with the tables; what they release is back at once."""
     monkeypatch.setattr("login_pipeline.sqs.login_queues.RELEASE_DELAY", 0)
     monkeypatch.setattr("login_pipeline.defs.assets.check_surroundings", lambda *_: None)
-    return pipeline
+    return prepared
 
 
-NO_PARTITION = (
-    "DROP TABLE user_logins; CREATE TABLE user_logins (user_id varchar(128), device_type varchar(32), "
-    "masked_ip varchar(256), masked_device_id varchar(256), locale varchar(32), app_version integer, create_date date) "
-    "PARTITION BY {by}"
-)
+NO_PARTITION = "ALTER TABLE user_logins RENAME TO plain; CREATE TABLE user_logins (LIKE plain) PARTITION BY {by}"
 ONE_PARTITION = "; CREATE TABLE only_ios PARTITION OF user_logins FOR VALUES IN ('ios')"
 # As they partition a table who place its rows by a trigger.
 TAKES_NONE = (
@@ -301,7 +244,8 @@ def test_letters_that_sqs_refuses_leave_no_record_and_the_others_theirs(
     (failure,) = pipeline.run().failures
     assert failure.startswith("2 messages could not be moved to the dead-letter queue (InternalError)")
     assert (pipeline.queue.count(), pipeline.dead_letter_queue.count()) == (2, 3)
-    originals = {letter["MessageAttributes"]["original_message_id"]["StringValue"] for letter in _letters(pipeline)}
+    letters = [letter["MessageAttributes"] for letter in pipeline.dead_letter_queue.take_all()]
+    originals = {attributes["original_message_id"]["StringValue"] for attributes in letters}
     recorded = pipeline.database.query("SELECT message_id FROM user_logins_dead_letters")
     assert {message_id for (message_id,) in recorded} == originals
 
@@ -407,7 +351,3 @@ def _after_each_send(do: Callable[[int], object]) -> Iterator[None]:
 
     with patch.object(SqsQueue, "send", send_and_do):
         yield
-
-
-def _letters(pipeline: Pipeline) -> list[dict[str, Any]]:
-    return pipeline.dead_letter_queue.take_all()

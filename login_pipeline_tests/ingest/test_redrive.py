@@ -1,42 +1,40 @@
 """login-pipeline redrive, against real queues."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+from itertools import count
+from typing import Any
 
 import pytest
 
-from login_pipeline.cli.main import main
 from login_pipeline.ingest.redrive import redrive
 from login_pipeline.settings import read_settings
+from login_pipeline.sqs.queue import SqsQueue
 from login_pipeline.sqs.transport import curl
+from login_pipeline_tests.backup.fixtures import Command, wait_until
 from login_pipeline_tests.conftest import Pipeline
+from login_pipeline_tests.exactly_once.stepped_process import KilledError
 
 Body = Callable[..., str]
 
 
 @pytest.fixture
-def fixed(pipeline: Pipeline, body: Body) -> Pipeline:
-    """Three messages on the dead-letter queue, of which a mended table takes two."""
-    pipeline.run()
-    pipeline.database.query("ALTER TABLE user_logins ADD CONSTRAINT wrong CHECK (locale <> 'refused')")
-    pipeline.queue.send(body(user_id="a", locale="refused"), body(user_id="b", locale="refused"), "not a login")
-    assert pipeline.run().failures == []
-    assert pipeline.dead_letter_queue.count() == 3
-    pipeline.database.query("ALTER TABLE user_logins DROP CONSTRAINT wrong")
-    return pipeline
+def fixed(prepared: Pipeline, body: Body) -> Pipeline:
+    """Three messages on the dead-letter queue, of which a corrected table takes two."""
+    prepared.database.query("ALTER TABLE user_logins ADD CONSTRAINT wrong CHECK (locale <> 'refused')")
+    prepared.queue.send(body(user_id="a", locale="refused"), body(user_id="b", locale="refused"), "not a login")
+    assert prepared.run().failures == []
+    assert prepared.dead_letter_queue.count() == 3
+    prepared.database.query("ALTER TABLE user_logins DROP CONSTRAINT wrong")
+    return prepared
 
 
 def user_ids(pipeline: Pipeline) -> list[str]:
     return sorted(row[0] for row in pipeline.database.logins())
 
 
-def test_messages_are_loaded_after_what_was_wrong_is_mended(fixed: Pipeline) -> None:
+def test_messages_are_loaded_after_what_was_wrong_is_corrected(fixed: Pipeline) -> None:
     done = redrive(read_settings(), None, dry_run=False)
     assert (done.examined, done.sent_back, done.left, done.complete) == (3, 3, 0, True)
     assert done.reasons == {"refused.check_violation": 2, "not_json": 1}
@@ -47,18 +45,18 @@ def test_messages_are_loaded_after_what_was_wrong_is_mended(fixed: Pipeline) -> 
     assert fixed.run("user_logins_checks_job").passed
 
 
-def test_only_messages_with_the_reason_are_sent_back(fixed: Pipeline) -> None:
+def test_only_messages_with_the_reason_are_sent_back_and_none_in_a_dry_run(fixed: Pipeline, command: Command) -> None:
+    code, out, _ = command("redrive", "--dry-run")
+    shown = [line.split() for line in out.splitlines()]
+    assert (code, shown[:3]) == (0, [["examined", "3"], ["not_json", "1"], ["refused.check_violation", "2"]])
+    code, _, err = command("redrive", "--reason", "malformed.id")
+    assert code == 1
+    assert "has the reason malformed.id; there are not_json, refused.check_violation" in err
+    assert (fixed.queue.count(), fixed.dead_letter_queue.depth()) == (0, (3, 0))
     done = redrive(read_settings(), "refused.check_violation", dry_run=False)
     assert (done.examined, done.sent_back, done.left) == (3, 2, 1)
     (left,) = fixed.dead_letter_queue.take_all()
     assert left["Body"] == "not a login"
-
-
-def test_dry_run_changes_nothing(fixed: Pipeline) -> None:
-    done = redrive(read_settings(), None, dry_run=True)
-    assert (done.examined, done.sent_back, done.left) == (3, 0, 3)
-    assert fixed.queue.count() == 0
-    assert len(fixed.dead_letter_queue.take_all()) == 3
 
 
 def test_message_keeps_its_first_id_and_time_however_often_it_goes_round(pipeline: Pipeline) -> None:
@@ -138,104 +136,66 @@ def test_message_that_sqs_s_own_redrive_policy_moved_is_sent_back(
     assert len(pipeline.database.logins()) == 1
 
 
-def test_reason_that_somebody_else_wrote_is_not_printed(pipeline: Pipeline) -> None:
-    pipeline.run()
-    reason = {"DataType": "String", "StringValue": "\x1b[31m forged\n"}
-    pipeline.dead_letter_queue.send("body", reason=reason)
-    assert redrive(read_settings(), None, dry_run=True).reasons == {"not_a_code": 1}
-
-
 def test_redrive_that_was_killed_in_the_middle_loses_nothing_and_gives_no_second_row(
-    pipeline: Pipeline, body: Body
+    prepared: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipeline.run()
-    pipeline.set(LOGIN_VISIBILITY_TIMEOUT=30)
-    letters = 400
-    for number in range(letters):
-        pipeline.dead_letter_queue.send(body(user_id=f"user {number}"))
-    command = Path(sys.executable).with_name("login-pipeline")
-    process = subprocess.Popen([command, "redrive", "--json"], env={**os.environ}, stdout=subprocess.DEVNULL)
-    while pipeline.queue.count() == 0 and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert pipeline.run().failures == []
-    while len(user_ids(pipeline)) < letters:  # what it had in hand comes back by its visibility timeout
-        redrive(read_settings(), None, dry_run=False)
-        assert pipeline.run().failures == []
-    assert user_ids(pipeline) == sorted(f"user {number}" for number in range(letters))
-    while pipeline.dead_letter_queue.count():  # it may have sent them all back, and deleted none
-        redrive(read_settings(), None, dry_run=False)
-    assert pipeline.queue.count() == 0
+    users = [f"user {number:02}" for number in range(30)]
+    prepared.dead_letter_queue.send(*(body(user_id=user) for user in users))
+    delete, deletes = SqsQueue.delete, count(1)
+
+    def die_at_the_second(queue: SqsQueue, *arguments: Any) -> dict[str, int]:
+        if next(deletes) == 2:
+            raise KilledError
+        return delete(queue, *arguments)
+
+    soon_visible = read_settings().model_copy(update={"visibility_timeout": 2})
+    with monkeypatch.context() as death:
+        death.setattr("login_pipeline.ingest.redrive.AT_ONCE", 10)
+        death.setattr(SqsQueue, "delete", die_at_the_second)
+        death.setattr(SqsQueue, "release", lambda *_: None)  # what is dead releases nothing
+        with pytest.raises(KilledError):
+            redrive(soon_visible, None, dry_run=False)
+    assert prepared.queue.count() >= 20
+    assert prepared.run().failures == []
+    wait_until(lambda: prepared.dead_letter_queue.depth()[1] == 0)
+    done = redrive(read_settings(), None, dry_run=False)
+    assert (done.loaded_before > 0, done.left) == (True, 0)
+    assert prepared.run().failures == []
+    assert user_ids(prepared) == users
+    assert (prepared.queue.count(), prepared.dead_letter_queue.count()) == (0, 0)
 
 
-def test_message_that_cannot_be_sent_back_stays_and_is_told(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pipeline.run()
-    client = pipeline.queue.client
-    client.set_queue_attributes(QueueUrl=pipeline.queue.url, Attributes={"MaximumMessageSize": "1024"})
-    pipeline.dead_letter_queue.send("x" * 2000, "not a login")
-    monkeypatch.setattr("sys.argv", ["login-pipeline", "redrive", "--json"])
-    with pytest.raises(SystemExit) as end:
-        main()
-    out, err = capsys.readouterr()
-    assert end.value.code == 1
-    assert {name: value for name, value in json.loads(out).items() if name != "reasons"} == {
-        "examined": 2,
-        "sent_back": 1,
-        "loaded_before": 0,
-        "left": 1,
-        "in_flight": 0,
-        "complete": True,
-    }
+def test_message_that_cannot_be_sent_back_stays_and_is_reported(prepared: Pipeline, command: Command) -> None:
+    client = prepared.queue.client
+    client.set_queue_attributes(QueueUrl=prepared.queue.url, Attributes={"MaximumMessageSize": "1024"})
+    prepared.dead_letter_queue.send("x" * 2000, "not a login")
+    code, out, err = command("redrive", "--json")
+    assert code == 1
+    figures = {"examined": 2, "sent_back": 1, "loaded_before": 0, "left": 1, "in_flight": 0, "complete": True}
+    assert {name: value for name, value in json.loads(out).items() if name != "reasons"} == figures
     assert err.startswith("SQS refused 1 messages (")
     assert len(err.splitlines()) == 1
-    assert pipeline.dead_letter_queue.count() == 1
-
-
-def test_redrive_shows_what_it_did_by_reason(
-    fixed: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.argv", ["login-pipeline", "redrive", "--dry-run"])
-    with pytest.raises(SystemExit) as end:
-        main()
-    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert end.value.code == 0
-    assert shown[:3] == [["examined", "3"], ["not_json", "1"], ["refused.check_violation", "2"]]
+    assert prepared.dead_letter_queue.count() == 1
 
 
 def test_redrive_of_more_than_sqs_keeps_in_flight_says_that_it_is_not_complete(
-    fixed: Pipeline, monkeypatch: pytest.MonkeyPatch
+    prepared: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("login_pipeline.ingest.redrive.IN_FLIGHT_BUDGET", 2)
     monkeypatch.setattr("login_pipeline.ingest.redrive.AT_ONCE", 2)
+    prepared.dead_letter_queue.send("one", "two", "three")
     done = redrive(read_settings(), None, dry_run=True)
     assert not done.complete
-    assert fixed.dead_letter_queue.depth() == (3, 0)
+    assert prepared.dead_letter_queue.depth() == (3, 0)
 
 
-def test_letters_that_a_killed_redrive_holds_are_told(
-    fixed: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    queue = fixed.dead_letter_queue
+def test_letters_that_a_killed_redrive_holds_are_reported(prepared: Pipeline, command: Command) -> None:
+    queue = prepared.dead_letter_queue
+    queue.send("one", "two", "three")
     queue.client.receive_message(QueueUrl=queue.url, MaxNumberOfMessages=10, VisibilityTimeout=100)
-    monkeypatch.setattr("sys.argv", ["login-pipeline", "redrive"])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 1
-    assert capsys.readouterr().err == (
+    code, _, err = command("redrive")
+    assert code == 1
+    assert err == (
         "3 messages on the dead-letter queue were in flight, such as those of a redrive that was killed; they are "
         "visible again within 900 s; redrive again then\n"
     )
-
-
-def test_reason_that_no_message_has_is_told(
-    fixed: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.argv", ["login-pipeline", "redrive", "--reason", "malformed.id"])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 1
-    assert "has the reason malformed.id; there are not_json, refused.check_violation" in capsys.readouterr().err
-    assert fixed.dead_letter_queue.depth() == (3, 0)
