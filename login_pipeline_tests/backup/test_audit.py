@@ -156,18 +156,3 @@ def test_backup_follows_the_audit_tables_columns(kept: Kept, other: Database) ->
     kept.query("ALTER TABLE user_logins_unmaskings DISABLE TRIGGER ALL; DELETE FROM user_logins_unmaskings")
     assert kept.restore().audit_records_added == 1
     assert audit(kept) == before
-
-
-def test_audit_file_that_is_damaged_stops_the_restore(erased: Kept) -> None:
-    name = erased.manifest.audit["user_logins_erasures"].name
-    (erased.folder / name).write_bytes(b"PAR1")
-    with pytest.raises(BackupError, match=f"{name} in LOGIN_BACKUP_URL is damaged"):
-        erased.restore()
-
-
-def test_files_of_the_audit_are_removed_when_they_are_replaced(kept: Kept) -> None:
-    kept.back_up()
-    unmask(kept, "one")
-    done = kept.back_up()
-    assert (done.files_written, done.files_removed) == (1, 1)
-    assert kept.store.names() == {file.name for file in kept.manifest.files} | {"manifest.json"}

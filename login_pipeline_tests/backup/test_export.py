@@ -1,10 +1,9 @@
 """Backups: what is in them, what is written again, and what no backup may overwrite."""
 
 import os
-import signal
-import subprocess
 import sys
-from datetime import date, timedelta
+from datetime import date
+from itertools import count
 from pathlib import Path
 from typing import IO
 
@@ -20,8 +19,9 @@ from login_pipeline.backup.store import FolderStore
 from login_pipeline.defs.backup import user_logins_backup_schedule
 from login_pipeline.errors import BackupError, ConfigurationError
 from login_pipeline.postgres.tables import Table
-from login_pipeline_tests.backup.fixtures import IP, MONDAY, TUESDAY, Command, Kept, wait_until
+from login_pipeline_tests.backup.fixtures import IP, MONDAY, TUESDAY, Command, Kept
 from login_pipeline_tests.conftest import Database
+from login_pipeline_tests.exactly_once.stepped_process import KilledError
 
 COMMAND = str(Path(sys.executable).with_name("login-pipeline"))
 
@@ -54,6 +54,9 @@ def test_only_what_changed_is_written_again(kept: Kept) -> None:
     kept.query("DELETE FROM user_logins_inbox WHERE create_date = %s", TUESDAY)  # as when its keys are pruned
     kept.query("INSERT INTO user_logins_ledger VALUES (%s, 'pruned', 3)", TUESDAY)
     assert kept.back_up().files_written == 1
+    kept.query("INSERT INTO user_logins_unmaskings (operator, reason, masks, unmasked) VALUES ('jo', '4711', 2, 1)")
+    done = kept.back_up()
+    assert (done.files_written, done.files_removed) == (1, 1)
 
 
 def test_files_are_for_this_user_only_and_what_no_manifest_names_is_removed_if_it_is_ours(kept: Kept) -> None:
@@ -174,19 +177,28 @@ def test_memory_holds_one_row_group(kept: Kept, monkeypatch: pytest.MonkeyPatch)
     assert kept.restore().total("rows_added") == 3500
 
 
-def test_backup_that_is_killed_leaves_the_last_one_as_it_was_and_can_be_run_again(kept: Kept) -> None:
+def test_backup_that_is_killed_leaves_the_last_one_as_it_was_and_can_be_run_again(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept.back_up()
     before = (kept.folder / "manifest.json").read_bytes()
-    days = [date(2026, 2, 1) + timedelta(days=number) for number in range(150)]
-    kept.load([(f"u{n}", "ios", IP, IP, None, n, day) for day in days for n in range(20)], "more")
-    backup = subprocess.Popen([COMMAND, "backup"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until(lambda: len(list(kept.folder.iterdir())) >= 20)
-    os.kill(backup.pid, signal.SIGKILL)
-    backup.wait()
+    kept.load([("more", "ios", IP, IP, None, day, date(2026, 2, day)) for day in range(1, 11)], "more")
+    put, puts = FolderStore.put, count(1)
+
+    def die_at_the_fifth(self: FolderStore, name: str, content: IO[bytes]) -> None:
+        if next(puts) == 5:
+            raise KilledError
+        put(self, name, content)
+
+    with monkeypatch.context() as death:
+        death.setattr(FolderStore, "put", die_at_the_fifth)
+        with pytest.raises(KilledError):
+            kept.back_up()
+    assert len(list(kept.folder.iterdir())) == 9 + 4
     assert (kept.folder / "manifest.json").read_bytes() == before
     assert kept.restore(dry_run=True).touched == []  # every file that it names is there
-    assert kept.back_up().dates == 153
-    assert len(list(kept.folder.iterdir())) == 2 * 153 + 3
+    assert kept.back_up().dates == 13
+    assert len(list(kept.folder.iterdir())) == 2 * 13 + 3
 
 
 def test_role_that_may_only_read_can_back_up(kept: Kept) -> None:

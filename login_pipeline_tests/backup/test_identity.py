@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import dagster as dg
-import psycopg2
 import pytest
 
 from login_pipeline.backup.export import back_up
@@ -133,12 +132,3 @@ def test_identity_that_is_gone_is_one_sentence(kept: Kept) -> None:
     kept.query("DELETE FROM user_logins_backup")
     with pytest.raises(ConfigurationError, match="drop the table and run `login-pipeline prepare`"):
         kept.back_up()
-
-
-def test_lock_that_anybody_can_take_stops_neither_backup_nor_restore(kept: Kept) -> None:
-    """Every role may take any advisory lock."""
-    reader = psycopg2.connect(kept.database.url)
-    reader.cursor().execute("SELECT pg_advisory_lock(hashtext('user_logins_backup'))")
-    assert kept.back_up().rows == 8
-    assert kept.restore().touched == []
-    reader.close()

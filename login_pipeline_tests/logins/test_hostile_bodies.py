@@ -12,7 +12,6 @@ from login_pipeline.ingest.redrive import is_reason
 from login_pipeline.logins.event import Rejection, is_rejection, parse_login
 from login_pipeline_tests.bodies import POISON, valid
 from login_pipeline_tests.fuzz.__main__ import fuzz
-from login_pipeline_tests.fuzz.invariants import require_batch, require_body
 
 # The longest message that SQS takes. Source: Amazon SQS Developer Guide, "Amazon SQS message quotas".
 MIB = 1024 * 1024
@@ -104,8 +103,3 @@ def _calls(body: str) -> int:
     finally:
         sys.setprofile(None)
     return counted["call"] + counted["c_call"]
-
-
-def test_the_longest_bodies_together_in_a_batch_lose_no_neighbour() -> None:
-    bodies = [valid(), *_of_length(MIB // 8).values(), valid()]
-    assert require_batch(bodies) == 2 + sum(require_body(body) == "login" for body in bodies[1:-1])

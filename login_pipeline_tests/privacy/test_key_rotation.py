@@ -1,12 +1,10 @@
 """login-pipeline keys rotate, against a real table."""
 
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, date, datetime
-from pathlib import Path
+from itertools import count
+from typing import Any
 
 import psycopg2
 import pytest
@@ -16,8 +14,10 @@ from login_pipeline.errors import DatabaseError
 from login_pipeline.ingest.pruning import prune_inbox
 from login_pipeline.masking.keys import KeyRing, new_key
 from login_pipeline.masking.methods import unmask
+from login_pipeline.privacy import key_rotation
 from login_pipeline.privacy.key_rotation import Rotated, remaining, rotate, rows_by_key
 from login_pipeline_tests.backup.fixtures import Command, Kept, wait_until, waits_for_a_lock
+from login_pipeline_tests.exactly_once.stepped_process import KilledError
 
 TODAY = datetime.now(UTC).date()
 OLD = KeyRing(new_key(date(2026, 1, 1)))
@@ -69,17 +69,22 @@ def test_equal_values_match_across_the_rotation_and_nothing_changes_in_the_next(
     assert masked.query("SELECT ctid, * FROM user_logins") == rows
 
 
-def test_killed_in_the_middle_it_goes_on_the_next_time(masked: Kept) -> None:
-    many(masked, 60_000, masks(masked)[0])
-    command = [str(Path(sys.executable).parent / "login-pipeline"), "keys", "rotate"]
-    with subprocess.Popen(command, env=dict(os.environ)) as begun:
-        try:
-            wait_until(lambda: rows_by_key(masked.resource).get(f"{RING.active.id}.siv", 0) > 0)
-        finally:
-            begun.kill()
-    half = rows_by_key(masked.resource)
-    assert half.get(f"{OLD.active.id}.siv", 0) > 0
-    assert rotated(masked).by_key == {f"{RING.active.id}.siv": 60_002}
+def test_killed_in_the_middle_it_goes_on_the_next_time(masked: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    many(masked, 1_000, masks(masked)[0])
+    monkeypatch.setattr("login_pipeline.privacy.key_rotation.BLOCKS_AT_ONCE", 1)
+    rotate_blocks, calls = key_rotation._rotate_blocks, count(1)
+
+    def die_at_the_third(*arguments: Any) -> int:
+        if next(calls) == 3:
+            raise KilledError
+        return rotate_blocks(*arguments)
+
+    with monkeypatch.context() as death:
+        death.setattr(key_rotation, "_rotate_blocks", die_at_the_third)
+        with pytest.raises(KilledError):
+            rotated(masked)
+    assert rows_by_key(masked.resource).keys() == {f"{OLD.active.id}.siv", f"{RING.active.id}.siv"}
+    assert rotated(masked).by_key == {f"{RING.active.id}.siv": 1_002}
     assert len(set(masks(masked))) == 1
 
 
