@@ -53,7 +53,8 @@ def _commands(group: click.Group, path: str) -> Iterator[str]:
         if isinstance(command, click.Group):
             yield from _commands(command, whole)
             continue
-        context = click.Context(command, info_name=f"login-pipeline {whole}", terminal_width=100)
+        shown_as, help_names = f"login-pipeline {whole}", cli.context_settings["help_option_names"]
+        context = click.Context(command, info_name=shown_as, terminal_width=100, help_option_names=help_names)
         yield f"\n### {whole}\n\n```console\n$ login-pipeline {whole} --help\n{command.get_help(context)}\n```\n"
 
 
