@@ -6,7 +6,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ import psutil
 import psycopg2
 import pytest
 
+from login_pipeline.local import __main__ as command_line
 from login_pipeline.local import supervisor
 from login_pipeline.local.ports import is_listening, wait_until
 from login_pipeline.local.postgres import LocalPostgres
@@ -21,8 +22,6 @@ from login_pipeline.local.services import local_services, temporary_folder
 from login_pipeline.postgres.role import Access
 from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import Database, Queue, client_of
-
-RUN = [sys.executable, "-m", "login_pipeline.local", "--temporary"]
 
 
 class Running(NamedTuple):
@@ -111,8 +110,10 @@ def test_servers_listen_on_loopback_only() -> None:
     assert listening == {"127.0.0.1"}
 
 
-def test_exit_code_of_the_command_is_passed_on() -> None:
-    assert subprocess.run([*RUN, "sh", "-c", "exit 7"], check=False).returncode == 7
+def test_exit_code_of_the_command_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_line, "local_services", lambda _folder: nullcontext({}))
+    monkeypatch.setattr(sys, "argv", ["local", "--temporary", "--", "sh", "-c", "exit 7"])
+    assert command_line.main() == 7
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
