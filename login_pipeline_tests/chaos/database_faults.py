@@ -15,11 +15,11 @@ from login_pipeline_tests.chaos.messages import MALFORMED, drafts, logins, malfo
 from login_pipeline_tests.chaos.run_process import RunProcess
 from login_pipeline_tests.chaos.seams import Moment, Step
 from login_pipeline_tests.chaos.world import RUN_SECONDS, World
-from login_pipeline_tests.conftest import Database
 from login_pipeline_tests.faults.moments import WAITING_LOADS, locked
 from login_pipeline_tests.faults.sqs_faults import Hold
 from login_pipeline_tests.faults.tcp_proxy import LOAD, RECORD
 from login_pipeline_tests.faults.tcp_proxy import Fault as AtCommit
+from login_pipeline_tests.faults.test_database_faults import read_only
 
 # Those that every run does.
 STEPS = (Step.RECEIVE, Step.COPY, Step.INSERT, Step.COMMIT, Step.DELETE)
@@ -93,7 +93,7 @@ def database_read_only(world: World, source: random.Random) -> None:
     """From some step of a run on."""
     world.make_tables()
     run = _run_at_some_step(world, source)
-    with _read_only(world.database):
+    with read_only(world.database):
         world.ended(run)
 
 
@@ -178,17 +178,6 @@ def _run_at_some_step(world: World, source: random.Random) -> RunProcess:
     if source.random() < 0.7:
         run.reaches(Moment(source.choice(("before", "after")), source.choice(STEPS)), seconds=STEP_SECONDS)
     return run
-
-
-@contextmanager
-def _read_only(database: Database) -> Iterator[None]:
-    """New transactions of new sessions may not write."""
-    change = f'ALTER DATABASE "{urlsplit(database.url).path[1:]}" {{}} default_transaction_read_only'
-    database.query(change.format("SET") + " = on")
-    try:
-        yield
-    finally:
-        database.query("SET transaction_read_only = off; " + change.format("RESET"))
 
 
 @contextmanager
