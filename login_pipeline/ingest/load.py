@@ -67,11 +67,9 @@ class BatchLoader:
 
     @no_cycle_collection()
     def load(self, masked: pd.DataFrame, raw: pd.DataFrame) -> None:
-        """Loads the rows of the batch, deletes their messages, and moves those that only the database refuses.
+        """Loads the rows of masked_logins, deletes their messages, and moves those that only the database refuses.
 
-        Args:
-            masked: masked_logins.
-            raw: raw_sqs_messages, whose bodies the dead-letter queue gets.
+        The dead-letter queue gets their bodies from raw_sqs_messages.
 
         Raises:
             RunError: no time is left.

@@ -61,14 +61,8 @@ def quarantine(
 ) -> None:
     """Moves messages that cannot be rows, each once, however often SQS delivers it: MAX_LETTERS at a time.
 
-    A signal, or the end of the time that the run has, stops it after what is under way.
-
-    Args:
-        rejected: What raw_sqs_messages has, and the `reason`, a row a message.
-        queues: Where they are held.
-        database: Where it is recorded that they are moved.
-        log: Gets a line for each.
-        figures: What was done is added to these, also when an error ends it.
+    A signal, or the end of the time that the run has, stops it after what is under way. `rejected` has the columns of
+    raw_sqs_messages and the `reason`. What was done is added to `figures`, also when an error ends it.
 
     Raises:
         RunError: no time is left.
@@ -121,11 +115,9 @@ def _move(
 
 
 def enough_deliveries(raw: pd.DataFrame, max_receive_count: int | None) -> set[str]:
-    """The message_ids that were delivered so often that a refusal is taken to be theirs.
+    """The message_ids of raw_sqs_messages that were delivered so often that a refusal is taken to be theirs.
 
-    Args:
-        raw: raw_sqs_messages.
-        max_receive_count: After so many deliveries SQS would move them itself, without a reason.
+    After `max_receive_count` deliveries SQS would move them itself, without a reason.
     """
     enough = min(DELIVERIES, max_receive_count or DELIVERIES)
     return set(raw.loc[raw["receive_count"] >= enough, "message_id"])
@@ -136,12 +128,8 @@ def credible(refused: Mapping[str, str], believed: Collection[str], *, taken: bo
 
     Never where the condition is the table's. Otherwise each, where another row of the run was taken. Where none was,
     those that were delivered often enough, since a trigger or a constraint may refuse every row until it is corrected;
-    and a few whose condition names a wrong value.
-
-    Args:
-        refused: The reasons, by message_id.
-        believed: What `enough_deliveries` has.
-        taken: Whether the run loaded another row.
+    and a few whose condition names a wrong value. `refused` has the reasons by message_id, `believed` the message_ids
+    of `enough_deliveries`.
     """
     few = sum(reason != Reason.EXPIRED for reason in refused.values()) <= MAX_CREDIBLE_REFUSALS
     return {

@@ -33,12 +33,7 @@ class BatchCheck(NamedTuple):
 
 @no_cycle_collection()
 def check_batch(raw: pd.DataFrame, masked: pd.DataFrame) -> list[BatchCheck]:
-    """What each check finds.
-
-    Args:
-        raw: raw_sqs_messages.
-        masked: masked_logins.
-    """
+    """What each check finds in masked_logins, held against raw_sqs_messages."""
     misfits = count_misfits(masked)
     clear = _clear_values(raw, masked)
     in_clear = sum(_values_in_clear(clear[field], masked[column]) for column, field in MASKED.items())

@@ -3,7 +3,7 @@
 The user_id itself is stored nowhere, and is in no statement that a server could log.
 """
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -100,41 +100,29 @@ def proofs(database: LoginDatabase, user_id: str) -> list[Erasure]:
     check_user_id(user_id)
     subjects = [subject(key, user_id) for key in proof_keys(database.settings)]
     with database.transaction() as cursor:
-        if not _is_there(cursor):
-            return []
-        cursor.execute(statements.erasures.proofs, {"subjects": subjects})
-        return [Erasure(*row) for row in cursor.fetchall()]
+        return [Erasure(*row) for row in _recorded(cursor, statements.erasures.proofs, subjects=subjects)]
 
 
 def last_erasure(cursor: extensions.cursor) -> datetime | None:
     """When the last erasure that this transaction can see was made; None where there is none."""
-    if not _is_there(cursor):
-        return None
-    cursor.execute(statements.erasures.last)
-    moment: datetime | None = (cursor.fetchone() or (None,))[0]
-    return moment
+    return next((moment for (moment,) in _recorded(cursor, statements.erasures.last)), None)
 
 
 def all_erasures(cursor: extensions.cursor) -> frozenset[tuple[datetime, str]]:
     """When and whom, by their tokens."""
-    if not _is_there(cursor):
-        return frozenset()
-    cursor.execute(statements.erasures.all)
-    return frozenset(cursor.fetchall())
+    return frozenset(_recorded(cursor, statements.erasures.all))
 
 
 def erased_since(
-    cursor: extensions.cursor, settings: Settings, moment: datetime | None, also: Set[str] = frozenset()
+    cursor: extensions.cursor, settings: Settings, moment: datetime | None, also: frozenset[str] = frozenset()
 ) -> ErasedUsers | None:
     """The users erased after `moment`, or ever, and `also` these; None where there are none, and no key is needed.
 
     Raises:
         ConfigurationError: the key of one of them is not among the masking keys, or there are none.
     """
-    subjects = frozenset(also)
-    if _is_there(cursor):
-        cursor.execute(statements.erasures.subjects_since, {"moment": moment})
-        subjects |= {token for (token,) in cursor.fetchall()}
+    recorded = _recorded(cursor, statements.erasures.subjects_since, moment=moment)
+    subjects = also | {token for (token,) in recorded}
     if not subjects:
         return None
     ring = proof_keys(settings)
@@ -167,20 +155,21 @@ def _check_absent(cursor: extensions.cursor, user_id: str, keys: KeyRing, *, all
         raise DatabaseError("No row has this USER_ID, which begins or ends with a blank; leave the blank out")
     if allow_none:
         return
-    cursor.execute(statements.erasures.proofs, {"subjects": [subject(key, user_id) for key in keys]})
-    if not cursor.fetchall():
+    if not _recorded(cursor, statements.erasures.proofs, subjects=[subject(key, user_id) for key in keys]):
         raise DatabaseError(
             "No row in user_logins has this USER_ID, and nothing was recorded; correct it, or record the erasure with "
             "--allow-none, so that no older backup brings the user back"
         )
 
 
-def _is_there(cursor: extensions.cursor) -> bool:
+def _recorded(cursor: extensions.cursor, query: str, **parameters: object) -> list[tuple[Any, ...]]:
+    """What the query finds among the records; nothing where their table does not exist yet."""
     if not is_there(cursor, Table.ERASURES):
-        return False
+        return []
     cursor.execute(statements.erasures.may_read)
     if cursor.fetchone() != (True,):
         raise ConfigurationError(
             "The database's role lacks SELECT on user_logins_erasures; run `login-pipeline prepare` as its owner"
         )
-    return True
+    cursor.execute(query, parameters)
+    return cursor.fetchall()

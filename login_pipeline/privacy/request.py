@@ -52,9 +52,7 @@ def check_user_id(user_id: str) -> None:
 def check_reason(reason: str, *about: str) -> None:
     """Returns where the reason can be kept, in clear, after the user is erased.
 
-    Args:
-        reason: What somebody wrote.
-        about: The user_id, masks and values that the request is about.
+    `about` are the user_id, masks and values that the request is about.
 
     Raises:
         ConfigurationError: it is blank or not UTF-8, or has personal data in it.
@@ -89,8 +87,7 @@ def tokens(key: MaskingKey) -> Callable[[str], str]:
 def operator(by: str | None) -> str:
     """Who carries the request out, on which host: the operating system's user, whom no environment variable changes.
 
-    Args:
-        by: The person's name, where many people share that user.
+    `by` is the person's name, where many people share that user.
 
     Raises:
         ConfigurationError: the user is no person's, such as root or a container's, and no name was given, or one that

@@ -56,13 +56,7 @@ def unmask_all(
 ) -> Unmasking:
     """Turns the masks back, and returns when user_logins_unmaskings has the record of it.
 
-    Args:
-        database: Where the record is kept.
-        ring: The keys, older ones among them.
-        masks: As they are in the table.
-        reason: Why somebody needs to know.
-        operator: Who it is, as `people.operator` says.
-        user_id: Whose masks they are; without it, the users in whose rows they are, which reads all of user_logins.
+    The record names the user_id, or without it the users in whose rows the masks are, which reads all of user_logins.
 
     Raises:
         ConfigurationError: the database cannot be reached, its role may not add to the record, or the reason has one of
@@ -81,8 +75,7 @@ def unmask_all(
     with database.transaction() as cursor:
         require(cursor, database.access, statements.unmaskings.missing_rights)
         users = [user_id] if user_id is not None else _users_of(cursor, [each.mask for each in values])
-        subjects: list[str | None] = [subject(ring.active, user) for user in users]
-        subjects = subjects or [None]
+        subjects: list[str | None] = [subject(ring.active, user) for user in users] or [None]
         cursor.execute(statements.unmaskings.record, {**record, "subjects": subjects})
         if cursor.rowcount != len(subjects):  # a trigger or a rule that leaves it out without a word
             raise DatabaseError(
