@@ -136,17 +136,22 @@ def test_message_that_sqs_s_own_redrive_policy_moved_is_sent_back(
     assert len(pipeline.database.logins()) == 1
 
 
+@pytest.mark.parametrize("deleted", [False, True])
 def test_redrive_that_was_killed_in_the_middle_loses_nothing_and_gives_no_second_row(
-    prepared: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
+    prepared: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch, *, deleted: bool
 ) -> None:
     users = [f"user {number:02}" for number in range(30)]
     prepared.dead_letter_queue.send(*(body(user_id=user) for user in users))
     delete, deletes = SqsQueue.delete, count(1)
 
     def die_at_the_second(queue: SqsQueue, *arguments: Any) -> dict[str, int]:
-        if next(deletes) == 2:
+        second = next(deletes) == 2
+        if second and not deleted:
             raise KilledError
-        return delete(queue, *arguments)
+        not_deleted = delete(queue, *arguments)
+        if second:
+            raise KilledError
+        return not_deleted
 
     soon_visible = read_settings().model_copy(update={"visibility_timeout": 2})
     with monkeypatch.context() as death:
@@ -159,7 +164,7 @@ def test_redrive_that_was_killed_in_the_middle_loses_nothing_and_gives_no_second
     assert prepared.run().failures == []
     wait_until(lambda: prepared.dead_letter_queue.depth()[1] == 0)
     done = redrive(read_settings(), None, dry_run=False)
-    assert (done.loaded_before > 0, done.left) == (True, 0)
+    assert (done.loaded_before > 0, done.left) == (not deleted, 0)
     assert prepared.run().failures == []
     assert user_ids(prepared) == users
     assert (prepared.queue.count(), prepared.dead_letter_queue.count()) == (0, 0)

@@ -43,14 +43,6 @@ def test_poison_hidden_among_good_messages_is_moved_and_each_good_one_loads(pipe
     assert sorted(row[0] for row in pipeline.database.logins()) == sorted(good)
 
 
-def test_poison_alone_is_moved(pipeline: Pipeline) -> None:
-    """One reason will do: each is in the batch above."""
-    (message_id,) = pipeline.queue.send(POISON[0].body)
-    assert pipeline.run().failures == []
-    assert letters(pipeline) == {message_id: (POISON[0].body, POISON[0].reason)}
-    assert pipeline.database.logins() == []
-
-
 def test_every_body_that_sqs_takes_ends_in_exactly_one_place(pipeline: Pipeline) -> None:
     bodies = list(islice(filter(SENDABLE.fullmatch, mutated_bodies(Random(7))), 150))  # noqa: S311 - the same each time
     sent = dict(zip(pipeline.queue.send(*bodies), bodies, strict=True))
