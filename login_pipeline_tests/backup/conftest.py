@@ -1,3 +1,3 @@
-from login_pipeline_tests.backup.fixtures import command, filled, kept, other
+from login_pipeline_tests.backup.fixtures import filled, kept, other
 
-__all__ = ["command", "filled", "kept", "other"]
+__all__ = ["filled", "kept", "other"]

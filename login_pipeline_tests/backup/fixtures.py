@@ -1,6 +1,5 @@
 """A database with logins of several dates, and a folder for its backups."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from login_pipeline.backup.identity import read_manifest
 from login_pipeline.backup.manifest import Manifest
 from login_pipeline.backup.restore import Restored, restore
 from login_pipeline.backup.store import FolderStore
-from login_pipeline.cli import main as cli
 from login_pipeline.masking.masker import Masker
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
@@ -32,7 +30,6 @@ TRICKY: list[tuple[Any, ...]] = [
     ("Zoë 日本語 🙂 e\u0301", "\u202e", IP, DEVICE_ID, " ", 1, TUESDAY),
     ("", "", IP, DEVICE_ID, "", -1, TUESDAY),
 ]
-Command = Callable[..., tuple[int, str, str]]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -162,16 +159,3 @@ def other(servers: Servers) -> Iterator[Database]:
     """A second database, without tables."""
     with new_database(servers) as database:
         yield database
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """Runs login-pipeline in this process; its exit code, stdout and stderr."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["login-pipeline", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return int(ended.value.code or 0), *capfd.readouterr()
-
-    return run

@@ -19,8 +19,8 @@ from login_pipeline.backup.store import FolderStore
 from login_pipeline.defs.backup import user_logins_backup_schedule
 from login_pipeline.errors import BackupError, ConfigurationError
 from login_pipeline.postgres.tables import Table
-from login_pipeline_tests.backup.fixtures import IP, MONDAY, TUESDAY, Command, Kept
-from login_pipeline_tests.conftest import Database
+from login_pipeline_tests.backup.fixtures import IP, MONDAY, TUESDAY, Kept
+from login_pipeline_tests.conftest import Command, Database
 from login_pipeline_tests.exactly_once.stepped_process import KilledError
 
 COMMAND = str(Path(sys.executable).with_name("login-pipeline"))

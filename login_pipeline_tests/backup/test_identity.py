@@ -10,8 +10,8 @@ from login_pipeline.backup.export import back_up
 from login_pipeline.backup.store import FolderStore
 from login_pipeline.cli.runs import run
 from login_pipeline.errors import BackupError, ConfigurationError
-from login_pipeline_tests.backup.fixtures import MONDAY, TUESDAY, Command, Kept, name_of
-from login_pipeline_tests.conftest import Database, Servers, new_database
+from login_pipeline_tests.backup.fixtures import MONDAY, TUESDAY, Kept, name_of
+from login_pipeline_tests.conftest import Command, Database, Servers, new_database
 
 OTHERS = ("of the other database", "ios", "m", "m", None, 7, TUESDAY)
 

@@ -16,8 +16,8 @@ import pytest
 
 from login_pipeline.errors import BackupError
 from login_pipeline.postgres import statements
-from login_pipeline_tests.backup.fixtures import MONDAY, TRICKY, TUESDAY, Command, Kept, wait_until, waits_for_a_lock
-from login_pipeline_tests.conftest import Pipeline
+from login_pipeline_tests.backup.fixtures import MONDAY, TRICKY, TUESDAY, Kept, wait_until, waits_for_a_lock
+from login_pipeline_tests.conftest import Command, Pipeline
 
 COMMAND = str(Path(sys.executable).with_name("login-pipeline"))
 NEW = ("loaded after the backup", "ios", "m", "m", None, 7, TUESDAY)

@@ -2,10 +2,10 @@ import pytest
 
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.settings import read_settings
-from login_pipeline_tests.backup.fixtures import command, empty
+from login_pipeline_tests.backup.fixtures import empty
 from login_pipeline_tests.conftest import Pipeline
 
-__all__ = ["command", "empty"]
+__all__ = ["empty"]
 
 
 @pytest.fixture

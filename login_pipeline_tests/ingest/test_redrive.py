@@ -12,8 +12,8 @@ from login_pipeline.ingest.redrive import redrive
 from login_pipeline.settings import read_settings
 from login_pipeline.sqs.queue import SqsQueue
 from login_pipeline.sqs.transport import curl
-from login_pipeline_tests.backup.fixtures import Command, wait_until
-from login_pipeline_tests.conftest import Pipeline
+from login_pipeline_tests.backup.fixtures import wait_until
+from login_pipeline_tests.conftest import Command, Pipeline
 from login_pipeline_tests.exactly_once.stepped_process import KilledError
 
 Body = Callable[..., str]

@@ -1,3 +1,3 @@
-from login_pipeline_tests.backup.fixtures import command, empty, filled, kept
+from login_pipeline_tests.backup.fixtures import empty, filled, kept
 
-__all__ = ["command", "empty", "filled", "kept"]
+__all__ = ["empty", "filled", "kept"]

@@ -29,8 +29,8 @@ from login_pipeline.privacy import erasure
 from login_pipeline.privacy.erasure import Erasure, erase, erased_since, proofs
 from login_pipeline.privacy.request import subject
 from login_pipeline.settings import read_settings
-from login_pipeline_tests.backup.fixtures import MONDAY, TRICKY, TUESDAY, Command, Kept
-from login_pipeline_tests.conftest import MASKING_KEY, Pipeline
+from login_pipeline_tests.backup.fixtures import MONDAY, TRICKY, TUESDAY, Kept
+from login_pipeline_tests.conftest import MASKING_KEY, Command, Pipeline
 
 Body = Callable[..., str]
 USER = "user to erase 7c1d"

@@ -16,7 +16,8 @@ from login_pipeline.masking.keys import KeyRing, new_key
 from login_pipeline.masking.methods import unmask
 from login_pipeline.privacy import key_rotation
 from login_pipeline.privacy.key_rotation import Rotated, remaining, rotate, rows_by_key
-from login_pipeline_tests.backup.fixtures import Command, Kept, wait_until, waits_for_a_lock
+from login_pipeline_tests.backup.fixtures import Kept, wait_until, waits_for_a_lock
+from login_pipeline_tests.conftest import Command
 from login_pipeline_tests.exactly_once.stepped_process import KilledError
 
 TODAY = datetime.now(UTC).date()

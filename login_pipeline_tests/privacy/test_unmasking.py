@@ -18,7 +18,8 @@ from login_pipeline.privacy.erasure import erase
 from login_pipeline.privacy.request import subject
 from login_pipeline.settings import read_settings
 from login_pipeline_tests.at_rest import places
-from login_pipeline_tests.backup.fixtures import Command, Kept
+from login_pipeline_tests.backup.fixtures import Kept
+from login_pipeline_tests.conftest import Command
 
 Unmask = Callable[..., tuple[int, str, str]]
 
