@@ -260,6 +260,8 @@ def pipeline(
         LOGIN_MASKING_KEY=MASKING_KEY,
         LOGIN_RUN_INTERVAL=0,
     )
+    # The embedded server knows at once that a queue is empty; sqs/test_login_queues.py holds the wait itself.
+    monkeypatch.setattr("login_pipeline.sqs.queue.LONG_POLL_SECONDS", 0)
     with pipeline.instance:
         yield pipeline
 

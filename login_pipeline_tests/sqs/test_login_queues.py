@@ -14,7 +14,7 @@ from login_pipeline.sqs import queue as sqs_queue
 from login_pipeline.sqs.batches import call_in_batches, packed
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.message import Message
-from login_pipeline.sqs.queue import QueueDepth
+from login_pipeline.sqs.queue import LONG_POLL_SECONDS, QueueDepth
 from login_pipeline.sqs.receive import Batch, receive_batch
 from login_pipeline.sqs.transport.client import BatchResponse, CallError, ClientOptions, EntryResult
 from login_pipeline.sqs.worker_pool import WorkerPool
@@ -37,6 +37,14 @@ def test_every_message_is_received_once_and_hidden_for_our_time_and_not_the_queu
     assert sorted(message.message_id for message in batch.messages) == sorted(ids)
     assert batch.ran_dry
     assert queues.login_queue.depth() == QueueDepth(visible=0, in_flight=57, delayed=0)
+
+
+def test_message_that_is_sent_while_a_receive_waits_is_received(
+    pipeline: Pipeline, queues: LoginQueues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqs_queue, "LONG_POLL_SECONDS", LONG_POLL_SECONDS)  # as it was before the fixture
+    threading.Timer(0.3, pipeline.queue.send, ["late"]).start()
+    assert [message.body for message in queues.receive().messages] == ["late"]
 
 
 def test_queue_under_another_name_is_no_dead_letter_queue(pipeline: Pipeline) -> None:
