@@ -73,11 +73,11 @@ class Child:
         assert self._process.stdout is not None  # noqa: S101 - made above
         self._process.stdout.readline()
 
-    def go(self, told: str = "go") -> None:
+    def go(self, word: str = "go") -> None:
         """Lets it begin."""
         assert self._process.stdin is not None  # noqa: S101 - made above
         try:
-            self._process.stdin.write(f"{told}\n")
+            self._process.stdin.write(f"{word}\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             return  # its exit code says more
@@ -114,7 +114,7 @@ class Child:
             self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                with suppress(BrokenPipeError):  # of what a process that has crashed was told
+                with suppress(BrokenPipeError):  # of what a process that has crashed was sent
                     pipe.close()
 
 

@@ -1,4 +1,4 @@
-"""A whole deployment drains the queue by itself: the daemon, its code server, the sensor, and the runs that it starts.
+"""A whole deployment drains the queue on its own: the daemon, its code server, the sensor, and the runs that it starts.
 
 The webserver is left out: no run needs it. The clock runs from the daemon's start until the queue is empty and every
 row is committed.

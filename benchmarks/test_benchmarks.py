@@ -32,7 +32,7 @@ def measured(scenario: str, number: int = 0, **figures: Any) -> Measurement:
     return Measurement(scenario, number, **known)
 
 
-def told(changed: dict[str, dict[str, Any]], memory: tuple[float, ...] = MEMORY) -> list[str]:
+def complaints_of(changed: dict[str, dict[str, Any]], memory: tuple[float, ...] = MEMORY) -> list[str]:
     """The complaints about a benchmark in which every target is met, but for what is changed."""
     runs = [measured(name, **(figures | changed.get(name, {}))) for name, figures in WELL.items()]
     runs += [measured("memory", number, idle_mb=200.0, peak_mb=200 + peak) for number, peak in enumerate(memory)]
@@ -40,7 +40,7 @@ def told(changed: dict[str, dict[str, Any]], memory: tuple[float, ...] = MEMORY)
 
 
 def test_targets_that_are_met_are_no_complaint() -> None:
-    assert told({}) == []
+    assert complaints_of({}) == []
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_targets_that_are_met_are_no_complaint() -> None:
     ],
 )
 def test_missed_target_is_named(target: str, scenario: str, figures: dict[str, float]) -> None:
-    assert any(each.startswith(f"Target {target} is missed: ") for each in told({scenario: figures}))
+    assert any(each.startswith(f"Target {target} is missed: ") for each in complaints_of({scenario: figures}))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_missed_target_is_named(target: str, scenario: str, figures: dict[str, f
     [("memory", (401, 401, 401, 401, 401)), ("memory_flat", (250, 290, 300, 300, 310, 321))],
 )
 def test_memory_that_is_too_much_or_grows_is_named(target: str, memory: tuple[float, ...]) -> None:
-    (complaint,) = told({}, memory)
+    (complaint,) = complaints_of({}, memory)
     assert complaint.startswith(f"Target {target} is missed: ")
 
 

@@ -274,7 +274,7 @@ class Settings(LoadSettings):
         if self.queue_url is not None and self.queue_url == self.dead_letter_queue_url:
             raise ValueError(
                 "LOGIN_DEAD_LETTER_QUEUE_URL is the same as LOGIN_QUEUE_URL: malformed messages would go round "
-                "for ever; name a queue of its own"
+                "forever; name a queue of its own"
             )
         return self
 

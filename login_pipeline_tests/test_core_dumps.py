@@ -63,7 +63,7 @@ def test_run_that_is_forked_dumps_no_core(tmp_path: Path) -> None:
         ("|/bin/keep-core %p", "/bin/keep-core"),
     ],
 )
-def test_program_that_takes_dumps_whatever_the_limit_is_found(
+def test_program_that_takes_dumps_at_any_limit_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, taker: str | None
 ) -> None:
     (tmp_path / "core_pattern").write_text(pattern + "\n", encoding="utf-8")

@@ -50,7 +50,7 @@ def test_drain_gives_up_on_messages_that_another_consumer_keeps(
     ]
 
 
-def test_doctor_tells_how_the_table_differs(pipeline: Pipeline) -> None:
+def test_doctor_shows_how_the_table_differs(pipeline: Pipeline) -> None:
     pipeline.database.query("CREATE TABLE user_logins (user_id integer)")
     finding = {each.subject: each for each in examine()}["database"]
     assert not finding.well
@@ -72,7 +72,7 @@ def test_asset_that_is_materialized_alone_says_what_to_launch(pipeline: Pipeline
 
 
 @pytest.mark.parametrize("service", ["postgres.LocalPostgres", "sqs.LocalSqs"])
-def test_services_that_are_not_installed_are_told_with_the_command_that_installs_them(
+def test_services_that_are_not_installed_are_reported_with_the_command_that_installs_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, service: str
 ) -> None:
     module, _ = service.split(".")
@@ -82,7 +82,7 @@ def test_services_that_are_not_installed_are_told_with_the_command_that_installs
     assert error.value.sentence == ("The embedded services are not installed; pip install 'login-pipeline[local]'")
 
 
-def test_postgres_that_cannot_be_set_up_is_told_with_its_own_reason(tmp_path: Path) -> None:
+def test_postgres_that_cannot_be_set_up_is_reported_with_its_own_reason(tmp_path: Path) -> None:
     initdb = tmp_path / "initdb"
     initdb.write_text("#!/bin/sh\necho 'first line' >&2\necho 'no space left' >&2\nexit 1\n")
     initdb.chmod(0o755)
@@ -93,7 +93,7 @@ def test_postgres_that_cannot_be_set_up_is_told_with_its_own_reason(tmp_path: Pa
     assert error.value.sentence == "The embedded PostgreSQL cannot be set up: no space left"
 
 
-def test_sqs_that_does_not_start_is_told_with_its_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_sqs_that_does_not_start_is_reported_with_its_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("login_pipeline.local.sqs._AT_ONCE", ("--no-such-option",))
     with pytest.raises(ConfigurationError) as error:
         LocalSqs(tmp_path / "sqs")
@@ -101,7 +101,7 @@ def test_sqs_that_does_not_start_is_told_with_its_log(monkeypatch: pytest.Monkey
     assert "no-such-option" in (tmp_path / "sqs" / "server.log").read_text()
 
 
-def test_folder_that_cannot_be_made_is_told_with_its_setting(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_made_is_reported_with_its_setting(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     folder = tmp_path / "file" / "below"
     with pytest.raises(ConfigurationError) as error, local_services(folder):

@@ -39,7 +39,7 @@ def test_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) 
         ("LOGIN_SENSOR_ENABLED", "perhaps"),
     ],
 )
-def test_wrong_value_is_told_with_its_variable_and_an_example(
+def test_wrong_value_is_reported_with_its_variable_and_an_example(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     sentence = problem(monkeypatch, **{name: value})
@@ -79,7 +79,7 @@ def test_dead_letter_queue_that_is_the_login_queue_is_refused(monkeypatch: pytes
     assert sentence.startswith("LOGIN_DEAD_LETTER_QUEUE_URL is the same as LOGIN_QUEUE_URL")
 
 
-def test_missing_setting_is_told_with_an_example() -> None:
+def test_missing_setting_is_reported_with_an_example() -> None:
     with pytest.raises(ConfigurationError, match="LOGIN_QUEUE_URL is not set; for example LOGIN_QUEUE_URL=https://"):
         read_settings().require("queue_url")
 

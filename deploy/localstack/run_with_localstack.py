@@ -223,7 +223,7 @@ def _run(command: list[str], environment: dict[str, str]) -> int:
 
 
 def _is_terminal_foreground() -> bool:
-    """Whether a Ctrl-C in the terminal reaches the command by itself; from us it would be a second one."""
+    """Whether a Ctrl-C in the terminal reaches the command without us; from us it would be a second one."""
     try:
         with Path("/dev/tty").open("rb") as terminal:
             return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()

@@ -16,5 +16,5 @@ CREATE ROLE logins_ui LOGIN PASSWORD :'ui_password' IN ROLE dagster;
 ALTER ROLE logins_ui IN DATABASE dagster SET role = 'dagster';
 
 CREATE ROLE logins_maintenance LOGIN PASSWORD :'maintenance_password' IN ROLE login_pipeline_owner;
--- What it creates belongs to the owner's role, and so to whoever else is in it.
+-- What it creates belongs to the owner's role, and so to every other member of it.
 ALTER ROLE logins_maintenance SET role = 'login_pipeline_owner';

@@ -163,7 +163,7 @@ def _backup_place(settings: Settings, database: LoginDatabase) -> str:
 def _core_dumps() -> str:
     if program := dump_taker():
         raise _WeakError(
-            f"The kernel gives each core dump to {program} whatever the limit is, and a run's has messages and keys in "
+            f"The kernel gives each core dump to {program} at any limit, and a run's has messages and keys in "
             "clear; have it keep none, or change kernel.core_pattern"
         )
     return "off"

@@ -110,7 +110,7 @@ def drain_command(as_json: bool) -> None:
         with dagster_instance() as instance, drain_progress() as progress:
             totals = drain(settings, instance, progress)
     except KeyboardInterrupt:
-        _end("Interrupted; what was in hand is back on the queue.", INTERRUPTED)
+        _end("Interrupted; what the run held is back on the queue.", INTERRUPTED)
     show(totals.figures(), as_json=as_json, as_text=lambda: show_drain(totals))
     end(totals.failures)
 

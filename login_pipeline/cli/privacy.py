@@ -91,7 +91,7 @@ def forget(
         rows, dates = count_rows_of(_database(), who)
         _show({"dry_run": True, "rows": rows, "dates": dates}, as_json)
     elif reason is None:
-        raise click.UsageError("say why with --reason, such as the request's number; it stands in the proof")
+        raise click.UsageError("say why with --reason, such as the request's number; it is kept in the proof")
     else:
         _erase(who, reason, by, as_json, allow_none=allow_none)
 
@@ -157,5 +157,7 @@ def _show_proofs(user_id: str, as_json: bool) -> None:
             click.echo()
 
     show({"erasures": found}, as_json=as_json, as_text=as_text)
-    unknown = "No erasure of this user is recorded under any of the masking keys; one under another key cannot be told"
+    unknown = (
+        "No erasure of this user is recorded under any of the masking keys; one under another key cannot be recognised"
+    )
     end([] if found else [unknown])

@@ -30,7 +30,7 @@ RECEIPT_HANDLE = dg.TableColumn("receipt_handle", "string", "What deletes the me
 
 
 def table_schema(*more: dg.TableColumn) -> dg.TableSchema:
-    """The destination's columns, followed by any more that a DataFrame carries."""
+    """The destination's columns, followed by further ones that a DataFrame carries."""
     own = [dg.TableColumn(each.name, type=declared_type(each), description=each.description) for each in USER_LOGINS]
     return dg.TableSchema(columns=[*own, *more])
 

@@ -103,7 +103,7 @@ class _ConsoleLogger(logging.Logger):
 
 
 def _route_every_logger() -> None:
-    """One handler writes what any logger says; by itself what ours says, or a setting of Dagster's could store it."""
+    """One handler writes what any logger says; ours passes nothing on, which a setting of Dagster's could store."""
     root = logging.getLogger()
     named = [logger for logger in logging.Logger.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
     for logger in (root, *named):

@@ -5,7 +5,7 @@ from login_pipeline.masking.methods import Masks, aes_siv_masks, hmac_sha256_mas
 from login_pipeline.settings import MaskingMethod, Settings
 
 NOT_KEYED = (
-    "LOGIN_MASKING_METHOD is sha256, which has no key: whoever reads the table finds an ip again in minutes; set it to "
+    "LOGIN_MASKING_METHOD is sha256, which has no key: any reader of the table finds an ip again in minutes; set it to "
     "hmac-sha256, or to aes-siv"
 )
 

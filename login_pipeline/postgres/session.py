@@ -142,7 +142,7 @@ class KeptConnection:
         Raises:
             LoginPipelineError: none can be made.
         """
-        connection = self._one_that_stands() or self._connect()
+        connection = self._open_one() or self._connect()
         try:
             yield connection
         except BaseException:
@@ -155,15 +155,15 @@ class KeptConnection:
         while self._idle:
             self._idle.pop().close()
 
-    def _one_that_stands(self) -> InterruptibleConnection | None:
+    def _open_one(self) -> InterruptibleConnection | None:
         while self._idle:
             connection = self._idle.pop()
-            if _stands(connection):
+            if _is_open(connection):
                 return connection
             connection.close()
         return None
 
 
-def _stands(connection: InterruptibleConnection) -> bool:
+def _is_open(connection: InterruptibleConnection) -> bool:
     """All that a server has to say to a connection on which nothing is under way is that it ends it."""
     return not select([connection], [], [], 0)[0]

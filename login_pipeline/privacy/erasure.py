@@ -130,7 +130,7 @@ def erased_since(
     if unknown := sorted(key_id for key_id in ids if ring.find(key_id) is None):
         raise ConfigurationError(
             f"Users were erased since this backup under the masking key {', '.join(unknown)}, without which their rows "
-            "cannot be told from the others; add it behind the active masking key"
+            "cannot be told apart; add it behind the active masking key"
         )
     return ErasedUsers(subjects, (key for key in ring if key.id in ids))
 
@@ -145,7 +145,7 @@ def proof_keys(settings: Settings) -> KeyRing:
         return masking_keys(settings)
     except ConfigurationError as error:
         raise ConfigurationError(
-            f"{error.sentence}; the proof of an erasure is keyed, whatever LOGIN_MASKING_METHOD is"
+            f"{error.sentence}; the proof of an erasure is keyed, with any LOGIN_MASKING_METHOD"
         ) from None
 
 

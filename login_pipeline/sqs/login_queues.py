@@ -53,7 +53,7 @@ class LoginQueues:
         if self.login_queue.arn == self.dead_letter_queue.arn:
             raise ConfigurationError(
                 "LOGIN_DEAD_LETTER_QUEUE_URL names the same queue as LOGIN_QUEUE_URL: malformed messages would go "
-                "round for ever; name a queue of its own"
+                "round forever; name a queue of its own"
             )
 
     @property

@@ -101,7 +101,7 @@ def test_rows_that_were_altered_are_left_and_replaced_on_demand(kept: Kept) -> N
 
 
 def test_replace_removes_no_row_that_may_have_been_loaded_after_the_backup(kept: Kept) -> None:
-    """An altered row of a later message cannot be told from an altered row of the backup."""
+    """An altered row of a later message looks like an altered row of the backup."""
     kept.back_up()
     kept.load([NEW], "later")
     kept.query("UPDATE user_logins SET device_type = 'altered' WHERE user_id = %s", NEW[0])
@@ -110,7 +110,7 @@ def test_replace_removes_no_row_that_may_have_been_loaded_after_the_backup(kept:
     assert kept.rows() == rows
 
 
-def test_rows_loaded_after_the_backup_and_lost_are_told_and_their_keys_forgotten_on_demand(kept: Kept) -> None:
+def test_rows_loaded_after_the_backup_and_lost_are_reported_and_their_keys_forgotten_on_demand(kept: Kept) -> None:
     kept.back_up()
     rows, keys = kept.rows(), kept.keys()
     kept.load([NEW, NEW], "later")
@@ -128,7 +128,7 @@ def test_rows_loaded_after_the_backup_and_lost_are_told_and_their_keys_forgotten
     assert kept.agrees()
 
 
-def test_rows_whose_keys_were_lost_and_are_not_in_the_backup_stay_and_are_told(kept: Kept) -> None:
+def test_rows_whose_keys_were_lost_and_are_not_in_the_backup_stay_and_are_reported(kept: Kept) -> None:
     kept.back_up()
     kept.load([NEW, NEW], "later")
     rows = kept.rows()
@@ -143,7 +143,7 @@ def test_rows_whose_keys_were_lost_and_are_not_in_the_backup_stay_and_are_told(k
     assert kept.restore().touched == []
 
 
-def test_loss_of_rows_from_before_the_inbox_is_told_also_where_the_backup_lacks_their_date(kept: Kept) -> None:
+def test_loss_of_rows_from_before_the_inbox_is_reported_also_where_the_backup_lacks_their_date(kept: Kept) -> None:
     kept.back_up()
     kept.query("INSERT INTO user_logins_ledger VALUES ('2026-01-09', 'before', 2)")
     kept.query("INSERT INTO user_logins (create_date) VALUES ('2026-01-09')")

@@ -18,9 +18,9 @@ from login_pipeline_tests.faults import sqs_faults
 from login_pipeline_tests.faults import sqs_proxy as proxies
 
 SQS_ACTIONS = ("GetQueueAttributes", "ReceiveMessage", "SendMessageBatch", "DeleteMessageBatch", "*")
-FOR_EVER = float("inf")
+FOREVER = float("inf")
 # Calls that break: the SDK calls again after one and after three, and gives up after five.
-TIMES = (1, 3, FOR_EVER)
+TIMES = (1, 3, FOREVER)
 # Calls that succeed before; some actions are called once a run.
 FIRST = (0, 0, 1, 4)
 
@@ -85,7 +85,7 @@ def twice_in_two_batches(world: World, source: random.Random) -> None:
     with world.sqs_proxy() as proxy:
         fails = sqs_faults.entry_fails("InternalError", senders_fault=False, entries=failing)
         proxy.on("DeleteMessageBatch", fails)
-        proxy.on("ChangeMessageVisibilityBatch", sqs_faults.handed_back_at_once)
+        proxy.on("ChangeMessageVisibilityBatch", sqs_faults.released_at_once)
         world.run()
     world.run()
 
@@ -111,7 +111,7 @@ def again_after_the_delete(world: World, source: random.Random) -> None:
     """SQS says that messages are deleted, and delivers them again, as it may."""
     with world.sqs_proxy() as proxy:
         proxy.on("ReceiveMessage", HIDDEN_FOR_A_SECOND)
-        times = source.choice((1, 2, FOR_EVER))
+        times = source.choice((1, 2, FOREVER))
         proxy.on("DeleteMessageBatch", sqs_faults.deleted_and_delivered_again, times=times)
         world.run()
     time.sleep(1)
@@ -149,7 +149,7 @@ ANSWER_LOST = _one_of(sqs_faults.cut_after)
 
 QUEUE_FAULTS = (
     Fault("queue unreachable", calls_break(SQS_ACTIONS, _one_of(sqs_faults.cut_before)), FEW),
-    Fault("queue slow", calls_break(["*"], _slow, times=[FOR_EVER]), FEW),
+    Fault("queue slow", calls_break(["*"], _slow, times=[FOREVER]), FEW),
     Fault("queue half-open", queue_half_open, FEW),
     Fault("queue throttled", calls_break(SQS_ACTIONS, THROTTLED), FEW),
     Fault("access revoked", calls_break(SQS_ACTIONS, REVOKED), FEW),

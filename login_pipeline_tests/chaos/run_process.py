@@ -32,7 +32,7 @@ Change = Callable[[], None]
 
 
 class Orders(NamedTuple):
-    """What the process is told: its settings, where its output goes, where to die, how to differ from the product."""
+    """What the process gets: its settings, where its output goes, where to die, how to differ from the product."""
 
     environment: Mapping[str, str]
     output: Path

@@ -100,6 +100,6 @@ def test_run_warns_of_what_goes_in_clear_over_the_network(pipeline: Pipeline, mo
     assert "in clear over the network" not in warnings()
     for module in ("transport_security", "sqs.errors"):
         monkeypatch.setattr(f"login_pipeline.{module}.is_loopback", lambda _host: False)
-    told = warnings()
-    assert "Rows go in clear over the network to the database; add sslmode=verify-full to LOGIN_DATABASE_URL" in told
-    assert "come in clear over the network from http://" in told
+    found = warnings()
+    assert "Rows go in clear over the network to the database; add sslmode=verify-full to LOGIN_DATABASE_URL" in found
+    assert "come in clear over the network from http://" in found

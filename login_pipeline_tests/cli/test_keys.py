@@ -106,7 +106,7 @@ def test_key_file_and_its_folder_are_on_the_disk_when_it_is_said_to_be_there(
     assert synced == [file.stat().st_ino, tmp_path.stat().st_ino]
 
 
-def test_status_tells_ids_and_ages_and_never_a_key(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_shows_ids_and_ages_and_never_a_key(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGIN_MASKING_KEY", f"2026-01-01:{MASKING_KEY},{MASKING_KEY[::-1]}")
     ring = read_key_ring(f"2026-01-01:{MASKING_KEY},{MASKING_KEY[::-1]}")
     code, out, _ = command("keys", "status", "--json")

@@ -23,7 +23,7 @@ def run(*command: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_wrong_setting_is_told_in_the_same_sentence_when_definitions_load(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_setting_is_reported_in_the_same_sentence_when_definitions_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGIN_SENSOR_ENABLED", "perhaps")
     checked = run("dg", "check", "defs")
     assert checked.returncode != 0

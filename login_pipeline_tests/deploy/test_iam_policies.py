@@ -46,7 +46,7 @@ def test_consumer_policy_is_what_a_drain_calls(pipeline: Pipeline, calls: Calls,
     pipeline.queue.send(body(), "not a login")
     assert drain(read_settings(), pipeline.instance, lambda *_: None).failures == []
     pipeline.database.fill_disk()
-    pipeline.queue.send(body())  # what cannot be loaded is handed back
+    pipeline.queue.send(body())  # what cannot be loaded is released
     assert drain(read_settings(), pipeline.instance, lambda *_: None).failures != []
     assert calls == allowed("consumer-policy.json")
 

@@ -104,7 +104,7 @@ def _ends(pipeline: Pipeline, daemon: "subprocess.Popen[bytes]", statuses: list[
     return wait_until(ended, seconds=100, still_possible=lambda: daemon.poll() is None)
 
 
-def test_every_process_of_the_containers_is_told_to_log_json() -> None:
+def test_every_process_of_the_containers_logs_json() -> None:
     assert image_environment()["LOGIN_LOG_FORMAT"] == "json"
     assert image_environment()["DAGSTER_CLI_API_GRPC_LOG_FORMAT"] == "json"
     started = re.findall(r"command: \[(dagster-.*)\]", (ROOT / "docker-compose.yml").read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ class Sent(NamedTuple):
     """A message as it was first sent, at `sent` seconds since the epoch.
 
     `row` is its row once nothing is wrong any more, or None for what is no login; `reason` is why it may be a dead
-    letter until then, or for ever.
+    letter until then, or forever.
     """
 
     body: str
@@ -86,7 +86,7 @@ class Ledger:
         return reason == sent.reason or (reason == Reason.EXPIRED and self.is_forgotten(message))
 
     def is_forgotten(self, message: str) -> bool:
-        """Whether nobody can tell any more if it has its row; only these may have a letter beside it for ever."""
+        """Whether nobody can tell any more if it has its row; only these may have a letter beside it forever."""
         sent = self.sent[message]
         return sent.row is not None and sent.day in self.forgotten
 

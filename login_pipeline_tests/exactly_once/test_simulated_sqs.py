@@ -75,7 +75,7 @@ def test_received_message_is_hidden_until_its_timeout(server: Server) -> None:
     assert second["Attributes"]["ApproximateReceiveCount"] == "2"
 
 
-def test_message_is_delivered_soon_when_it_is_handed_back(server: Server) -> None:
+def test_message_is_delivered_soon_when_it_is_released(server: Server) -> None:
     server.send("a")
     (message,) = server.receive()
     assert not server.hide(message["ReceiptHandle"], 0).get("Failed")

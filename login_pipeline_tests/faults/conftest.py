@@ -6,17 +6,17 @@ import pytest
 
 from login_pipeline_tests.conftest import Pipeline, Servers
 from login_pipeline_tests.faults.account import Account
-from login_pipeline_tests.faults.sqs_faults import handed_back_at_once, with_request
+from login_pipeline_tests.faults.sqs_faults import released_at_once, with_request
 from login_pipeline_tests.faults.sqs_proxy import SqsProxy
 from login_pipeline_tests.faults.tcp_proxy import TcpProxy
 
 
 @pytest.fixture
 def sqs_proxy(pipeline: Pipeline, servers: Servers) -> Iterator[SqsProxy]:
-    """In front of SQS. Empty polls do not wait, and what is handed back is there at once: neither is a fault."""
+    """In front of SQS. Empty polls do not wait, and what is released is there at once: neither is a fault."""
     with SqsProxy(servers.sqs_endpoint) as proxy:
         proxy.on("ReceiveMessage", with_request(WaitTimeSeconds=0))
-        proxy.on("ChangeMessageVisibilityBatch", handed_back_at_once)
+        proxy.on("ChangeMessageVisibilityBatch", released_at_once)
         pipeline.set(AWS_ENDPOINT_URL_SQS=proxy.endpoint)
         yield proxy
 

@@ -56,7 +56,7 @@ class Drain:
 
     @property
     def last_line(self) -> str:
-        """The last thing that it told."""
+        """The last thing that it reported."""
         return (self._errors.read_text().strip().splitlines() or [""])[-1]
 
 

@@ -90,12 +90,12 @@ def with_request(**changes: Any) -> Fault:
     return change
 
 
-# Seconds after which a message that is handed back must be delivered again at the latest.
+# Seconds after which a message that is released must be delivered again at the latest.
 SOON = 120
 
 
-def handed_back_at_once(content: Content, forward: Forward) -> Answer:
-    """Makes what is handed back soon visible at once, so that no test waits. What is handed back late stays late."""
+def released_at_once(content: Content, forward: Forward) -> Answer:
+    """Makes what is released soon visible at once, so that no test waits. What is released late stays late."""
     entries = [
         {**entry, "VisibilityTimeout": 0 if entry["VisibilityTimeout"] <= SOON else entry["VisibilityTimeout"]}
         for entry in content["Entries"]

@@ -25,7 +25,7 @@ from login_pipeline_tests.faults.sqs_faults import Hold
 from login_pipeline_tests.faults.sqs_proxy import SqsProxy
 from login_pipeline_tests.faults.tcp_proxy import Fault, TcpProxy
 
-FOR_EVER = 1000
+FOREVER = 1000
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_commit_that_never_succeeds_fails_the_run_and_costs_nothing(
 ) -> None:
     """What the first transaction may have committed is not deleted, and no other one is begun."""
     account.send(15, malformed=3)
-    tcp_proxy.at_commit(fault, times=FOR_EVER)
+    tcp_proxy.at_commit(fault, times=FOREVER)
     assert "connection to the database broke" in one_sentence(account.pipeline.run())
     assert tcp_proxy.broken == 1 + len(postgres.PAUSES)
     account.assert_nothing_is_lost()
@@ -78,7 +78,7 @@ def test_commit_that_never_succeeds_fails_the_run_and_costs_nothing(
 def test_server_that_is_silent_at_the_commit_is_given_up_and_costs_nothing(
     account: Account, tcp_proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch, fault: Fault, loaded: int
 ) -> None:
-    """Where the COMMIT never arrived, the server rolls back by itself: its locks would hold up the next run."""
+    """Where the COMMIT never arrived, the server rolls back on its own: its locks would hold up the next run."""
     monkeypatch.setattr("login_pipeline.postgres.session.RESPONSE_SECONDS", 0.5)
     monkeypatch.setattr("login_pipeline.postgres.session.IDLE_SECONDS", 1.0)
     account.send(10)

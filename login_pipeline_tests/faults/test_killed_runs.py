@@ -43,7 +43,7 @@ def test_killed_runs_lose_no_message_and_give_none_two_rows(world: World) -> Non
     assert outcome.account.quarantined > 10
 
 
-def test_account_tells_when_messages_are_deleted_before_the_commit(world: World) -> None:
+def test_account_reports_when_messages_are_deleted_before_the_commit(world: World) -> None:
     broken(world, changes.delete_before_commit)
     assert world.run(die_at=Moment("before", Step.COMMIT)).killed
     account = world.account()
@@ -51,7 +51,7 @@ def test_account_tells_when_messages_are_deleted_before_the_commit(world: World)
     assert not account.balanced
 
 
-def test_account_tells_when_there_is_no_inbox(world: World) -> None:
+def test_account_reports_when_there_is_no_inbox(world: World) -> None:
     broken(world, changes.load_without_inbox)
     assert world.run(die_at=Moment("after", Step.COMMIT)).killed
     assert world.drain(seconds=60)
@@ -65,7 +65,7 @@ def test_leaks_tell_when_a_run_prints_what_it_received(world: World, tmp_path: P
     assert list(world.leaks()) == [str(tmp_path / "output.log")]
 
 
-def test_drain_tells_when_nothing_is_deleted(world: World) -> None:
+def test_drain_reports_when_nothing_is_deleted(world: World) -> None:
     assert not broken(world, changes.delete_nothing).drain(seconds=4)
 
 

@@ -159,7 +159,7 @@ def test_visibility_that_ends_while_the_database_is_slow_gives_no_second_row(
 # Partial and stale deletes
 
 
-def test_message_that_cannot_be_deleted_is_handed_back_and_gets_no_second_row(
+def test_message_that_cannot_be_deleted_is_released_and_gets_no_second_row(
     account: Account, sqs_proxy: SqsProxy
 ) -> None:
     """One by SQS's fault, however often it is tried, and one of each batch by ours."""
@@ -441,7 +441,7 @@ def test_dead_letter_queue_that_is_deleted_during_a_run_costs_no_login(account: 
     assert len(account.on_queue()) == 3
 
 
-def test_hand_back_that_is_refused_leaves_the_messages_to_their_timeout(account: Account, sqs_proxy: SqsProxy) -> None:
+def test_release_that_is_refused_leaves_the_messages_to_their_timeout(account: Account, sqs_proxy: SqsProxy) -> None:
     account.send(5)
     with (
         sqs_proxy.breaking("ReceiveMessage", with_request(VisibilityTimeout=1)),

@@ -133,7 +133,7 @@ def test_each_call_has_a_good_signature_by_fresh_credentials_of_the_role(
     assert len(numbers) > 3, "the credentials were never refreshed"
 
 
-def test_credentials_that_cannot_be_refreshed_are_told_and_end_no_other_work(
+def test_credentials_that_cannot_be_refreshed_are_reported_and_end_no_other_work(
     queues: LoginQueues, pipeline: Pipeline, body: Callable[..., str], tmp_path: Path
 ) -> None:
     (tmp_path / "config").write_text(ROLE)

@@ -176,7 +176,7 @@ class TestDatabase:
             ("verify-ca", "(TLS 1.3, certificate verified, for whichever host: sslmode=verify-full)"),
         ],
     )
-    def test_doctor_tells_what_is_not_verified(
+    def test_doctor_shows_what_is_not_verified(
         self, authorities: Authorities, behind_tls: BehindTls, mode: str, says: str
     ) -> None:
         trusted = f"&sslrootcert={authorities.right_file}" if mode == "verify-ca" else ""
@@ -316,7 +316,7 @@ class TestQueue:
     def test_only_what_leaves_the_machine_must_be_encrypted(self, endpoint: str, in_clear: bool) -> None:
         assert (endpoint_in_clear(endpoint) is not None) == in_clear
 
-    def test_doctor_tells_of_an_endpoint_in_clear(
+    def test_doctor_reports_an_endpoint_in_clear(
         self, pipeline: Pipeline, servers: Servers, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert finding("login queue").well

@@ -1,7 +1,7 @@
 """The proxy in front of PostgreSQL, with TLS between the client and it.
 
 The embedded PostgreSQL is built without TLS. A client does the same with this as with one that is not: it asks for
-TLS, is told yes, and verifies the certificate.
+TLS, gets a yes, and verifies the certificate.
 """
 
 import select

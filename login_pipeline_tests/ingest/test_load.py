@@ -27,11 +27,11 @@ def test_next_transaction_takes_a_part_of_the_time_that_is_left(
     assert next_size(size, seconds, seconds_left) == following
 
 
-def test_message_that_is_handed_back_again_and_again_waits_longer_and_longer() -> None:
+def test_message_that_is_released_again_and_again_waits_longer_and_longer() -> None:
     assert [release_delay(count) for count in (1, 2, 3, 4, 7, 8, 1000)] == [10, 20, 40, 80, 640, 900, 900]
 
 
-def test_handed_back_message_comes_again_by_how_often_it_came(
+def test_released_message_comes_again_by_how_often_it_came(
     pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(

@@ -55,7 +55,7 @@ def test_each_run_has_a_process_of_its_own(pipeline: Pipeline, instance: dg.Dags
     assert len(started) == 2
 
 
-def test_run_that_is_about_to_end_when_the_daemon_does_ends_by_itself(
+def test_run_that_is_about_to_end_when_the_daemon_does_ends_on_its_own(
     pipeline: Pipeline, instance: dg.DagsterInstance, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(

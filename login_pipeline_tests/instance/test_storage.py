@@ -61,6 +61,6 @@ def test_server_that_ended_the_connection_costs_nothing(instance: dg.DagsterInst
 def test_threads_do_not_wait_for_each_other_s_connection(instance: dg.DagsterInstance) -> None:
     run = new_run(instance)
     with ThreadPoolExecutor(8) as pool:
-        for told in [pool.submit(instance.report_engine_event, str(number), run) for number in range(40)]:
-            told.result()
+        for reported in [pool.submit(instance.report_engine_event, str(number), run) for number in range(40)]:
+            reported.result()
     assert len({event.message for event in instance.all_logs(run.run_id)} & {str(number) for number in range(40)}) == 40

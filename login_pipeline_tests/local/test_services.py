@@ -133,7 +133,7 @@ def test_servers_end_when_their_owner_is_killed(how: signal.Signals) -> None:
             os.killpg(owner.pid, signal.SIGKILL)  # the sleeping shell
 
 
-def test_supervisor_passes_on_the_exit_code_of_a_server_that_ends_by_itself(tmp_path: Path) -> None:
+def test_supervisor_passes_on_the_exit_code_of_a_server_that_ends_on_its_own(tmp_path: Path) -> None:
     log = tmp_path / "log"
     server = supervisor.start(
         ["/bin/sh", "-c", "exit 3"], log=log, stop_signal=signal.SIGTERM, env={"PATH": os.defpath}

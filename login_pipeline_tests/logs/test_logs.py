@@ -1,4 +1,4 @@
-"""Structured logs: each line parses, says which run it is about, and tells nothing that a message said."""
+"""Structured logs: each line parses, says which run it is about, and has nothing that a message said."""
 
 import json
 import logging
@@ -83,7 +83,7 @@ def events(lines: list[Line]) -> list[str]:
     return [line["event"] for line in lines]
 
 
-def test_drain_tells_its_runs_and_figures_and_no_message(pipeline: Pipeline, body: Body) -> None:
+def test_drain_logs_its_runs_and_figures_and_no_message(pipeline: Pipeline, body: Body) -> None:
     """As a process of its own, whose option comes before the variable."""
     pipeline.set(LOGIN_LOG_FORMAT="text")
     send_sentinels(pipeline, body)
@@ -101,10 +101,10 @@ def test_drain_tells_its_runs_and_figures_and_no_message(pipeline: Pipeline, bod
     assert run["counts"]["user_logins_table"]["loaded"] == 1
     assert run["counts"]["quarantined_logins"]["reasons"] == {"malformed.ip": 1, "not_json": 1}
     assert (total["received"], total["loaded"], total["quarantined"], total["deleted"]) == (3, 1, 2, 3)
-    assert told_of(drained.stderr) == []
+    assert reported(drained.stderr) == []
 
 
-def told_of(text: str) -> list[str]:
+def reported(text: str) -> list[str]:
     secrets = (*SENTINELS, MASKING_KEY, "hunter2", "sentinel-4", "sentinel-5")
     return [secret for secret in secrets if secret in text]
 
@@ -118,13 +118,13 @@ def ended(json_lines: Lines, command: Command) -> Callable[..., Ended]:
 
     def run(*arguments: str) -> Ended:
         exit_code, out, err = command(*arguments)
-        assert told_of(err) == []
+        assert reported(err) == []
         return exit_code, out, parsed(err)
 
     return run
 
 
-def test_check_that_warns_is_told_apart_from_one_that_fails(pipeline: Pipeline, ended: Callable[..., Ended]) -> None:
+def test_check_that_warns_is_kept_apart_from_one_that_fails(pipeline: Pipeline, ended: Callable[..., Ended]) -> None:
     pipeline.set(LOGIN_MASKING_METHOD="sha256")
     exit_code, _, (warning, *_, run, _) = ended("drain")
     assert (exit_code, warning["level"], warning["event"]) == (0, "warning", "masks_need_a_key")
@@ -132,7 +132,7 @@ def test_check_that_warns_is_told_apart_from_one_that_fails(pipeline: Pipeline, 
     assert (run["failed_checks"], run["warned_checks"]) == ([], ["masks_need_a_key"])
 
 
-def test_failed_run_is_told_with_its_sentence_and_exit_code(
+def test_failed_run_is_reported_with_its_sentence_and_exit_code(
     pipeline: Pipeline, body: Body, ended: Callable[..., Ended]
 ) -> None:
     pipeline.run()
@@ -167,7 +167,7 @@ def test_what_is_wrong_with_the_call_is_one_line(
     assert line["error"].startswith(error)
 
 
-def test_line_of_a_file_that_cannot_be_sent_is_told_by_its_number(
+def test_line_of_a_file_that_cannot_be_sent_is_reported_by_its_number(
     pipeline: Pipeline, ended: Callable[..., Ended], tmp_path: Path
 ) -> None:
     file = tmp_path / "logins.jsonl"
@@ -202,7 +202,7 @@ def test_text_shows_nothing_of_this(pipeline: Pipeline, body: Body, capfd: pytes
     assert capfd.readouterr().err == ""
 
 
-def test_error_that_quotes_a_message_is_told_by_its_class_and_place(
+def test_error_that_quotes_a_message_is_reported_by_its_class_and_place(
     pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch, json_lines: Lines
 ) -> None:
     def quote(raw: object, _masks: object) -> None:
@@ -216,7 +216,7 @@ def test_error_that_quotes_a_message_is_told_by_its_class_and_place(
     assert error["exception"]["class"] == "ValueError"
     assert error["exception"]["code"][-1].endswith(" in quote")
     assert error["run_id"] == lines[-1]["run_id"] == pipeline.instance.get_runs()[0].run_id
-    assert told_of(json.dumps(lines)) == []
+    assert reported(json.dumps(lines)) == []
 
 
 def test_dagster_s_own_lines_are_json_with_run_step_and_counts(
@@ -231,10 +231,10 @@ def test_dagster_s_own_lines_are_json_with_run_step_and_counts(
     (table,) = [line for line in lines if line.get("asset") == "user_logins_table"]
     assert (table["event"], table["step"], table["loaded"]) == ("ASSET_MATERIALIZATION", "user_logins_table", 1)
     assert {line["check"] for line in lines if "check" in line} >= {"message_ids_are_unique"}
-    assert told_of(json.dumps(lines)) == []
+    assert reported(json.dumps(lines)) == []
 
 
-def test_failed_step_is_told_by_our_sentence(
+def test_failed_step_is_reported_by_our_sentence(
     pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch, json_lines: Lines
 ) -> None:
     monkeypatch.setattr("login_pipeline.cli.runs._QUIET", {})
@@ -246,7 +246,7 @@ def test_failed_step_is_told_by_our_sentence(
     lines = json_lines()
     (step,) = [line for line in lines if line["event"] == "STEP_FAILURE"]
     assert (step["error"], step["step"], step["level"]) == (sentence, "user_logins_table", "error")
-    assert told_of(json.dumps(lines)) == []
+    assert reported(json.dumps(lines)) == []
 
 
 FORGED = 'x"}\r\n{"event": "forged"}\x1b[2J\u202e\u2028\x85\x00'
@@ -275,7 +275,7 @@ def test_other_library_s_line_comes_without_what_it_put_in(json_lines: Lines) ->
     (line,) = json_lines()
     assert (line["event"], line["message"], line["logger"]) == ("log", "refused %s", "other")
     assert line["code"][0].endswith("in test_other_library_s_line_comes_without_what_it_put_in")
-    assert told_of(json.dumps(line)) == []
+    assert reported(json.dumps(line)) == []
 
 
 def test_exception_in_a_log_line_is_its_class_and_place(json_lines: Lines) -> None:
@@ -286,7 +286,7 @@ def test_exception_in_a_log_line_is_its_class_and_place(json_lines: Lines) -> No
     (line,) = json_lines()
     assert line["message"] == "it failed"
     assert line["exception"]["class"] == "KeyError"
-    assert told_of(json.dumps(line)) == []
+    assert reported(json.dumps(line)) == []
 
 
 def test_error_that_ends_a_thread_is_its_class_and_place(json_lines: Lines) -> None:
@@ -298,10 +298,10 @@ def test_error_that_ends_a_thread_is_its_class_and_place(json_lines: Lines) -> N
     thread.join()
     (line,) = json_lines()
     assert (line["event"], line["exception"]["class"]) == ("unexpected_error", "ValueError")
-    assert told_of(json.dumps(line)) == []
+    assert reported(json.dumps(line)) == []
 
 
-def test_warning_and_error_that_ends_the_process_are_told_by_their_class_and_place() -> None:
+def test_warning_and_error_that_ends_the_process_are_reported_by_their_class_and_place() -> None:
     program = """
 import warnings
 from login_pipeline.logs.setup import set_up_logging
@@ -318,7 +318,7 @@ raise ValueError("sentinel-1")
         "unexpected_error",
         {"class": "ValueError", "code": ["<string>:6 in <module>"]},
     )
-    assert told_of(ended.stderr) == []
+    assert reported(ended.stderr) == []
 
 
 def test_number_that_json_has_not_is_null_and_an_object_is_its_class(json_lines: Lines) -> None:
@@ -344,7 +344,7 @@ def telling(context: dg.AssetExecutionContext, resource: Telling) -> None:
 def test_run_s_own_lines_have_its_id_and_step_and_are_not_stored(json_lines: Lines, tmp_path: Path) -> None:
     every_logger = {
         "python_logs": {"managed_python_loggers": ["root"], "python_log_level": "INFO"},
-        "telemetry": {"enabled": False},  # the first instance of a HOME tells of it on stderr
+        "telemetry": {"enabled": False},  # the first instance of a HOME says so on stderr
         # As in both dagster.yaml files. With compute logs Dagster sends stderr through a file and `tail`, and kills
         # that at the end of a step, whether it has read the last lines or not: dagster/_core/execution/compute_logs.py
         "compute_logs": {
@@ -373,7 +373,7 @@ def test_run_s_own_lines_have_its_id_and_step_and_are_not_stored(json_lines: Lin
     assert "an-id" not in kept
 
 
-def test_asset_that_is_called_directly_tells_without_a_run(json_lines: Lines) -> None:
+def test_asset_that_is_called_directly_answers_without_a_run(json_lines: Lines) -> None:
     telling(dg.build_asset_context(), Telling())
     assert [line["run_id"] for line in json_lines() if line["event"] == "quarantined"] == [None]
 
@@ -396,8 +396,8 @@ def test_what_libpq_prints_while_it_connects_is_a_line_and_not_its_text(pipeline
     prepared = command("prepare")
     assert (refused.returncode, prepared.returncode) == (2, 0), prepared.stderr
     assert password not in refused.stderr
-    told = [line.get("warning", "") for line in parsed(refused.stderr) if line["event"] == "c_library"]
-    assert [sentence.split(";")[0] for sentence in told] == [
+    reported = [line.get("warning", "") for line in parsed(refused.stderr) if line["event"] == "c_library"]
+    assert [sentence.split(";")[0] for sentence in reported] == [
         "libpq does not use the password file, because others may read it or it is no file"
     ]
     (line,) = [line for line in parsed(prepared.stderr) if line["event"] == "c_library"]

@@ -35,7 +35,7 @@ def test_key_that_protects_nothing_is_refused_and_not_quoted(key: str, why: str)
     assert ONE not in str(refused.value)
 
 
-def test_random_key_is_taken_whatever_its_case_and_the_blanks_around_it() -> None:
+def test_random_key_is_taken_in_any_case_and_the_blanks_around_it() -> None:
     assert read_key_ring(f" {ONE.upper()}\n").active == MaskingKey(bytes.fromhex(ONE))
 
 

@@ -14,7 +14,7 @@ values = st.none() | texts | st.integers() | st.dates() | st.booleans() | st.flo
 @example([])
 @example([(1, True), (True, 1)])
 @example([("a", 0.0), ("b", -0.0)])
-def test_each_value_stands_in_its_place(rows: list[tuple[object, ...]]) -> None:
+def test_each_value_is_in_its_place(rows: list[tuple[object, ...]]) -> None:
     written = ["\t".join(_written(value) for value in row) + "\n" for row in rows]
     assert copy_lines(rows).getvalue().decode() == "".join(written)
 

@@ -202,7 +202,7 @@ def test_user_id_that_begins_with_a_dash_is_erased(known: Known, command: Comman
     assert (code, json.loads(out)["rows"]) == (0, 1)
 
 
-def test_key_is_needed_whatever_the_masks_are(known: Known, command: Command) -> None:
+def test_key_is_needed_for_any_masks(known: Known, command: Command) -> None:
     known.set(LOGIN_MASKING_METHOD="sha256", LOGIN_MASKING_KEY=None)
     code, _, err = command("forget", USER, *ASKED)
     assert code == 2
@@ -414,7 +414,7 @@ def test_killed_within_the_transaction_erases_nothing_and_is_run_again(known: Kn
     assert known.is_gone()
 
 
-def test_loads_and_other_erasures_meanwhile_agree_with_the_inbox(known: Known) -> None:
+def test_loads_and_other_erasures_at_once_agree_with_the_inbox(known: Known) -> None:
     names = [f"user {number}" for number in range(6)]
     known.load([login(name, version=number) for name in names for number in range(50)], "many")
     failures: list[BaseException] = []
@@ -497,7 +497,7 @@ def test_rights_that_lack_are_named(known: Known) -> None:
         query(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
 
 
-def test_only_the_erased_are_told_by_their_keys(known: Known) -> None:
+def test_only_the_erased_are_reported_by_their_keys(known: Known) -> None:
     known.erase()
     with known.resource.transaction() as cursor:
         erased = erased_since(cursor, read_settings(), None)

@@ -42,7 +42,7 @@ def test_one_thread_is_enough_where_its_first_step_finds_nothing_more() -> None:
     assert threads_at_once(WorkerPool(128), calls=10_000, more=0, growing=True) == 1
 
 
-def test_step_that_fails_ends_the_work_and_is_told() -> None:
+def test_step_that_fails_ends_the_work_and_is_reported() -> None:
     calls = iter(range(10_000))
 
     def step() -> bool:
