@@ -1,14 +1,12 @@
 """What a run asks of SQS and of PostgreSQL, counted by the servers: a regression is seen without a clock."""
 
 from collections.abc import Iterator
-from functools import partial
 
-import psycopg2
 import pytest
-from psycopg2 import extensions
 
 from login_pipeline.ingest.load import FIRST_ROWS, GROWTH, MAX_ROWS
 from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.postgres.session import InterruptibleConnection
 from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.sqs_server.process import QueueServer
@@ -26,23 +24,6 @@ def backlog(pipeline: Pipeline) -> Iterator[QueueServer]:
             LOGIN_DEAD_LETTER_QUEUE_URL=server.dead_letter_queue_url,
         )
         yield server
-
-
-class Connection(extensions.connection):
-    """Counts the transactions of all connections."""
-
-    commits = 0
-
-    def commit(self) -> None:
-        Connection.commits += 1
-        super().commit()
-
-
-@pytest.fixture
-def connections(monkeypatch: pytest.MonkeyPatch) -> type[Connection]:
-    """All that are made from now on."""
-    monkeypatch.setattr(psycopg2, "connect", partial(psycopg2.connect, connection_factory=Connection))
-    return Connection
 
 
 def chunks(messages: int) -> int:
@@ -63,12 +44,19 @@ def test_run_makes_one_call_for_ten_messages(pipeline: Pipeline, backlog: QueueS
 
 
 def test_run_has_a_transaction_for_each_chunk(
-    pipeline: Pipeline, backlog: QueueServer, connections: type[Connection]
+    pipeline: Pipeline, backlog: QueueServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     LoginDatabase(read_settings()).prepare()
-    connections.commits = 0
+    commit, commits = InterruptibleConnection.commit, [0]
+
+    def counted(connection: InterruptibleConnection) -> None:
+        commits[-1] += 1
+        commit(connection)
+
+    monkeypatch.setattr(InterruptibleConnection, "commit", counted)
     assert pipeline.run().metadata["user_logins_table"]["loaded"] == MESSAGES
-    with_messages, connections.commits = connections.commits, 0
+    commits.append(0)
     assert pipeline.run().metadata["user_logins_table"]["loaded"] == 0
-    assert with_messages - connections.commits == chunks(MESSAGES)
+    with_messages, without = commits
+    assert with_messages - without == chunks(MESSAGES)
     assert backlog.counts().logins["visible"] == 0
