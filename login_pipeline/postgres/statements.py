@@ -48,7 +48,7 @@ dead_letters = _DeadLetters(**_read("dead_letters"))
 
 _Erasures = namedtuple(
     "_Erasures",
-    "create missing_rights may_read count_erasures erase record proofs all last subjects_since",
+    "create missing_rights may_read count_rows erase record proofs all last subjects_since",
 )
 erasures = _Erasures(**_read("erasures"))
 

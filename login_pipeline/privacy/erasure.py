@@ -90,7 +90,7 @@ def count_rows_of(database: LoginDatabase, user_id: str) -> tuple[int, int]:
     database.require_table()
     with database.transaction() as cursor:
         name_user(cursor, user_id)
-        cursor.execute(statements.erasures.count_erasures)
+        cursor.execute(statements.erasures.count_rows)
         rows, dates = cursor.fetchone() or (0, 0)
     return rows, dates
 

@@ -38,7 +38,7 @@ WHERE NOT given;
 -- name: may_read
 SELECT has_table_privilege('user_logins_erasures', 'SELECT');
 
--- name: count_erasures
+-- name: count_rows
 SELECT count(*), count(DISTINCT coalesce(create_date::text, 'no date'))
 FROM user_logins
 WHERE user_id = (SELECT user_id FROM named_user);
