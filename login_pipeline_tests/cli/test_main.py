@@ -308,7 +308,7 @@ def test_ctrl_c_is_exit_code_130_and_the_messages_are_released(pipeline: Pipelin
     lines = [json.loads(line) for line in (tmp_path / "stderr").read_text().splitlines()]
     (released,) = (line for line in lines if line["event"] == "released")
     assert (released["messages"], released["not_taken"], process.exit_code) == (5, {}, 130)
-    assert lines[-1]["error"] == "Interrupted; what was in hand is back on the queue."
+    assert lines[-1]["error"] == "Interrupted; what the run held is back on the queue."
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])

@@ -129,7 +129,7 @@ def test_interrupted_drain_leaves_nothing_to_its_visibility_timeout(
                     process.signal(signal.SIGTERM)
                     time.sleep(0.2)
             process.wait()
-        assert (process.exit_code, process.last_line) == (130, "Interrupted; what was in hand is back on the queue.")
+        assert (process.exit_code, process.last_line) == (130, "Interrupted; what the run held is back on the queue.")
         account.assert_nothing_is_lost()
     account.drain()
     account.assert_settled()
