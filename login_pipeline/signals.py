@@ -1,17 +1,14 @@
 """SIGINT and SIGTERM where they must not be lost, and where they must not cut something off."""
 
-import os
 import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType, TracebackType
 from typing import Self
 
 _ENDING = {signal.SIGINT, signal.SIGTERM}
-# How long a callback that is under way is waited for.
-CALLBACK_SECONDS = 5.0
 
 
 def raise_at_signals() -> None:
@@ -48,44 +45,17 @@ def deferred_interrupts(stop: Callable[[], None] = lambda: None) -> Iterator[Non
         if len(came) == 1:  # a second signal can come while the first one's stop() holds a lock
             stop()
 
-    previous = {each: signal.signal(each, hold) for each in _ENDING}
     try:
-        yield
+        with ExitStack() as handlers:  # restores each, also where a signal comes between two of them
+            for each in _ENDING:
+                handlers.callback(signal.signal, each, signal.getsignal(each))
+                signal.signal(each, hold)
+            yield
     finally:
-        for each, handler in previous.items():
-            signal.signal(each, handler)
         for number, frame in came[:1]:
-            handler = previous[signal.Signals(number)]
+            handler = signal.getsignal(number)
             if callable(handler):
                 handler(number, frame)
-
-
-@contextmanager
-def call_at_signals(callback: Callable[[], None]) -> Iterator[None]:
-    """Calls `callback` in a thread of its own at each signal to end, while C code keeps Python from handling it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    received, sent = socket.socketpair()
-    sent.setblocking(False)
-    before = signal.set_wakeup_fd(sent.fileno(), warn_on_full_buffer=False)
-
-    def listen() -> None:
-        while numbers := received.recv(4096):
-            if before != -1:
-                os.write(before, numbers)
-            if _ENDING & set(numbers):
-                callback()
-
-    listener = threading.Thread(target=listen, daemon=True)
-    listener.start()
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(before)
-        sent.close()
-        listener.join(CALLBACK_SECONDS)
-        received.close()
 
 
 class Interrupts:

@@ -57,6 +57,7 @@ def load_rows(
     message_ids = [str(rows[place][-1]) for place in order]
     lines = _lines(rows)
     placed = BytesIO("".join([f"{lines[row]}\t{place}\n" for place, row in enumerate(order)]).encode())
+    cursor.limit_time(until - time.monotonic())
     cursor.execute(statements.load.stage)
     cursor.copy_expert(statements.load.copy, placed)
     cursor.execute(statements.load.expired)

@@ -189,7 +189,7 @@ class LoginDatabase:
         """A cursor in a transaction of its own: committed at the end, rolled back on any error, ended by a signal.
 
         Args:
-            seconds: How long a statement may take; without it as long as it needs, but not to wait for a lock.
+            seconds: How long it may take; without it as long as it needs, but not to wait for a lock.
             snapshot: It only reads, and every query sees the tables as they were at one moment.
 
         Raises:
@@ -197,8 +197,10 @@ class LoginDatabase:
             DatabaseError: a statement was refused, with SQLSTATE only: PostgreSQL's DETAIL quotes values; or the server
                 is silent, and whether the transaction was committed is not known.
         """
-        with self._kept.lend() if self._kept else closing(self._connect()) as connection:
-            connection.seconds = seconds
+        # What set_session does to a connection would stay.
+        keeps = self._kept if not snapshot else None
+        with keeps.lend() if keeps else closing(self._connect()) as connection:
+            connection.until = None if seconds is None else time.monotonic() + seconds
             if snapshot:
                 connection.set_session(extensions.ISOLATION_LEVEL_REPEATABLE_READ, readonly=True)
             try:
@@ -207,7 +209,8 @@ class LoginDatabase:
                     yield cursor
                 connection.commit()
             except BaseException as error:
-                with suppress(psycopg2.Error):  # it is lost already where the connection is
+                connection.until = time.monotonic()
+                with suppress(psycopg2.Error, RuntimeError):  # the first error counts
                     connection.rollback()
                 if isinstance(error, psycopg2.Error):
                     raise statement_refused(error, self.access) from None

@@ -31,17 +31,21 @@ class DeadLetterRecord:
     def __init__(self, cursor: InterruptibleCursor, letters: Mapping[str, Letter]) -> None:
         self._cursor = cursor
         self._letters = letters
-        cursor.limit_time(STATEMENT_SECONDS, idle_seconds=IDLE_SECONDS)
+        self._limit_time()
         cursor.execute(statements.dead_letters.savepoint)
         self.new = record(cursor, letters)
 
     def commit(self, not_sent: Collection[str]) -> None:
         """Keeps the records of all of `new` that were sent."""
+        self._limit_time()
         if not_sent:
             self._cursor.execute(statements.dead_letters.undo)
             if sent := {sending: self._letters[sending] for sending in self.new.difference(not_sent)}:
                 record(self._cursor, sent)
         self._cursor.connection.commit()
+
+    def _limit_time(self) -> None:
+        self._cursor.limit_time(STATEMENT_SECONDS, idle_seconds=IDLE_SECONDS)
 
 
 def record(cursor: extensions.cursor, letters: Mapping[str, Letter]) -> set[str]:

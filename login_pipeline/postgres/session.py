@@ -7,6 +7,7 @@ made in a thread, and the one that asked waits, and can be interrupted.
 import os
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -41,15 +42,15 @@ class SilentServerError(psycopg2.OperationalError):
 
 
 class InterruptibleConnection(extensions.connection):
-    """Its statements, COMMIT and ROLLBACK end at a signal, and where the server is silent for too long.
+    """Its statements, COMMIT and ROLLBACK end at a signal, and where they have a limit and the server is silent.
 
     The server is asked to cancel what is under way, so that it holds no lock; if it does not, the connection is cut.
     """
 
     # Makes another connection, on which a statement can be cancelled.
     connect: "Callable[[], InterruptibleConnection]"
-    # What each statement may take; None: as long as it needs.
-    seconds: float | None = None
+    # The time.monotonic() until which it may take; None: as long as it needs.
+    until: float | None = None
 
     def commit(self) -> None:
         """As psycopg2's, and raises as `wait_for` does."""
@@ -63,10 +64,10 @@ class InterruptibleConnection(extensions.connection):
         """What `work` returns, which waits for the server.
 
         Raises:
-            SilentServerError: it took RESPONSE_SECONDS longer than it may.
+            SilentServerError: it took RESPONSE_SECONDS longer than `until`.
             psycopg2.Error: what `work` raised.
         """
-        limit = None if self.seconds is None else max(0.0, self.seconds) + RESPONSE_SECONDS
+        limit = None if self.until is None else max(0.0, self.until - time.monotonic()) + RESPONSE_SECONDS
         done: Future[Result] | None = None
         with ThreadPoolExecutor(1, thread_name_prefix="postgres") as pool:
             try:
@@ -81,6 +82,8 @@ class InterruptibleConnection(extensions.connection):
                     with deferred_interrupts():
                         self._cancel(done)
                 raise
+            finally:
+                done = None  # it holds the error, whose traceback holds it
 
     def _cancel(self, done: "Future[Any]") -> None:
         threading.Thread(target=self._ask_to_cancel, daemon=True).start()
@@ -110,6 +113,13 @@ class InterruptibleCursor(extensions.cursor):
         """As psycopg2's, and raises as `InterruptibleConnection.wait_for` does."""
         self.connection.wait_for(partial(super().copy_expert, sql, file, size))
 
+    def close(self) -> None:
+        """As psycopg2's: where the server has the cursor, too, it is asked to close it."""
+        if self.name and not self.closed:
+            self.connection.wait_for(super().close)
+        else:
+            super().close()
+
     def stream(self, query: Any, parameters: Any = None, *, rows: int) -> Iterator[tuple[Any, ...]]:
         """The rows of a query, fetched from the server so many at a time; raises as `execute` does."""
         with self.connection.cursor(name="stream", cursor_factory=InterruptibleCursor) as stream:
@@ -122,7 +132,7 @@ class InterruptibleCursor(extensions.cursor):
 
         It ends the session where the client says nothing for `idle_seconds`, or without them for IDLE_SECONDS.
         """
-        self.connection.seconds = seconds
+        self.connection.until = time.monotonic() + seconds
         idle = IDLE_SECONDS if idle_seconds is None else idle_seconds
         milliseconds = {"milliseconds": max(1, int(seconds * 1000)), "idle_milliseconds": int(idle * 1000)}
         self.execute(statements.transaction.limit_time, milliseconds)  # 0 is no limit
