@@ -201,16 +201,19 @@ def test_messages_still_on_the_queue_get_no_second_row_after_a_restore(
 def test_damaged_file_is_named_and_nothing_is_changed(kept: Kept) -> None:
     kept.back_up()
     kept.query("DROP TABLE user_logins, user_logins_inbox")
-    last = kept.manifest.dates[-1].keys.name
-    content = bytearray((kept.folder / last).read_bytes())
-    content[len(content) // 2] ^= 1
-    (kept.folder / last).write_bytes(content)
-    with pytest.raises(BackupError, match=f"{last} in LOGIN_BACKUP_URL is damaged"):
-        kept.restore()
-    assert kept.query("SELECT to_regclass('user_logins')") == [(None,)]
-    (kept.folder / last).unlink()
-    with pytest.raises(BackupError, match=f"{last} is missing"):
-        kept.restore()
+    for name in (kept.manifest.dates[-1].keys.name, kept.manifest.audit["user_logins_erasures"].name):
+        file = kept.folder / name
+        whole = file.read_bytes()
+        content = bytearray(whole)
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+        with pytest.raises(BackupError, match=f"{name} in LOGIN_BACKUP_URL is damaged"):
+            kept.restore()
+        assert kept.query("SELECT to_regclass('user_logins')") == [(None,)]
+        file.unlink()
+        with pytest.raises(BackupError, match=f"{name} is missing"):
+            kept.restore()
+        file.write_bytes(whole)
 
 
 def test_damaged_manifest_stops_restores_and_backups(kept: Kept) -> None:

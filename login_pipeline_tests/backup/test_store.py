@@ -66,6 +66,12 @@ def test_what_is_put_is_read_listed_replaced_and_deleted(store: BackupStore) -> 
     assert store.names() == {"a"}
 
 
+def test_write_that_was_killed_does_not_block_the_next_one(tmp_path: Path) -> None:
+    (tmp_path / ".incoming-a").write_bytes(b"half")
+    FolderStore(tmp_path).put("a", BytesIO(b"whole"))
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a", b"whole")]
+
+
 def test_backup_on_s3_is_restored(kept: Kept, s3: Any) -> None:
     s3.put_object(Bucket=BUCKET, Key="elsewhere", Body=b"")
     store = S3Store(BUCKET, "logins", None)

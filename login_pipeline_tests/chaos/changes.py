@@ -47,7 +47,8 @@ def hang_up_soon() -> None:
 
 def do_not_wait_for_locks() -> None:
     """A table that is locked before a run is waited for for half a second."""
-    patch("login_pipeline.postgres.database.LOCK_SECONDS", 0.5).start()
+    for module in ("database", "tables"):
+        patch(f"login_pipeline.postgres.{module}.LOCK_SECONDS", 0.5).start()
 
 
 def delete_before_commit() -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
+from threading import Event
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -57,9 +58,20 @@ COMMITS = {Step.INSERT: Step.COMMIT, Step.QUARANTINE_RECORD: Step.QUARANTINE_COM
 
 
 def listen(listener: Listener) -> None:
-    """Calls `listener` at each moment of the runs of this process from now on, in the thread that is at it."""
-    _listen_to_postgres(listener)
-    _listen_to_sqs(listener)
+    """Calls `listener` at each moment of the runs of this process from now on, in the thread that is at it.
+
+    Before it receives, a run loads a row and records a letter only to try: these are no moments.
+    """
+    receiving = Event()
+
+    def listen_once_it_receives(moment: Moment) -> None:
+        if moment.step is Step.RECEIVE:
+            receiving.set()
+        if receiving.is_set():
+            listener(moment)
+
+    _listen_to_postgres(listen_once_it_receives)
+    _listen_to_sqs(listen_once_it_receives)
 
 
 def _listen_to_postgres(listener: Listener) -> None:

@@ -10,6 +10,8 @@ import pytest
 from login_pipeline.cli.runs import run
 from login_pipeline.masking.keys import read_key_ring
 from login_pipeline.masking.methods import hmac_sha256_masks
+from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import MASKING_KEY, Pipeline
 
 Body = Callable[..., str]
@@ -157,6 +159,17 @@ def test_nothing_that_a_run_writes_to_disk_holds_personal_data(pipeline: Pipelin
     written = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
     assert any(b"user_logins_table" in content for content in written)
     assert [sentinel for sentinel in SENTINELS if any(sentinel.encode() in content for content in written)] == []
+
+
+def test_refused_row_is_neither_stored_nor_logged(
+    pipeline: Pipeline, body: Body, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """PostgreSQL's DETAIL quotes the row, and what Dagster stores is not reached by `forget`."""
+    LoginDatabase(read_settings()).prepare()
+    pipeline.database.query("ALTER TABLE user_logins ADD CHECK (user_id <> 'sentinel-4')")
+    pipeline.queue.send(body(user_id="sentinel-4"))
+    assert pipeline.run().metadata["user_logins_table"]["reasons"] == {"refused.check_violation": 1}
+    assert "sentinel-4" not in stored(pipeline) + capfd.readouterr().err
 
 
 def test_error_that_quotes_a_message_is_neither_stored_nor_logged(

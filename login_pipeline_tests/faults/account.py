@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import dagster as dg
+
 from login_pipeline.cli.runs import Run
 from login_pipeline_tests.conftest import Pipeline, Queue
 
@@ -70,10 +72,8 @@ class Account:
 
     def assert_no_personal_data(self) -> None:
         """What Dagster keeps, and the table, have neither an ip nor a device id."""
-        instance = self.pipeline.instance
-        kept = [str(entry) for run in instance.get_runs() for entry in instance.all_logs(run.run_id)]
-        kept += [str(row[1:]) for row in self.pipeline.database.logins()]
-        assert not [text for text in kept if "2001:db8:" in text or "device-of-user" in text]
+        assert_no_personal_data(*stored(self.pipeline.instance))
+        assert_no_personal_data(*(str(row[1:]) for row in self.pipeline.database.logins()))
 
     def drain(self) -> list[Run]:
         """Runs login_job, as the sensor does, until nothing is left; the last run has no failure."""
@@ -83,6 +83,16 @@ class Account:
             runs.append(self.pipeline.run())
         assert runs[-1].failures == []
         return runs
+
+
+def stored(instance: dg.DagsterInstance) -> list[str]:
+    """All that Dagster keeps of its runs."""
+    return [str(entry) for run in instance.get_runs() for entry in instance.all_logs(run.run_id)]
+
+
+def assert_no_personal_data(*texts: str) -> None:
+    """None of the texts has an ip or a device id of a message that an Account sent."""
+    assert not [text for text in texts if "2001:db8:" in text or "device-of-user" in text]
 
 
 def one_sentence(run: Run) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from login_pipeline_tests.conftest import Pipeline, Servers
-from login_pipeline_tests.faults.account import Account
+from login_pipeline_tests.faults.account import Account, assert_no_personal_data
 from login_pipeline_tests.faults.sqs_faults import released_at_once, with_request
 from login_pipeline_tests.faults.sqs_proxy import SqsProxy
 from login_pipeline_tests.faults.tcp_proxy import TcpProxy
@@ -33,6 +33,13 @@ def tcp_proxy(pipeline: Pipeline) -> Iterator[TcpProxy]:
 def account(pipeline: Pipeline, sqs_proxy: SqsProxy, body: Callable[..., str]) -> Account:
     """Of a pipeline whose SQS is behind the proxy."""
     return Account(pipeline, body)
+
+
+@pytest.fixture(autouse=True)
+def _no_personal_data_in_the_output(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """Of this process and of those that it starts, whatever breaks."""
+    yield
+    assert_no_personal_data(*capfd.readouterr())
 
 
 @pytest.fixture(autouse=True)

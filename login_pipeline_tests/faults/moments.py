@@ -10,6 +10,7 @@ import psycopg2
 
 from login_pipeline.cli.runs import Run, run
 from login_pipeline_tests.conftest import Database, Pipeline
+from login_pipeline_tests.faults.account import assert_no_personal_data, stored
 from login_pipeline_tests.faults.sqs_faults import Hold
 from login_pipeline_tests.faults.sqs_proxy import SqsProxy
 
@@ -22,8 +23,10 @@ WAITING_LOADS = """
 @contextmanager
 def background_run(pipeline: Pipeline) -> Iterator[Future[Run]]:
     """A run beside the test, which is waited for at the end. Dagster's instance in memory takes one run at a time."""
-    with dg.DagsterInstance.ephemeral() as instance, ThreadPoolExecutor(1) as pool:
-        yield pool.submit(run, "login_job", instance)
+    with dg.DagsterInstance.ephemeral() as instance:
+        with ThreadPoolExecutor(1) as pool:
+            yield pool.submit(run, "login_job", instance)
+        assert_no_personal_data(*stored(instance))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 
 from login_pipeline.cli.send import send_lines
 from login_pipeline.defs import sensors
-from login_pipeline.errors import LoginPipelineError, QueueError
+from login_pipeline.errors import ConfigurationError, QueueError
 from login_pipeline.ingest.redrive import redrive
 from login_pipeline.settings import read_settings
 from login_pipeline.sqs.batches import PAUSES
@@ -363,15 +363,16 @@ def test_messages_whose_delivery_is_lost_come_back_with_their_visibility(account
 # Refusals that last
 
 
+# With the class of the error, which decides the exit code of a command.
 REFUSALS = [
-    (THROTTLED, "(RequestThrottled)"),
-    (RATE_EXCEEDED, "(Throttling)"),
-    (UNAVAILABLE, "(ServiceUnavailable)"),
-    (OVER_LIMIT, "as many messages in flight as it may have"),
-    (ACCESS_DENIED, "may not call sqs:ReceiveMessage"),
-    (EXPIRED_TOKEN, "does not accept the credentials (ExpiredToken)"),
-    (NO_SUCH_QUEUE, "LOGIN_QUEUE_URL names a queue that does not exist"),
-    (cut_before, "SQS does not answer at"),
+    (THROTTLED, QueueError, "(RequestThrottled)"),
+    (RATE_EXCEEDED, QueueError, "(Throttling)"),
+    (UNAVAILABLE, QueueError, "(ServiceUnavailable)"),
+    (OVER_LIMIT, QueueError, "as many messages in flight as it may have"),
+    (ACCESS_DENIED, ConfigurationError, "may not call sqs:ReceiveMessage"),
+    (EXPIRED_TOKEN, ConfigurationError, "does not accept the credentials (ExpiredToken)"),
+    (NO_SUCH_QUEUE, ConfigurationError, "LOGIN_QUEUE_URL names a queue that does not exist"),
+    (cut_before, ConfigurationError, "SQS does not answer at"),
 ]
 
 
@@ -379,8 +380,8 @@ def test_queue_that_delivers_nothing_fails_the_run_and_costs_nothing(account: Ac
     account.send(5)
     queues = LoginQueues(read_settings())
     queues.check()  # so that libcurl makes the next call
-    for fault, words in REFUSALS:
-        with sqs_proxy.breaking("ReceiveMessage", fault), pytest.raises(LoginPipelineError, match=re.escape(words)):
+    for fault, kind, words in REFUSALS:
+        with sqs_proxy.breaking("ReceiveMessage", fault), pytest.raises(kind, match=re.escape(words)):
             queues.receive()
     with sqs_proxy.breaking("ReceiveMessage", ACCESS_DENIED):
         assert "may not call sqs:ReceiveMessage" in one_sentence(account.pipeline.run())

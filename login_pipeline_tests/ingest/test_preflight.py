@@ -41,6 +41,14 @@ SET_UPS = {
         "GRANT ALL ON user_logins TO login_pipeline_loader",
         "which is a view or the like",
     ),
+    "a foreign table": (
+        "ALTER TABLE user_logins RENAME TO logins; "
+        "CREATE FOREIGN DATA WRAPPER elsewhere; CREATE SERVER elsewhere FOREIGN DATA WRAPPER elsewhere; "
+        "CREATE FOREIGN TABLE user_logins (user_id varchar(128), device_type varchar(32), masked_ip varchar(256), "
+        "masked_device_id varchar(256), locale varchar(32), app_version integer, create_date date) SERVER elsewhere; "
+        "GRANT ALL ON user_logins TO login_pipeline_loader",
+        "which is a view or the like",
+    ),
     "other columns": ("ALTER TABLE user_logins ADD COLUMN more text", "more is not one of its columns"),
     "other columns of the inbox": (
         "ALTER TABLE user_logins_inbox ADD COLUMN more text",
@@ -102,12 +110,13 @@ def test_what_is_wrong_with_the_tables(
     assert sentence in refused_by_a_run_and_by_doctor(pipeline, body, "database")
 
 
-def test_database_in_another_encoding(pipeline: Pipeline, body: Body) -> None:
-    name = f"{urlsplit(pipeline.database.url).path[1:]}_latin1"
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_database_in_another_encoding(pipeline: Pipeline, body: Body, encoding: str) -> None:
+    name = f"{urlsplit(pipeline.database.url).path[1:]}_{encoding.lower()}"
     with closing(psycopg2.connect(pipeline.database.url)) as connection:
         connection.autocommit = True
         connection.cursor().execute(
-            f"CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+            f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
         )
         pipeline.set(LOGIN_DATABASE_URL=f"{pipeline.database.url}_latin1")
         sentence = refused_by_a_run_and_by_doctor(pipeline, body, "database")

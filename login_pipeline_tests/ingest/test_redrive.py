@@ -45,7 +45,10 @@ def test_messages_are_loaded_after_what_was_wrong_is_corrected(fixed: Pipeline) 
     assert fixed.run("user_logins_checks_job").passed
 
 
-def test_only_messages_with_the_reason_are_sent_back_and_none_in_a_dry_run(fixed: Pipeline, command: Command) -> None:
+def test_only_messages_with_the_reason_are_sent_back_and_none_in_a_dry_run(
+    fixed: Pipeline, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("login_pipeline.ingest.redrive.AT_ONCE", 1)  # in the later batches, too
     code, out, _ = command("redrive", "--dry-run")
     shown = [line.split() for line in out.splitlines()]
     assert (code, shown[:3]) == (0, [["examined", "3"], ["not_json", "1"], ["refused.check_violation", "2"]])

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -196,6 +197,7 @@ def test_load_whose_backend_is_terminated_is_tried_again_and_locks_keys_in_order
         other.rollback()
         assert load.result() == Loaded(rows=2, duplicates=0, refused={})
     other.close()
+    assert database.query("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == [(0,)]
 
 
 def test_signal_cancels_a_load_that_waits_for_a_lock(resource: LoginDatabase, database: Database) -> None:
@@ -215,6 +217,13 @@ def test_signal_cancels_a_load_that_waits_for_a_lock(resource: LoginDatabase, da
     blocker.rollback()
     assert database.logins() == []
     blocker.close()
+
+
+def test_signal_cancels_a_statement_that_has_no_limit(resource: LoginDatabase, database: Database) -> None:
+    """As those of backup, restore, forget and keys rotate."""
+    threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt), resource.transaction() as cursor:
+        cursor.execute("SELECT pg_sleep(100)")
 
 
 def test_row_that_a_trigger_refuses_with_any_code_or_leaves_out_costs_its_neighbours_nothing(
