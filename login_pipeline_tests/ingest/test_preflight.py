@@ -118,7 +118,7 @@ def test_database_in_another_encoding(pipeline: Pipeline, body: Body, encoding: 
         connection.cursor().execute(
             f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
         )
-        pipeline.set(LOGIN_DATABASE_URL=f"{pipeline.database.url}_latin1")
+        pipeline.set(LOGIN_DATABASE_URL=f"{pipeline.database.url}_{encoding.lower()}")
         sentence = refused_by_a_run_and_by_doctor(pipeline, body, "database")
         connection.cursor().execute(f"DROP DATABASE {name}")
     assert "not encoded in UTF8" in sentence
