@@ -15,11 +15,10 @@ from login_pipeline_tests.chaos.messages import MALFORMED, drafts, logins, malfo
 from login_pipeline_tests.chaos.run_process import RunProcess
 from login_pipeline_tests.chaos.seams import Moment, Step
 from login_pipeline_tests.chaos.world import RUN_SECONDS, World
-from login_pipeline_tests.faults.moments import WAITING_LOADS, locked
+from login_pipeline_tests.faults.moments import WAITING_LOADS, locked, read_only
 from login_pipeline_tests.faults.sqs_faults import Hold
 from login_pipeline_tests.faults.tcp_proxy import LOAD, RECORD
 from login_pipeline_tests.faults.tcp_proxy import Fault as AtCommit
-from login_pipeline_tests.faults.test_database_faults import read_only
 
 # Those that every run does.
 STEPS = (Step.RECEIVE, Step.COPY, Step.INSERT, Step.COMMIT, Step.DELETE)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit
 
 import dagster as dg
 import psycopg2
@@ -66,6 +67,18 @@ def locked(database: Database, table: str = "user_logins", mode: str = "EXCLUSIV
     finally:
         with suppress(psycopg2.Error):  # the server may have been restarted
             connection.close()
+
+
+@contextmanager
+def read_only(database: Database) -> Iterator[None]:
+    """New transactions of new sessions may not write."""
+    name = urlsplit(database.url).path[1:]
+    change = f'ALTER DATABASE "{name}" {{}} default_transaction_read_only'
+    database.query(change.format("SET") + " = on")
+    try:
+        yield
+    finally:
+        database.query("SET transaction_read_only = off; " + change.format("RESET"))
 
 
 def wait_for(database: Database, query: str, count: int = 1) -> None:

@@ -17,10 +17,10 @@ from login_pipeline.postgres import database as postgres
 from login_pipeline.postgres import tables
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.settings import read_settings
-from login_pipeline_tests.conftest import Database, Pipeline
+from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.faults.account import Account, one_sentence
 from login_pipeline_tests.faults.full_disk import database_on_a_disk
-from login_pipeline_tests.faults.moments import background_run, loading, locked, received
+from login_pipeline_tests.faults.moments import background_run, loading, locked, read_only, received
 from login_pipeline_tests.faults.sqs_faults import Hold
 from login_pipeline_tests.faults.sqs_proxy import SqsProxy
 from login_pipeline_tests.faults.tcp_proxy import Fault, TcpProxy
@@ -243,18 +243,6 @@ def test_server_that_is_restarted_in_the_middle_of_a_load_costs_nothing(account:
             restart()
         assert run.result().failures == []
         account.assert_settled()
-
-
-@contextmanager
-def read_only(database: Database) -> Iterator[None]:
-    """New transactions of new sessions may not write."""
-    name = urlsplit(database.url).path[1:]
-    change = f'ALTER DATABASE "{name}" {{}} default_transaction_read_only'
-    database.query(change.format("SET") + " = on")
-    try:
-        yield
-    finally:
-        database.query("SET transaction_read_only = off; " + change.format("RESET"))
 
 
 @contextmanager
