@@ -119,7 +119,7 @@ class Deployment:
             yield from places.rows(database.url)
 
     def everything_after_its_end(self) -> places.Contents:
-        """The files, and the rows as PostgreSQL alone says them."""
+        """The files, those in the machine's temporary folders, and the rows as PostgreSQL alone says them."""
         postgres = LocalPostgres(self.folder / "postgresql")
         try:
             for name in ("logins", "dagster"):
@@ -127,6 +127,7 @@ class Deployment:
         finally:
             postgres.stop()
         yield from self.files()
+        yield from places.files(self._temporary_files())
 
     def files(self) -> places.Contents:
         """All that is in the folder, but for SQS's own and PostgreSQL's programs."""

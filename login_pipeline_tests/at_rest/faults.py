@@ -18,6 +18,8 @@ from unittest.mock import patch
 
 import dagster as dg
 import psycopg2
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from login_pipeline.logins import transform
 from login_pipeline.masking.methods import Masks
@@ -110,7 +112,13 @@ def _in_database(*statements: str) -> Callable[[str], None]:
 
 
 def _backup(body: str) -> None:
-    (Path(os.environ["LOGIN_BACKUP_URL"]) / "planted").write_text(body)
+    """Packed as a backup's files are; statistics would have it in clear beside that."""
+    file = Path(os.environ["LOGIN_BACKUP_URL"]) / "planted.parquet"
+    pq.write_table(pa.table({"body": [body]}), file, compression="zstd", write_statistics=False)
+
+
+def _home(body: str) -> None:
+    (Path(os.environ["DAGSTER_HOME"]) / "planted").write_text(body)
 
 
 def _quote(body: str) -> None:
@@ -138,5 +146,6 @@ PLANTS: dict[str, Callable[[str], None]] = {
     "packed address": _in_database("CREATE TABLE addresses AS SELECT (%s::json ->> 'ip')::inet AS ip"),
     "server log": _in_database("SELECT set_config('a.body', %s, false)", _RAISE),
     "backup": _backup,
+    "home": _home,
     "exception": _quote,
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
+import pyarrow.parquet as pq
 from psycopg2 import sql
 
 _TABLES = "SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
@@ -14,13 +15,15 @@ Contents = Iterator[tuple[str, bytes]]
 
 
 def files(folders: Iterable[Path]) -> Contents:
-    """Each file below the folders, or that is named itself, and its name."""
+    """Each file below the folders, or that is named itself, and its name; of Parquet the rows, too."""
     for folder in folders:
         for file in [folder, *folder.rglob("*")]:
             if file.is_file():
                 try:
                     yield str(file), str(file).encode()
                     yield str(file), file.read_bytes()
+                    if file.suffix == ".parquet":
+                        yield str(file), repr(pq.read_table(file).to_pylist()).encode()
                 except (FileNotFoundError, PermissionError):  # gone since it was listed, or another account's
                     continue
 

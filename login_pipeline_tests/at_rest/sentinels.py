@@ -106,6 +106,7 @@ def exact_spellings(value: str) -> Iterator[tuple[str, bytes]]:
         yield "packed", packed
     elif packed:
         yield "as PostgreSQL packs it", b"\x02\x20" + packed
+        yield "as an integer", str(int.from_bytes(packed, "big")).encode()
 
 
 def _packed(value: str) -> bytes:
