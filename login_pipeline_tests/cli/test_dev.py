@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
@@ -128,20 +129,21 @@ query($runId: ID!) {
 
 
 @contextmanager
-def killed_at_the_end() -> Iterator[Dev]:
-    """By SIGKILL, after which nothing is left of it."""
+def running() -> Iterator[Dev]:
+    """Killed at the end, where it still runs."""
     with temporary_folder() as folder:
         dev = Dev(folder)
         try:
             yield dev
         finally:
-            os.kill(dev.pid(), signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(dev.shell.pid, signal.SIGKILL)
             dev.shell.wait()
             assert dev.ends(), dev.processes()
 
 
-def test_person_at_the_ui_can_materialize_the_sensor_drains_and_nothing_is_left_after_a_kill() -> None:
-    with killed_at_the_end() as dev:
+def test_person_at_the_ui_can_materialize_the_sensor_drains_and_nothing_is_left_after_ctrl_c() -> None:
+    with running() as dev:
         everything = ("raw_sqs_messages", "masked_logins", "quarantined_logins", "user_logins_table")
         assert dev.outcome(dev.materialize(*everything)) == ("SUCCESS", [])
 
@@ -160,6 +162,15 @@ def test_person_at_the_ui_can_materialize_the_sensor_drains_and_nothing_is_left_
         checks = json.loads(dev.login_pipeline("check", "--json"))
         assert checks["passed"]
         assert checks["checks"][1]["metadata"]["rows"] == 96
+
+        urls = [dev.settings()[name] for name in ("AWS_ENDPOINT_URL_SQS", "LOGIN_DATABASE_URL")]
+        os.killpg(dev.shell.pid, signal.SIGINT)
+        assert wait_until(lambda: not is_listening(dev.port), seconds=SECONDS)
+        os.killpg(dev.shell.pid, signal.SIGINT)  # of somebody impatient, while the rest of it stops
+        assert dev.ends(), dev.processes()
+        assert [url for url in urls if is_listening(urlsplit(url).port or 0)] == []
+        assert dev.output.read_text().endswith("\nStopped; the data stays for the next time.\n")
+        assert not (dev.folder / "env").exists()  # it has the masking key and the password
 
 
 # The command without its services, and with a server in Dagster's place that is up at once.
