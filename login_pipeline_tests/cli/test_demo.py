@@ -21,6 +21,9 @@ def test_demo_says_what_it_did_and_where_everything_is() -> None:
     with temporary_folder() as folder:
         environment = {**os.environ, "LOGIN_LOCAL_DIR": str(folder), **ELSEWHERE}
         ended = subprocess.run([COMMAND, "demo"], env=environment, capture_output=True, text=True, check=False)
+        # So a second demo adds to this one, under the same masks.
+        assert (folder / "postgresql" / "data").is_dir()
+        assert (folder / "masking_key").is_file()
     assert ended.returncode == 0, ended.stderr
     figures = dict(words for line in ended.stdout.splitlines() if len(words := line.split()) == 2)
     assert [figures[name] for name in ("received", "loaded", "quarantined")] == ["100", "96", "4"]
