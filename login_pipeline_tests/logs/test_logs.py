@@ -138,7 +138,8 @@ def test_failed_run_is_reported_with_its_sentence_and_exit_code(
     pipeline.run()
     pipeline.database.fill_disk()
     pipeline.queue.send(body(user_id="sentinel-4"))
-    exit_code, _, lines = ended("drain")
+    exit_code, out, lines = ended("drain", "--json")
+    assert json.loads(out)["loaded"] == 0
     assert events(lines) == ["received", "released", "run_finished", "drained", "command_failed"]
     assert lines[1]["messages"] == 1
     run, _, end = lines[2:]
