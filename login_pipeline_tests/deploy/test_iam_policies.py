@@ -24,7 +24,7 @@ Calls = set[tuple[str, str]]
 
 @pytest.fixture
 def calls(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Calls:
-    """The actions that the SDK is asked for from now on, each with the placeholder of its queue."""
+    """The actions that the SDK is asked for from now on, each with the name that the policies give its queue."""
     monkeypatch.setattr(curl, "BY_LIBCURL", set())  # boto3 has an event for each call; libcurl makes the same ones
     queues = {pipeline.queue.url: "YOUR-LOGIN-QUEUE", pipeline.dead_letter_queue.url: "YOUR-DEAD-LETTER-QUEUE"}
     called: Calls = set()

@@ -86,7 +86,7 @@ class Ledger:
         return reason == sent.reason or (reason == Reason.EXPIRED and self.is_forgotten(message))
 
     def is_forgotten(self, message: str) -> bool:
-        """Whether nobody can tell any more if it has its row; only these may have a letter beside it forever."""
+        """Whether it is no longer known if it has its row; only these may have a letter beside it forever."""
         sent = self.sent[message]
         return sent.row is not None and sent.day in self.forgotten
 

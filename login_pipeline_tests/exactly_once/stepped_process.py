@@ -16,7 +16,7 @@ STUCK_SECONDS = 60
 
 
 class KilledError(BaseException):
-    """The process is gone: nothing of it runs any more, and nothing is released."""
+    """The process is gone: nothing of it runs, and nothing is released."""
 
 
 class InterruptedProcessError(BaseException):

@@ -37,7 +37,7 @@ def account(pipeline: Pipeline, sqs_proxy: SqsProxy, body: Callable[..., str]) -
 
 @pytest.fixture(autouse=True)
 def _no_personal_data_in_the_output(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """Of this process and of those that it starts, whatever breaks."""
+    """Of this process and of those that it starts, also where something breaks."""
     yield
     assert_no_personal_data(*capfd.readouterr())
 

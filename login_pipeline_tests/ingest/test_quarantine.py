@@ -107,7 +107,7 @@ def test_rejects_of_which_none_can_be_deleted_fail_the_run_and_are_not_moved_aga
 
 @pytest.fixture
 def unchecked(prepared: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    """Its runs receive whatever is wrong with the tables; what they release is back at once."""
+    """Its runs receive also where the tables are wrong; what they release is back at once."""
     monkeypatch.setattr("login_pipeline.sqs.login_queues.RELEASE_DELAY", 0)
     monkeypatch.setattr("login_pipeline.defs.assets.check_surroundings", lambda *_: None)
     return prepared
