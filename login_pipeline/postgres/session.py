@@ -1,4 +1,4 @@
-"""A connection whose statements neither a signal nor a silent server can hold up, and one that is kept for a run.
+"""A connection whose calls end at a signal or when the server is silent for too long, and one that is kept for a run.
 
 libpq's calls return when the server responds and not before; Python runs signal handlers only then. So each call is
 made in a thread, and the one that asked waits, and can be interrupted.
@@ -45,6 +45,7 @@ class InterruptibleConnection(extensions.connection):
     """Its statements, COMMIT and ROLLBACK end at a signal, and where they have a limit and the server is silent.
 
     The server is asked to cancel what is under way, so that it holds no lock; if it does not, the connection is cut.
+    As libpq's, it cannot be used after a fork.
     """
 
     # Makes another connection, on which a statement can be cancelled.
@@ -77,6 +78,8 @@ class InterruptibleConnection(extensions.connection):
             SilentServerError: it took RESPONSE_SECONDS longer than `until`.
             psycopg2.Error: what `work` raised.
         """
+        if self.closed:
+            return work()  # psycopg2 says so
         limit = None if self.until is None else max(0.0, self.until - time.monotonic()) + RESPONSE_SECONDS
         done: Future[Result] | None = None
         try:
@@ -92,7 +95,7 @@ class InterruptibleConnection(extensions.connection):
                     self._cancel(done)
             raise
         finally:
-            if done is not None:
+            if done is not None and not done.cancel():
                 wait([done])  # until then the connection is the thread's
             done = None  # it holds the error, whose traceback holds it
 
@@ -173,16 +176,21 @@ class KeptConnection:
 
     def close(self) -> None:
         """Closes what nobody uses."""
-        while self._idle:
-            self._idle.pop().close()
+        while connection := self._pop():
+            connection.close()
 
     def _open_one(self) -> InterruptibleConnection | None:
-        while self._idle:
-            connection = self._idle.pop()
+        while connection := self._pop():
             if _is_open(connection):
                 return connection
             connection.close()
         return None
+
+    def _pop(self) -> InterruptibleConnection | None:
+        try:
+            return self._idle.pop()
+        except IndexError:  # another thread may have taken it
+            return None
 
 
 def _is_open(connection: InterruptibleConnection) -> bool:
