@@ -1,7 +1,11 @@
 """Clients of any AWS service, and what goes wrong with them: credentials, region, configuration, connection."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -9,6 +13,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     HTTPClientError,
+    IncompleteReadError,
     InvalidRegionError,
     NoCredentialsError,
     NoRegionError,
@@ -27,9 +32,13 @@ class Fault(Enum):
     CREDENTIALS = "AWS does not accept them"
     NOT_ALLOWED = "the policy of the credentials, or of a KMS key, does not allow it"
     NOT_FOUND = "there is nothing of this name"
+    NO_BUCKET = "there is no bucket of this name"
+    OVER_LIMIT = "as many messages are in flight as may be"
+    ENTRY = "a whole call is refused because of one of its entries"
 
 
-# The codes of SQS, Secrets Manager, SSM, S3 and KMS. Source: the error lists of their API references.
+# The codes of SQS, Secrets Manager, SSM, S3 and KMS. S3 gives some errors no code but HTTP's status. Source: the error
+# lists of their API references.
 FAULTS = {
     **dict.fromkeys(
         (
@@ -41,18 +50,31 @@ FAULTS = {
     **dict.fromkeys(
         (
             *("AccessDenied", "AccessDeniedException", "KMS.AccessDeniedException", "KmsAccessDenied"),
-            *("DecryptionFailure", "DecryptionFailureException"),
+            *("DecryptionFailure", "DecryptionFailureException", "403"),
         ),
         Fault.NOT_ALLOWED,
     ),
     **dict.fromkeys(
         (
             *("QueueDoesNotExist", "NonExistentQueue", "QueueDeletedRecently", "InvalidAddress"),
-            *("ResourceNotFoundException", "ParameterNotFound", "NoSuchKey"),
+            *("ResourceNotFoundException", "ParameterNotFound", "NoSuchKey", "404"),
         ),
         Fault.NOT_FOUND,
     ),
+    "NoSuchBucket": Fault.NO_BUCKET,
+    "OverLimit": Fault.OVER_LIMIT,
+    **dict.fromkeys(("BatchRequestTooLong", "InvalidMessageContents", "InvalidParameterValue"), Fault.ENTRY),
 }
+
+# By what OpenSSL or urllib3 says: what is wrong, and what to do.
+_TLS = {
+    "doesn't match|mismatch": "The certificate of {endpoint} is for another host; correct {variable}, and leave "
+    "AWS_CA_BUNDLE as it is",
+    "CERTIFICATE_VERIFY_FAILED": "No authority that is trusted here signed the certificate of {endpoint}; name the "
+    "file of the one that did in AWS_CA_BUNDLE, or correct {variable}",
+    r"\[Errno|\[X509": "AWS_CA_BUNDLE names a file of certificates that cannot be read; name one in PEM",
+}
+_OTHER_TLS = "{endpoint} does not speak TLS as the AWS SDK does; correct {variable}"
 
 
 def aws_client(service: Literal["s3", "secretsmanager", "ssm"], region: str | None) -> Any:
@@ -60,6 +82,7 @@ def aws_client(service: Literal["s3", "secretsmanager", "ssm"], region: str | No
 
     Raises:
         BotoCoreError: the SDK is not configured.
+        ValueError: the endpoint that a variable names is no URL.
     """
     return boto3.Session(region_name=region).client(service, config=Config(retries={"mode": "standard"}))
 
@@ -72,55 +95,74 @@ def error_code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", "Unknown")).removeprefix("AWS.SimpleQueueService.")
 
 
-def not_accepted(code: str) -> ConfigurationError | None:
-    """The sentence where AWS does not accept the credentials; None for another code."""
-    if FAULTS.get(code) is not Fault.CREDENTIALS:
-        return None
-    return ConfigurationError(
-        f"AWS does not accept the credentials ({code}); check AWS_PROFILE, the role or AWS_ACCESS_KEY_ID"
-    )
+@contextmanager
+def explain_sdk_errors(service: str, purpose: str) -> Iterator[None]:
+    """Raises as a sentence what goes wrong inside, whichever call it was; a ClientError of another kind goes on.
+
+    Args:
+        service: Its name as the SDK's list of services has it, such as `Secrets Manager`.
+        purpose: What the SDK was to do, such as `call SQS`.
+
+    Raises:
+        ConfigurationError: the SDK is not configured, nothing responds, or AWS does not accept the credentials.
+    """
+    # Source: AWS SDKs and Tools Reference Guide, Service-specific endpoints.
+    variable = f"AWS_ENDPOINT_URL_{service.upper().replace(' ', '_')}"
+    try:
+        yield
+    except ClientError as error:
+        code = error_code(error)
+        if FAULTS.get(code) is not Fault.CREDENTIALS:
+            raise
+        raise ConfigurationError(
+            f"AWS does not accept the credentials ({code}); check AWS_PROFILE, the role or AWS_ACCESS_KEY_ID"
+        ) from None
+    except BotoCoreError as error:
+        raise ConfigurationError(_sdk_problem(error, service, variable, purpose)) from None
+    except RuntimeError:  # what the SDK raises for credentials that are expired when it gets them
+        raise ConfigurationError(
+            "The AWS credentials were expired when the SDK got them; check this host's clock and what gives them"
+        ) from None
+    except ValueError:  # what the SDK raises for an endpoint that is no URL
+        raise ConfigurationError(
+            f"{variable} or AWS_ENDPOINT_URL is not the URL of an endpoint, so the SDK cannot {purpose}; for example "
+            f"{variable}=http://127.0.0.1:4566"
+        ) from None
 
 
-def sdk_problem(error: BotoCoreError, purpose: str) -> ConfigurationError:
-    """What the SDK found wrong before it had a response; `purpose` is what it was to do, such as `call SQS`."""
+def _sdk_problem(error: BotoCoreError, service: str, variable: str, purpose: str) -> str:
+    """What the SDK found wrong before it had a response; `variable` names the service's endpoint."""
+    url = urlsplit(str(error.kwargs.get("endpoint_url")))
+    endpoint = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"  # a path names what is called, a user may be secret
     if isinstance(error, SSLError):
-        return ConfigurationError(
-            f"The certificate of {error.kwargs.get('endpoint_url')} is not trusted, so the SDK cannot {purpose}; name "
-            "the file of the authority that signed it in AWS_CA_BUNDLE, or correct the AWS_ENDPOINT_URL variables"
-        )
-    if isinstance(error, (NoConnectionError, HTTPClientError)):
-        return no_answer(error, "AWS", purpose)
-    if isinstance(error, NoRegionError):
-        return ConfigurationError("AWS_REGION is not set; for example AWS_REGION=eu-west-1")
-    if isinstance(error, InvalidRegionError):
-        return ConfigurationError("AWS_REGION is not the name of a region; for example AWS_REGION=eu-west-1")
-    if isinstance(error, ProfileNotFound):
-        return ConfigurationError("AWS_PROFILE names a profile that the AWS configuration files do not have")
-    if isinstance(error, NoCredentialsError):
-        return ConfigurationError(
-            "No AWS credentials were found; set AWS_PROFILE, give the host a role, or set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY"
-        )
-    return ConfigurationError(
-        f"The AWS SDK cannot {purpose} ({type(error).__name__}); check AWS_PROFILE and the AWS configuration files"
-    )
-
-
-def no_answer(error: BotoCoreError, who: str, purpose: str) -> ConfigurationError:
-    """The sentence where nothing came back; `who` should have responded, `purpose` is as in `sdk_problem`."""
+        sentences = (sentence for words, sentence in _TLS.items() if re.search(words, str(error)))
+        return next(sentences, _OTHER_TLS).format(endpoint=endpoint, variable=variable)
     if isinstance(error, ProxyConnectionError):
-        return ConfigurationError(
+        return (
             f"The proxy that HTTPS_PROXY or HTTP_PROXY names does not answer, so the SDK cannot {purpose}; correct its "
             "host, port, user and password, or name the endpoint's host in NO_PROXY"
         )
-    endpoint = error.kwargs.get("endpoint_url")
-    if endpoint is None:  # the HTTP client took no address, or no header
-        return ConfigurationError(
+    if type(error) is HTTPClientError:  # the HTTP client took no address, or no header
+        return (
             f"The AWS SDK cannot {purpose} through HTTPS_PROXY or HTTP_PROXY, or with these credentials; write a proxy "
             "as http://user:password@host:port, where special characters are percent-encoded, and the credentials "
             "without blanks, quotes and line ends"
         )
-    return ConfigurationError(
-        f"{who} does not answer at {endpoint} ({type(error).__name__}), so the SDK cannot {purpose}; check the "
-        "network, AWS_REGION and the AWS_ENDPOINT_URL variables"
-    )
+    if isinstance(error, (NoConnectionError, HTTPClientError, IncompleteReadError)):
+        at = f" at {endpoint}" if url.netloc else ""  # none where a response broke off
+        return (
+            f"{service} does not answer{at} ({type(error).__name__}), so the SDK cannot {purpose}; check the network, "
+            "AWS_REGION and the AWS_ENDPOINT_URL variables"
+        )
+    if isinstance(error, NoRegionError):
+        return "AWS_REGION is not set; for example AWS_REGION=eu-west-1"
+    if isinstance(error, InvalidRegionError):
+        return "AWS_REGION is not the name of a region; for example AWS_REGION=eu-west-1"
+    if isinstance(error, ProfileNotFound):
+        return "AWS_PROFILE names a profile that the AWS configuration files do not have"
+    if isinstance(error, NoCredentialsError):
+        return (
+            "No AWS credentials were found; set AWS_PROFILE, give the host a role, or set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY"
+        )
+    return f"The AWS SDK cannot {purpose} ({type(error).__name__}); check AWS_PROFILE and the AWS configuration files"

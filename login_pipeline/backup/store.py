@@ -12,15 +12,13 @@ from tempfile import TemporaryFile
 from typing import IO, Protocol
 from urllib.parse import urlsplit
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
-from login_pipeline.aws import FAULTS, Fault, aws_client, error_code
+from login_pipeline.aws import FAULTS, Fault, aws_client, error_code, explain_sdk_errors
 from login_pipeline.durable_file import replacing
 from login_pipeline.errors import BackupError, ConfigurationError, LoginPipelineError
 from login_pipeline.settings import Settings
 
-# S3 gives some errors no code but HTTP's status.
-_FAULTS = FAULTS | {"403": Fault.NOT_ALLOWED, "404": Fault.NOT_FOUND}
 # Keys that one DeleteObjects call takes. Source: Amazon S3 API Reference, DeleteObjects.
 _AT_ONCE = 1000
 
@@ -135,6 +133,7 @@ class S3Store:
     def __init__(self, bucket: str, prefix: str, region: str | None) -> None:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
+        self._where = f"LOGIN_BACKUP_URL=s3://{bucket}/{self._prefix}"
         with self._explained("CreateClient"):
             self._client = aws_client("s3", region)
 
@@ -155,7 +154,7 @@ class S3Store:
             try:
                 answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + name)
             except ClientError as error:
-                if _FAULTS.get(error_code(error)) is Fault.NOT_FOUND:
+                if FAULTS.get(error_code(error)) is Fault.NOT_FOUND:
                     return None
                 raise
             with TemporaryFile() as copy:  # without a name: nothing is left of it, however this process ends
@@ -183,24 +182,20 @@ class S3Store:
     @contextmanager
     def _explained(self, operation: str) -> Iterator[None]:
         try:
-            yield
+            with explain_sdk_errors("S3", f"use {self._where}"):
+                yield
         except ClientError as error:
             raise self._sentence(operation, error_code(error)) from None
-        except BotoCoreError as error:
-            raise ConfigurationError(
-                f"S3 cannot be called for LOGIN_BACKUP_URL=s3://{self._bucket} ({type(error).__name__}); check the "
-                "network, AWS_REGION, the credentials and AWS_ENDPOINT_URL_S3"
-            ) from None
         except OSError as error:
             raise no_temporary_file(error) from None
 
     def _sentence(self, operation: str, code: str) -> LoginPipelineError:
-        where = f"LOGIN_BACKUP_URL=s3://{self._bucket}/{self._prefix}"
-        if code == "NoSuchBucket":
-            return ConfigurationError(f"{where} names a bucket that does not exist; create it or name another")
-        if _FAULTS.get(code) in (Fault.NOT_ALLOWED, Fault.CREDENTIALS):
+        fault = FAULTS.get(code)
+        if fault is Fault.NO_BUCKET:
+            return ConfigurationError(f"{self._where} names a bucket that does not exist; create it or name another")
+        if fault is Fault.NOT_ALLOWED:
             return ConfigurationError(
-                f"S3 refuses s3:{operation} on {where} ({code}); allow the credentials s3:GetObject, s3:PutObject, "
-                "s3:DeleteObject and s3:ListBucket there"
+                f"S3 refuses s3:{operation} on {self._where} ({code}); allow the credentials s3:GetObject, "
+                "s3:PutObject, s3:DeleteObject and s3:ListBucket there"
             )
-        return BackupError(f"S3 refused {operation} on {where} ({code}); the last manifest holds; run it again")
+        return BackupError(f"S3 refused {operation} on {self._where} ({code}); the last manifest holds; run it again")

@@ -5,9 +5,9 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
-from login_pipeline.aws import FAULTS, Fault, aws_client, error_code, not_accepted, sdk_problem
+from login_pipeline.aws import FAULTS, Fault, aws_client, error_code, explain_sdk_errors
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.masking.keys import KeyRing, WeakKeyError, read_key_ring
 from login_pipeline.settings import KEY_STORES, Settings, example, variable
@@ -91,8 +91,10 @@ def _in_parameter_store(name: str, region: str | None) -> str:
 
 def _in_aws(store: str, name: str, region: str | None) -> str:
     where = f"{variable('masking_key_source')}={store}:{name}"
+    service, read = _KEY_STORES[store]
     try:
-        return _in_secrets_manager(name, region) if store == "secretsmanager" else _in_parameter_store(name, region)
+        with explain_sdk_errors(service, f"read {where}"):
+            return read(name, region)
     except ClientError as error:
         code = error_code(error)
         fault = FAULTS.get(code)
@@ -103,12 +105,8 @@ def _in_aws(store: str, name: str, region: str | None) -> str:
                 f"The AWS credentials may not read {where} ({code}); allow them secretsmanager:GetSecretValue or "
                 "ssm:GetParameter on it, and kms:Decrypt on its key"
             ) from None
-        if credentials := not_accepted(code):
-            raise credentials from None
         raise ConfigurationError(f"AWS refused to read {where} ({code}); try again") from None
-    except BotoCoreError as error:
-        raise sdk_problem(error, f"read {where}") from None
-    except ValueError:  # what the SDK raises for an endpoint that is no URL
-        raise ConfigurationError(
-            f"An AWS_ENDPOINT_URL variable is not the URL of an endpoint, so the SDK cannot read {where}; correct it"
-        ) from None
+
+
+# What a place begins with (KEY_STORES in settings.py): the service's name, and how it is read.
+_KEY_STORES = {"secretsmanager": ("Secrets Manager", _in_secrets_manager), "ssm": ("SSM", _in_parameter_store)}

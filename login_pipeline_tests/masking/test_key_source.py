@@ -115,9 +115,11 @@ def test_endpoint_that_does_not_respond_or_is_none_is_one_sentence(
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     sentence = refusal(f"secretsmanager:{aws}")
-    assert re.match(r"AWS does not answer at http://127\.0\.0\.1:9/? .+ read LOGIN_MASKING_KEY_SOURCE", sentence)
+    assert re.match(
+        r"Secrets Manager does not answer at http://127\.0\.0\.1:9/? .+ read LOGIN_MASKING_KEY_SOURCE", sentence
+    )
     monkeypatch.setenv("AWS_ENDPOINT_URL", "not a url")
-    assert "An AWS_ENDPOINT_URL variable is not the URL of an endpoint" in refusal(f"ssm:{aws}")
+    assert "AWS_ENDPOINT_URL_SSM or AWS_ENDPOINT_URL is not the URL of an endpoint" in refusal(f"ssm:{aws}")
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_certificate_that_is_not_trusted_is_reported_as_one(
 ) -> None:
     with SqsProxy(aws_endpoint, server_context(trustme.CA().issue_cert("127.0.0.1"))) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-        assert "is not trusted, so the SDK cannot read LOGIN_MASKING_KEY_SOURCE" in refusal(f"ssm:{aws}")
+        assert f"trusted here signed the certificate of {proxy.endpoint}; name the file" in refusal(f"ssm:{aws}")
 
 
 def test_keys_are_read_from_a_file_that_is_not_open_to_everybody(file: Path, read: Read, refusal: Refusal) -> None:

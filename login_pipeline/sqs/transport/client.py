@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.httpsession import get_cert_path
 
-from login_pipeline.aws import error_code
+from login_pipeline.aws import FAULTS, Fault, error_code
 from login_pipeline.settings import Settings
 from login_pipeline.sqs.message import ReceiveResponse
 
@@ -32,7 +32,7 @@ Response = TypeVar("Response", bound=msgspec.Struct)
 CallError = ClientError | BotoCoreError | RuntimeError
 CALL_ERRORS = (ClientError, BotoCoreError, RuntimeError)
 # Codes with which a whole call is refused because of one of its entries.
-ENTRY_FAULTS = {"BatchRequestTooLong", "InvalidMessageContents", "InvalidParameterValue"}
+ENTRY_FAULTS = {code for code, fault in FAULTS.items() if fault is Fault.ENTRY}
 
 
 class UnreadableResponseError(BotoCoreError):
