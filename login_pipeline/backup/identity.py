@@ -53,11 +53,8 @@ def read_manifest(store: BackupStore) -> Manifest | None:
     Raises:
         BackupError: it is damaged.
     """
-    stored = store.open(MANIFEST)
-    if stored is None:
-        return None
-    with stored:
-        return Manifest.from_json(stored.read())
+    with store.open(MANIFEST) as stored:
+        return None if stored is None else Manifest.from_json(stored.read())
 
 
 def identity_of(database: LoginDatabase, cursor: extensions.cursor) -> Identity:

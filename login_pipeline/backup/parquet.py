@@ -5,6 +5,7 @@ Memory holds one row group, however large the file.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -59,20 +60,21 @@ def put_rows(
     return stored
 
 
-def open_verified(store: BackupStore, file: BackupFile) -> IO[bytes]:
-    """Opens a file that is exactly what the backup wrote.
+@contextmanager
+def open_verified(store: BackupStore, file: BackupFile) -> Iterator[IO[bytes]]:
+    """A file that is exactly what the backup wrote, to be read inside.
 
     Raises:
-        BackupError: it is missing or damaged.
+        BackupError: it is missing or damaged, or cannot be read.
     """
-    stored = store.open(file.name)
-    if stored is None:
-        problem = "is missing in LOGIN_BACKUP_URL"
-    elif _sha256(stored) == file.sha256:
-        return stored
-    else:
-        stored.close()
-        problem = "in LOGIN_BACKUP_URL is damaged: it is not what the manifest says"
+    with store.open(file.name) as stored:
+        if stored is None:
+            problem = "is missing in LOGIN_BACKUP_URL"
+        elif _sha256(stored) != file.sha256:
+            problem = "in LOGIN_BACKUP_URL is damaged: it is not what the manifest says"
+        else:
+            yield stored
+            return
     raise BackupError(
         f"{file.name} {problem}; nothing was changed for its date; put back an earlier copy of that file, or of the "
         "folder or bucket"

@@ -170,7 +170,8 @@ def _verified(store: BackupStore) -> Manifest:
     if manifest is None:
         raise ConfigurationError("LOGIN_BACKUP_URL holds no backup; name the folder or the bucket that has one")
     for file in manifest.files:
-        open_verified(store, file).close()
+        with open_verified(store, file):
+            pass
     return manifest
 
 

@@ -6,7 +6,7 @@ import pwd
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Protocol
@@ -32,8 +32,8 @@ class BackupStore(Protocol):
     def put(self, name: str, content: IO[bytes]) -> None:
         """Stores `content` to its end, in the place of what had this name."""
 
-    def open(self, name: str) -> IO[bytes] | None:
-        """The file, to be read and closed; None where there is none."""
+    def open(self, name: str) -> AbstractContextManager[IO[bytes] | None]:
+        """The file, to be read inside; None where there is none."""
 
     def names(self) -> set[str]:
         """All names, those of files that were never finished too."""
@@ -92,13 +92,15 @@ class FolderStore:
             with replacing(self._folder / name) as file:
                 shutil.copyfileobj(content, file)
 
-    def open(self, name: str) -> IO[bytes] | None:
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes] | None]:
         """The file itself."""
-        with self._explained():
+        with self._explained(), ExitStack() as stack:
             try:
-                return (self._folder / name).open("rb")
+                file = stack.enter_context((self._folder / name).open("rb"))
             except FileNotFoundError:
-                return None
+                file = None
+            yield file
 
     def names(self) -> set[str]:
         """All names in the folder."""
@@ -148,19 +150,22 @@ class S3Store:
         with self._explained("PutObject"):
             self._client.upload_fileobj(content, self._bucket, self._prefix + name)
 
-    def open(self, name: str) -> IO[bytes] | None:
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes] | None]:
         """A copy on this machine's disk: Parquet is read from its end."""
-        with self._explained("GetObject"):
-            try:
-                answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + name)
-            except ClientError as error:
-                if FAULTS.get(error_code(error)) is Fault.NOT_FOUND:
-                    return None
-                raise
-            with TemporaryFile() as copy:  # without a name: nothing is left of it, however this process ends
-                shutil.copyfileobj(answer["Body"], copy)
-                copy.seek(0)
-                return os.fdopen(os.dup(copy.fileno()), "rb")
+        copy = None
+        with ExitStack() as stack:
+            with self._explained("GetObject"):
+                try:
+                    answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + name)
+                    # Without a name: nothing is left of it, however this process ends.
+                    copy = stack.enter_context(TemporaryFile())
+                    shutil.copyfileobj(answer["Body"], copy)
+                    copy.seek(0)
+                except ClientError as error:
+                    if FAULTS.get(error_code(error)) is not Fault.NOT_FOUND:
+                        raise
+            yield copy
 
     def names(self) -> set[str]:
         """All names under the prefix."""

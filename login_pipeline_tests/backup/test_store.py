@@ -53,13 +53,13 @@ def store(request: pytest.FixtureRequest, s3: Any, tmp_path: Path, monkeypatch: 
 
 
 def test_what_is_put_is_read_listed_replaced_and_deleted(store: BackupStore) -> None:
-    assert store.open("a") is None
+    with store.open("a") as nothing:
+        assert nothing is None
     store.put("a", BytesIO(b"first"))
     store.put("b", BytesIO(b"\x00" * 9_000_000))  # on S3 more than one part
     store.put("a", BytesIO(b"second"))
-    opened = store.open("a")
-    assert opened is not None
-    with opened:
+    with store.open("a") as opened:
+        assert opened is not None
         assert (opened.read(), opened.seek(3), opened.read()) == (b"second", 3, b"ond")
     assert store.names() == {"a", "b"}
     store.delete(["b", "never there"])
@@ -94,10 +94,9 @@ def test_missing_bucket_is_one_sentence(s3: Any) -> None:
 def test_s3_that_does_not_answer_is_one_sentence(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    with pytest.raises(
-        ConfigurationError, match=r"S3 does not answer at http://127\.0\.0\.1:9 .+ use LOGIN_BACKUP_URL=s3://backups"
-    ):
-        S3Store(BUCKET, "", None).open("a")
+    says = r"S3 does not answer at http://127\.0\.0\.1:9 .+ use LOGIN_BACKUP_URL=s3://backups"
+    with pytest.raises(ConfigurationError, match=says), S3Store(BUCKET, "", None).open("a"):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -115,8 +114,8 @@ def test_refused_credentials_are_one_sentence(s3: Any, code: str, says: str) -> 
     store = S3Store(BUCKET, "", None)
     with Stubber(store._client) as answers:
         answers.add_client_error("get_object", code, http_status_code=403)
-        with pytest.raises(ConfigurationError, match=says):
-            store.open("a")
+        with pytest.raises(ConfigurationError, match=says), store.open("a"):
+            pass
 
 
 @pytest.mark.parametrize("place", ["file", "no/parent", "/proc/no"])
@@ -137,6 +136,16 @@ def test_full_disk_is_one_sentence_and_leaves_what_was_there(tmp_path: Path, mon
     with pytest.raises(BackupError, match="failed: No space left on device; the last manifest holds"):
         store.put("a", BytesIO(b"second"))
     assert (tmp_path / "a").read_bytes() == b"first"
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "user_logins-2026-01-05-*.parquet"])
+def test_file_that_the_disk_does_not_give_back_is_one_sentence(kept: Kept, name: str) -> None:
+    kept.back_up()
+    (file,) = kept.folder.glob(name)
+    file.unlink()
+    file.symlink_to("/proc/self/mem")  # can be opened; a read fails as on a broken disk
+    with pytest.raises(BackupError, match=f"LOGIN_BACKUP_URL={kept.folder} failed: Input/output error"):
+        kept.restore()
 
 
 @pytest.mark.parametrize("url", ["relative/folder", "s3://", "s3://Bucket", "s3://key:secret@bucket/x", "gs://bucket"])
