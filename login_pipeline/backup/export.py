@@ -89,6 +89,7 @@ def back_up(
         require(cursor, database.access, statements.backup.missing_rights)
     if accept_losses:
         _accept_losses(LoginDatabase(database.settings, maintenance=True))
+    database.close()  # what it kept: its role may be allowed one connection
     with database.transaction(snapshot=True) as cursor:
         take_turn(cursor)
         cursor.execute(statements.backup.session)

@@ -71,7 +71,9 @@ def identity_of(database: LoginDatabase, cursor: extensions.cursor) -> Identity:
             "the table and run `login-pipeline prepare`"
         )
     id_, place, restored_from = row
-    return Identity(BackupDatabase(id=id_, place=place, name=database.where()), restored_from)
+    address = cursor.connection.get_dsn_parameters()
+    name = f"{address.get('host', 'local')}:{address.get('port')}/{address.get('dbname')}"
+    return Identity(BackupDatabase(id=id_, place=place, name=name), restored_from)
 
 
 def require_own_backup(

@@ -1,7 +1,9 @@
 """A backup knows which database it is of: no other takes its place, or gets its rows, unless a person insists."""
 
 import json
+import uuid
 from typing import Any
+from urllib.parse import urlsplit
 
 import dagster as dg
 import pytest
@@ -12,6 +14,7 @@ from login_pipeline.cli.runs import run
 from login_pipeline.errors import BackupError, ConfigurationError
 from login_pipeline_tests.backup.fixtures import MONDAY, TUESDAY, Kept, name_of
 from login_pipeline_tests.conftest import Command, Database, Servers, new_database
+from login_pipeline_tests.roles import PASSWORD, with_role
 
 OTHERS = ("of the other database", "ios", "m", "m", None, 7, TUESDAY)
 
@@ -127,6 +130,21 @@ def test_two_first_backups_at_once_do_not_both_succeed(
     with pytest.raises(BackupError, match="got another manifest during this backup"):
         kept.back_up()
     assert kept.manifest.database.name.endswith(name_of(other))
+
+
+def test_role_that_may_have_one_connection_can_back_up(kept: Kept, command: Command) -> None:
+    superuser, role = kept.database, f"single_{uuid.uuid4().hex[:8]}"
+    kept.query(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}' CONNECTION LIMIT 1")
+    try:
+        kept.query(
+            f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}; GRANT UPDATE ON user_logins_backup TO {role}"
+        )
+        kept.move_to(Database(with_role(superuser.url, role)))
+        assert command("backup")[::2] == (0, "")
+    finally:
+        superuser.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    host_and_port = urlsplit(superuser.url).netloc.rpartition("@")[2]
+    assert kept.manifest.database.name == f"{host_and_port}/{name_of(superuser)}"
 
 
 def test_identity_that_is_gone_is_one_sentence(kept: Kept) -> None:
