@@ -6,7 +6,7 @@ first backup after a loss would replace what can repair it.
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from io import BytesIO
 from itertools import groupby
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from psycopg2 import extensions
 
 from login_pipeline.backup.audit import back_up_audit
 from login_pipeline.backup.identity import read_manifest, require_own_backup, take_turn
-from login_pipeline.backup.manifest import MANIFEST, BackupDate, BackupFile, Manifest, date_name, is_ours, now
+from login_pipeline.backup.manifest import MANIFEST, BackupDate, BackupFile, Manifest, date_name, is_ours
 from login_pipeline.backup.parquet import KEYS, ROW_GROUP, ROWS, put_rows
 from login_pipeline.backup.store import BackupStore
 from login_pipeline.errors import BackupError
@@ -123,6 +123,11 @@ def back_up(
     if damaged:
         raise BackupError(_damage_sentence(damaged), done._asdict())
     return done
+
+
+def now() -> datetime:
+    """This moment in UTC, in whole seconds."""
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def dates_in_database(cursor: extensions.cursor) -> dict[Day, DateState]:

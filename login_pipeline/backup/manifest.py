@@ -6,7 +6,7 @@ It is the last thing that a backup writes, so what it names is complete. It carr
 import hashlib
 import json
 import re
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -105,11 +105,6 @@ class Manifest(BaseModel):
                 f"{MANIFEST} in LOGIN_BACKUP_URL is damaged, or of another version of login-pipeline; nothing was "
                 "changed; put back an earlier copy of that folder or bucket"
             ) from None
-
-
-def now() -> datetime:
-    """This moment in UTC, in whole seconds."""
-    return datetime.now(UTC).replace(microsecond=0)
 
 
 def date_name(day: date | None) -> str:

@@ -17,8 +17,7 @@ import psycopg2
 import pyarrow.parquet as pq
 import pytest
 
-from login_pipeline.backup.export import back_up
-from login_pipeline.backup.manifest import now
+from login_pipeline.backup.export import back_up, now
 from login_pipeline.backup.store import FolderStore
 from login_pipeline.cli.doctor import examine
 from login_pipeline.errors import BackupError, ConfigurationError, DatabaseError
