@@ -13,6 +13,7 @@ from psycopg2 import extensions, sql
 from login_pipeline.backup.manifest import BackupFile
 from login_pipeline.backup.parquet import ROW_GROUP, column_names, open_verified, put_rows, read_rows
 from login_pipeline.backup.store import BackupStore
+from login_pipeline.errors import BackupError
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import copy_lines
 from login_pipeline.postgres.session import InterruptibleCursor
@@ -20,15 +21,15 @@ from login_pipeline.postgres.tables import Table
 
 AUDIT_TABLES = (Table.ERASURES, Table.UNMASKINGS)
 
-# By the oid of PostgreSQL's type. Source: PostgreSQL, src/include/catalog/pg_type.dat.
-_ARROW_TYPES = {
-    16: pa.bool_(),
-    20: pa.int64(),
-    23: pa.int32(),
-    25: pa.string(),
-    1043: pa.string(),
-    1082: pa.date32(),
-    1184: pa.timestamp("us", tz="UTC"),
+# PostgreSQL's name of a type, and Arrow's type, by the oid. Source: PostgreSQL, src/include/catalog/pg_type.dat.
+_TYPES = {
+    16: ("boolean", pa.bool_()),
+    20: ("bigint", pa.int64()),
+    23: ("integer", pa.int32()),
+    25: ("text", pa.string()),
+    1043: ("varchar", pa.string()),
+    1082: ("date", pa.date32()),
+    1184: ("timestamptz", pa.timestamp("us", tz="UTC")),
 }
 
 
@@ -38,6 +39,9 @@ def back_up_audit(
     """The file of each table, those of `kept` where they are up to date; and why a table looks damaged, if one does.
 
     A damaged table keeps the file that it has: it has the records that the table lost.
+
+    Raises:
+        BackupError: a column has a type that no file holds.
     """
     files: dict[str, BackupFile] = {}
     damaged: dict[str, str] = {}
@@ -82,9 +86,16 @@ def erasures_in_backup(store: BackupStore, files: Mapping[str, BackupFile]) -> f
 def _records(cursor: InterruptibleCursor, table: str) -> tuple[pa.Schema, Iterator[tuple[Any, ...]]]:
     """The table's columns and records; they are fetched from the server bit by bit."""
     _execute(cursor, statements.audit.columns, table=table)
-    schema = pa.schema([pa.field(column.name, _ARROW_TYPES[column.type_code]) for column in cursor.description or ()])
+    fields = []
+    for column in cursor.description or ():
+        if column.type_code not in _TYPES:
+            raise BackupError(
+                f"Column {column.name} of {table} has a type that a backup does not hold, so nothing was backed up; "
+                f"make it one of {', '.join(name for name, _ in _TYPES.values())}"
+            )
+        fields.append(pa.field(column.name, _TYPES[column.type_code][1]))
     records = sql.SQL(statements.audit.records).format(table=sql.Identifier(table))
-    return schema, cursor.stream(records, rows=ROW_GROUP)
+    return pa.schema(fields), cursor.stream(records, rows=ROW_GROUP)
 
 
 def _execute(cursor: extensions.cursor, statement: str, **names: str) -> None:

@@ -143,6 +143,14 @@ def test_records_that_the_database_lost_stay_in_the_backup_and_come_back(erased:
     erased.back_up()
 
 
+def test_column_of_a_type_that_no_file_holds_is_named(kept: Kept) -> None:
+    kept.query("ALTER TABLE user_logins_erasures ADD COLUMN ticket uuid")
+    with pytest.raises(
+        BackupError, match=r"Column ticket of user_logins_erasures has a type .+ make it one of boolean, "
+    ):
+        kept.back_up()
+
+
 def test_backup_follows_the_audit_tables_columns(kept: Kept, other: Database) -> None:
     kept.query(
         "ALTER TABLE user_logins_unmaskings ADD COLUMN person text, ADD COLUMN since date, ADD COLUMN ok boolean"

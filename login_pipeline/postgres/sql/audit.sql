@@ -1,4 +1,5 @@
--- Copies an audit table, user_logins_erasures or user_logins_unmaskings, into a backup and back, with any columns.
+-- Copies an audit table, user_logins_erasures or user_logins_unmaskings, into a backup and back: with columns of yours,
+-- too, where they are of a type in backup/audit.py.
 
 -- name: state
 -- How many records, and a sum of 64-bit hashes that shows whether one of them is another than it was.
