@@ -1,5 +1,7 @@
 """The commands for the table and the tables beside it."""
 
+from contextlib import ExitStack
+
 import click
 
 from login_pipeline.backup.identity import read_manifest, require_own_backup
@@ -62,9 +64,11 @@ def restore(dry_run: bool, replace: bool, drop_lost_keys: bool, take_over: bool,
     settings = read_settings()
     database = LoginDatabase(settings, maintenance=True)
     options = {"dry_run": dry_run, "replace": replace, "drop_lost_keys": drop_lost_keys, "take_over": take_over}
-    restored = restore_tables(database, backup_store(settings), **options)
-    with dagster_instance() as instance:
-        checked = None if dry_run else run("user_logins_checks_job", instance)
+    with ExitStack() as stack:
+        # Before anything is restored: where it cannot be opened, nothing could say what was.
+        instance = None if dry_run else stack.enter_context(dagster_instance())
+        restored = restore_tables(database, backup_store(settings), **options)
+        checked = run("user_logins_checks_job", instance) if instance else None
     checks, failures = (checked.checks, checked.failures) if checked else ([], [])
     result = {**restored.figures(), "checks": [each._asdict() for each in checks]}
     show(result, as_json=as_json, as_text=lambda: show_restore(restored, checks))

@@ -337,3 +337,15 @@ def test_command_restores_checks_and_prints_one_json_object(kept: Kept, command:
     assert wrong == ["rows_agree_with_the_inbox"]
     code, out, err = command("restore", "--drop-lost-keys")
     assert (code, "passed  rows_agree_with_the_inbox" in out) == (0, True), err
+
+
+def test_dagster_home_that_cannot_be_opened_stops_a_restore_before_it_changes_anything(
+    kept: Kept, command: Command
+) -> None:
+    kept.back_up()
+    kept.query("TRUNCATE user_logins")
+    kept.set(DAGSTER_HOME="/nonexistent")
+    code, out, err = command("restore")
+    assert (code, out, kept.rows()) == (2, "", [])
+    assert err.startswith("DAGSTER_HOME=/nonexistent does not hold a Dagster instance")
+    assert command("restore", "--dry-run")[0] == 0  # it runs no check
