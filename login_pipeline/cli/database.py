@@ -8,7 +8,7 @@ from login_pipeline.backup.identity import read_manifest, require_own_backup
 from login_pipeline.backup.restore import restore as restore_tables
 from login_pipeline.backup.store import backup_store
 from login_pipeline.cli.options import as_json, end
-from login_pipeline.cli.output import show, show_checks, show_restore
+from login_pipeline.cli.output import show, show_checks, show_figures, show_restore
 from login_pipeline.ingest.pruning import prune_inbox
 from login_pipeline.logs.setup import report_warning
 from login_pipeline.postgres.database import LoginDatabase
@@ -47,7 +47,9 @@ def backup(every_date: bool, accept_losses: bool, take_over: bool, as_json: bool
     config = {"every_date": every_date, "accept_losses": accept_losses, "take_over": take_over}
     with dagster_instance() as instance:
         result = run("user_logins_backup_job", instance, {"ops": {"user_logins_backup": {"config": config}}})
-    show(result.metadata.get("user_logins_backup", {}), as_json=as_json)
+    figures = result.metadata.get("user_logins_backup", {})
+    counted = {name: len(value) if name == "damaged" else value for name, value in figures.items()}
+    show(figures, as_json=as_json, as_text=lambda: show_figures(counted))
     end(result.failures, passed=result.passed)
 
 

@@ -55,7 +55,6 @@ def user_logins_backup(
         done = back_up(postgres.database, backup_store(settings), **config.model_dump())
     yield dg.MaterializeResult(
         metadata={
-            "dagster/row_count": done.rows,
             **done._asdict(),
             "seconds": round(time.monotonic() - started, 3),
         }

@@ -1,5 +1,6 @@
 """Backups: what is in them, what is written again, and what no backup may overwrite."""
 
+import json
 import os
 import sys
 from datetime import date
@@ -222,10 +223,17 @@ def test_role_that_may_only_read_can_back_up(kept: Kept) -> None:
 
 def test_command_prints_the_figures_and_ends_with_1_when_a_date_is_damaged(kept: Kept, command: Command) -> None:
     code, out, err = command("backup", "--json")
-    assert (code, '"rows": 8' in out) == (0, True), err
+    figures = json.loads(out)
+    assert (code, figures["rows"], figures["damaged"]) == (0, 8, {}), err
     kept.query("DELETE FROM user_logins WHERE create_date = %s", MONDAY)
-    code, _, err = command("backup")
+    code, out, err = command("backup")
     assert (code, len(err.splitlines())) == (1, 1)
+    assert dict(line.split() for line in out.splitlines()) == {
+        **{name: str(figures[name]) for name in ("dates", "rows", "keys")},
+        "files_written": "0",
+        "files_removed": "0",
+        "damaged": "1",
+    }
     assert "1 dates or audit tables look damaged" in err
     kept.set(LOGIN_BACKUP_URL=None)
     code, _, err = command("backup")
