@@ -22,10 +22,20 @@ from login_pipeline.errors import BackupError
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.session import InterruptibleCursor
-from login_pipeline.postgres.tables import require
+from login_pipeline.postgres.tables import Rights, Table, require
 from login_pipeline.privacy.erasure import last_erasure
 
 Day = date | None
+
+_RIGHTS: Rights = {
+    Table.USER_LOGINS: "SELECT",
+    Table.LEDGER: "SELECT",
+    Table.INBOX: "SELECT",
+    Table.ERASURES: "SELECT",
+    Table.UNMASKINGS: "SELECT",
+    Table.BACKUP: "SELECT UPDATE",
+}
+_RIGHTS_TO_ACCEPT_LOSSES: Rights = {Table.LEDGER: "INSERT UPDATE"}
 
 
 class DateState(NamedTuple):
@@ -86,7 +96,7 @@ def back_up(
     """
     database.require_table()
     with database.transaction() as cursor:
-        require(cursor, database.access, statements.backup.missing_rights)
+        require(cursor, database.access, _RIGHTS)
     if accept_losses:
         _accept_losses(LoginDatabase(database.settings, maintenance=True))
     database.close()  # what it kept: its role may be allowed one connection
@@ -139,7 +149,7 @@ def dates_in_database(cursor: extensions.cursor) -> dict[Day, DateState]:
 def _accept_losses(database: LoginDatabase) -> None:
     """Writes into the ledger what rows are lost, and what rows no message is known of: from now on that is expected."""
     with database.transaction() as cursor:
-        require(cursor, database.access, statements.ledger.missing_rights)
+        require(cursor, database.access, _RIGHTS_TO_ACCEPT_LOSSES)
         take_turn(cursor)  # no restore is adding what is lost
         cursor.execute(statements.ledger.lock_alone)
         cursor.execute(statements.ledger.add_lost)

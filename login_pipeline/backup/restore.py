@@ -22,9 +22,18 @@ from login_pipeline.errors import BackupError, ConfigurationError
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import copy_lines
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.postgres.tables import Table, create_tables, is_there, missing_tables, require
+from login_pipeline.postgres.tables import Rights, Table, create_tables, is_there, missing_tables, require
 from login_pipeline.privacy.erasure import ErasedUsers, all_erasures, erased_since
 from login_pipeline.settings import Settings
+
+_RIGHTS: Rights = {
+    Table.LEDGER: "INSERT DELETE",
+    Table.INBOX: "DELETE",
+    Table.USER_LOGINS: "DELETE",
+    Table.ERASURES: "INSERT",
+    Table.UNMASKINGS: "INSERT",
+    Table.BACKUP: "DELETE",
+}
 
 
 class Restored(NamedTuple):
@@ -135,7 +144,7 @@ def restore(
         if not dry_run:
             database.prepare()
             with database.transaction() as cursor:
-                require(cursor, database.access, statements.restore.missing_rights)
+                require(cursor, database.access, _RIGHTS)
             take_turn(turn)
         with _transaction(database, dry_run) as cursor:  # before any row, so that no erased user comes back
             if not dry_run:

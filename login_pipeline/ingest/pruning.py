@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.postgres.tables import require
+from login_pipeline.postgres.tables import Rights, Table, require
+
+_RIGHTS: Rights = {Table.INBOX: "DELETE", Table.LEDGER: "INSERT UPDATE", Table.DEAD_LETTERS: "DELETE"}
 
 
 class Pruned(NamedTuple):
@@ -26,9 +28,8 @@ def prune_inbox(database: LoginDatabase, *, days: int) -> Pruned:
         ConfigurationError: no database, no table, or the role may not write the ledger or DELETE in the inbox.
         DatabaseError: PostgreSQL refused; what was deleted before stays deleted.
     """
-    database.require_table()
+    require_rights(database)
     with database.transaction() as cursor:
-        require(cursor, database.access, statements.prune.missing_rights)
         cursor.execute(statements.prune.dates, {"days": days})
         dates = [day for (day,) in cursor.fetchall()]
     keys = sum(_prune_date(database, day) for day in dates)
@@ -46,7 +47,7 @@ def require_rights(database: LoginDatabase) -> None:
     """
     database.require_table()
     with database.transaction() as cursor:
-        require(cursor, database.access, statements.prune.missing_rights)
+        require(cursor, database.access, _RIGHTS)
 
 
 def _prune_date(database: LoginDatabase, day: date) -> int:

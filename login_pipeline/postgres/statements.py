@@ -30,7 +30,7 @@ def _written(file: str) -> dict[str, str]:
 _Audit = namedtuple("_Audit", "state columns records stage copy add")
 audit = _Audit(**_read("audit"))
 
-_Backup = namedtuple("_Backup", "create missing_rights identity restored_from has_rows session alone rows keys")
+_Backup = namedtuple("_Backup", "create identity restored_from has_rows session alone rows keys")
 backup = _Backup(**_read("backup"))
 
 _Checks = namedtuple(
@@ -48,14 +48,14 @@ dead_letters = _DeadLetters(**_read("dead_letters"))
 
 _Erasures = namedtuple(
     "_Erasures",
-    "create missing_rights may_read count_rows erase record proofs all last subjects_since",
+    "create may_read count_rows erase record proofs all last subjects_since",
 )
 erasures = _Erasures(**_read("erasures"))
 
-_Inbox = namedtuple("_Inbox", "lock_as_a_load_does create known missing_rights")
+_Inbox = namedtuple("_Inbox", "lock_as_a_load_does create known other_than_created")
 inbox = _Inbox(**_read("inbox"))
 
-_Ledger = namedtuple("_Ledger", "create lock_alone by_date add add_unknown add_lost missing_rights")
+_Ledger = namedtuple("_Ledger", "create lock_alone by_date add add_unknown add_lost")
 ledger = _Ledger(**_read("ledger"))
 
 _Load = namedtuple("_Load", "stage copy expired index_stage load")
@@ -64,17 +64,17 @@ load = _Load(**_read("load"))
 _NamedUser = namedtuple("_NamedUser", "stage copy")
 named_user = _NamedUser(**_read("named_user"))
 
-_Prune = namedtuple("_Prune", "dates missing_rights lock close_date prune prune_dead_letters")
+_Prune = namedtuple("_Prune", "dates lock close_date prune prune_dead_letters")
 prune = _Prune(**_read("prune"))
 
 _Restore = namedtuple(
     "_Restore",
-    "isolation stage copy_rows copy_keys lock missing_rights compare comparison add_keys add_rows remove_rows "
+    "isolation stage copy_rows copy_keys lock compare comparison add_keys add_rows remove_rows "
     "remove_entry add_entry drop_lost_keys",
 )
 restore = _Restore(**_read("restore"))
 
-_Rotation = namedtuple("_Rotation", "missing_rights by_key blocks masks replace mark")
+_Rotation = namedtuple("_Rotation", "by_key blocks masks replace mark")
 rotation = _Rotation(**_read("rotation"))
 
 _Transaction = namedtuple("_Transaction", "durable see_all_rows limit_time limit_locks cancel")
@@ -82,13 +82,14 @@ transaction = _Transaction(**_read("transaction"))
 
 _Unmaskings = namedtuple(
     "_Unmaskings",
-    "create missing_rights record stage_masks copy_masks users_of_masks masks_of_user",
+    "create record stage_masks copy_masks users_of_masks masks_of_user",
 )
 unmaskings = _Unmaskings(**_read("unmaskings"))
 
 _UserLogins = namedtuple(
     "_UserLogins",
-    "create missing may_create not_owned without_replica_identity encoding takes_writes count_rows columns newest",
+    "create missing may_create missing_rights not_owned without_replica_identity encoding takes_writes count_rows "
+    "columns newest",
 )
 user_logins = _UserLogins(**_read("user_logins"))
 

@@ -2,9 +2,10 @@
 
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Literal
 
 from psycopg2 import errors, extensions
 
@@ -21,7 +22,8 @@ from login_pipeline.postgres.session import InterruptibleCursor
 class Table(StrEnum):
     """The tables, in the order in which they are created.
 
-    A further one is named here, in grants.sql with what each role may do with it, and in deploy/postgres/roles.sql.
+    A further one is named here, in grants.sql with what each role may do with it, in `without_replica_identity` of
+    user_logins.sql where its rows are changed or deleted, and in deploy/postgres/roles.sql.
     """
 
     USER_LOGINS = "user_logins"
@@ -33,6 +35,16 @@ class Table(StrEnum):
     BACKUP = "user_logins_backup"
 
 
+# What a role needs on each table, such as "SELECT INSERT". TEMPORARY is a right on the database.
+Rights = Mapping[Table | Literal["the database"], str]
+# What a load needs.
+_RIGHTS: Rights = {
+    Table.USER_LOGINS: "INSERT SELECT",
+    Table.INBOX: "INSERT SELECT",
+    Table.LEDGER: "SELECT",
+    Table.DEAD_LETTERS: "INSERT SELECT",
+    "the database": "TEMPORARY",
+}
 _CREATE: dict[str, str] = {
     Table.USER_LOGINS: statements.user_logins.create,
     Table.LEDGER: statements.ledger.create,
@@ -71,7 +83,10 @@ def prepare(cursor: InterruptibleCursor, access: Access, *, as_owner: bool = Fal
         _grant(cursor)
     elif as_owner:
         raise access.lacks(f"ownership of {', '.join(not_owned)}, and so cannot give others their rights")
-    require(cursor, access, statements.inbox.missing_rights)
+    require(cursor, access, _RIGHTS)
+    cursor.execute(statements.inbox.other_than_created)
+    if other := [what for (what,) in cursor.fetchall()]:
+        raise access.lacks(", ".join(other))
     return missing
 
 
@@ -103,13 +118,15 @@ def rehearse(cursor: InterruptibleCursor, access: Access) -> list[str]:
     return missing
 
 
-def require(cursor: extensions.cursor, access: Access, missing_rights: str) -> None:
-    """Returns when the role has every right; the query `missing_rights` gives those that it lacks.
+def require(cursor: extensions.cursor, access: Access, needed: Rights) -> None:
+    """Returns when the role has every right that is needed.
 
     Raises:
         ConfigurationError: some are missing; the sentence names them.
     """
-    cursor.execute(missing_rights)
+    pairs = [(right, on) for on, rights in needed.items() for right in rights.split()]
+    rights, objects = (list(each) for each in zip(*pairs, strict=True))
+    cursor.execute(statements.user_logins.missing_rights, {"rights": rights, "objects": objects})
     if missing := [what for (what,) in cursor.fetchall()]:
         raise access.lacks(", ".join(missing))
 

@@ -14,9 +14,17 @@ from login_pipeline.masking.key_source import masking_keys
 from login_pipeline.masking.keys import KeyRing, MaskingKey
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.postgres.tables import Table, is_there, require
+from login_pipeline.postgres.tables import Rights, Table, is_there, require
 from login_pipeline.privacy.request import check_reason, check_user_id, name_user, subject, tokens
 from login_pipeline.settings import Settings
+
+_RIGHTS: Rights = {
+    Table.USER_LOGINS: "SELECT DELETE",
+    Table.INBOX: "INSERT",
+    Table.LEDGER: "SELECT INSERT UPDATE",
+    Table.ERASURES: "SELECT INSERT",
+    "the database": "TEMPORARY",
+}
 
 
 class Erasure(NamedTuple):
@@ -65,7 +73,7 @@ def erase(database: LoginDatabase, user_id: str, reason: str, operator: str, *, 
     keys = proof_keys(database.settings)
     database.require_table()
     with database.transaction() as cursor:
-        require(cursor, database.access, statements.erasures.missing_rights)
+        require(cursor, database.access, _RIGHTS)
         cursor.execute(statements.ledger.lock_alone)
         cursor.execute(statements.inbox.lock_as_a_load_does)
         name_user(cursor, user_id)

@@ -10,12 +10,13 @@ from login_pipeline.masking.keys import KeyRing
 from login_pipeline.masking.methods import Masks, NotReversibleError, aes_siv_masks, unmask
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.postgres.tables import require
+from login_pipeline.postgres.tables import Rights, Table, require
 
 # In one transaction: of 8 KiB each, some 5,000 rows, which a load never waits for.
 BLOCKS_AT_ONCE = 200
 # Over the table: runs that had the old key when it began may still load.
 PASSES = 3
+_RIGHTS: Rights = {Table.USER_LOGINS: "UPDATE", Table.INBOX: "INSERT", Table.LEDGER: "INSERT UPDATE"}
 
 
 class Rotated(NamedTuple):
@@ -34,7 +35,7 @@ def rotate(database: LoginDatabase, ring: KeyRing) -> Rotated:
     """
     database.require_table()
     with database.transaction() as cursor:
-        require(cursor, database.access, statements.rotation.missing_rights)
+        require(cursor, database.access, _RIGHTS)
     rows = 0
     for _ in range(PASSES):
         (blocks,) = database.ask(statements.rotation.blocks)

@@ -12,8 +12,10 @@ from login_pipeline.masking.methods import NotReversibleError, unmask
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import copy_lines
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.postgres.tables import require
+from login_pipeline.postgres.tables import Rights, Table, require
 from login_pipeline.privacy.request import check_reason, check_user_id, name_user, subject
+
+_RIGHTS: Rights = {Table.USER_LOGINS: "SELECT", Table.UNMASKINGS: "INSERT", "the database": "TEMPORARY"}
 
 
 class Unmasked(NamedTuple):
@@ -73,7 +75,7 @@ def unmask_all(
     check_reason(reason, *masks, *(each.value for each in values))
     record = {"operator": operator, "reason": reason, "masks": len(masks), "unmasked": len(values)}
     with database.transaction() as cursor:
-        require(cursor, database.access, statements.unmaskings.missing_rights)
+        require(cursor, database.access, _RIGHTS)
         users = [user_id] if user_id is not None else _users_of(cursor, [each.mask for each in values])
         subjects: list[str | None] = [subject(ring.active, user) for user in users] or [None]
         cursor.execute(statements.unmaskings.record, {**record, "subjects": subjects})

@@ -82,7 +82,7 @@ def test_message_of_a_forgotten_date_gets_no_row_and_goes_to_the_dead_letter_que
 
 
 def test_pruning_that_was_killed_after_it_closed_a_date_goes_on(inbox: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    transactions = iter([True, True, True])  # the tables, the dates, the entry
+    transactions = iter([True] * 4)  # the tables, the rights, the dates, the entry
 
     def killed(self: LoginDatabase) -> Any:
         if not next(transactions, False):
@@ -146,7 +146,7 @@ def test_restore_that_opens_a_date_in_the_middle_of_its_pruning_costs_no_key(
     transactions = iter(range(99))
 
     def restored(self: LoginDatabase) -> Any:
-        if next(transactions) == 3:  # the tables, the dates, the entry
+        if next(transactions) == 4:  # the tables, the rights, the dates, the entry
             inbox.query("DELETE FROM user_logins_ledger")
         return real(self)
 

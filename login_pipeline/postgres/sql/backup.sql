@@ -22,21 +22,6 @@ $$;
 CREATE TRIGGER user_logins_backup_is_locked_only BEFORE UPDATE ON user_logins_backup
 FOR EACH STATEMENT EXECUTE FUNCTION user_logins_backup_is_locked_only();
 
--- name: missing_rights
--- What a backup needs and this role does not have, in words.
-SELECT missing
-FROM (
-    VALUES
-        ('SELECT on user_logins', has_table_privilege('user_logins', 'SELECT')),
-        ('SELECT on user_logins_ledger', has_table_privilege('user_logins_ledger', 'SELECT')),
-        ('SELECT on user_logins_inbox', has_table_privilege('user_logins_inbox', 'SELECT')),
-        ('SELECT on user_logins_erasures', has_table_privilege('user_logins_erasures', 'SELECT')),
-        ('SELECT on user_logins_unmaskings', has_table_privilege('user_logins_unmaskings', 'SELECT')),
-        ('SELECT on user_logins_backup', has_table_privilege('user_logins_backup', 'SELECT')),
-        ('UPDATE on user_logins_backup', has_table_privilege('user_logins_backup', 'UPDATE'))
-) AS needed (missing, given)
-WHERE NOT given;
-
 -- name: identity
 -- Which database this is. The server and the database's oid are a part of it, so a copy that pg_dump or CREATE DATABASE
 -- made is another database.

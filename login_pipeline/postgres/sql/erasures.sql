@@ -18,23 +18,6 @@ $$;
 CREATE TRIGGER user_logins_erasures_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON user_logins_erasures
 FOR EACH STATEMENT EXECUTE FUNCTION user_logins_erasures_stay();
 
--- name: missing_rights
--- What an erasure needs and this role does not have, in words.
-SELECT missing
-FROM (
-    VALUES
-        ('SELECT on user_logins', has_table_privilege('user_logins', 'SELECT')),
-        ('DELETE on user_logins', has_table_privilege('user_logins', 'DELETE')),
-        ('INSERT on user_logins_inbox', has_table_privilege('user_logins_inbox', 'INSERT')),
-        ('SELECT on user_logins_ledger', has_table_privilege('user_logins_ledger', 'SELECT')),
-        ('INSERT on user_logins_ledger', has_table_privilege('user_logins_ledger', 'INSERT')),
-        ('UPDATE on user_logins_ledger', has_table_privilege('user_logins_ledger', 'UPDATE')),
-        ('SELECT on user_logins_erasures', has_table_privilege('user_logins_erasures', 'SELECT')),
-        ('INSERT on user_logins_erasures', has_table_privilege('user_logins_erasures', 'INSERT')),
-        ('TEMPORARY on the database', has_database_privilege(current_database(), 'TEMPORARY'))
-) AS needed (missing, given)
-WHERE NOT given;
-
 -- name: may_read
 SELECT has_table_privilege('user_logins_erasures', 'SELECT');
 

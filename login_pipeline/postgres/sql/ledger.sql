@@ -77,13 +77,3 @@ SELECT create_date, 'before', rows - expected FROM ({ledger.by_date}) AS by_date
 INSERT INTO user_logins_ledger (create_date, entry, rows)
 SELECT create_date, 'lost', rows - expected FROM ({ledger.by_date}) AS by_date WHERE rows < expected
 {ledger.add};
-
--- name: missing_rights
--- What accepting a loss needs and this role does not have, in words.
-SELECT missing
-FROM (
-    VALUES
-        ('INSERT on user_logins_ledger', has_table_privilege('user_logins_ledger', 'INSERT')),
-        ('UPDATE on user_logins_ledger', has_table_privilege('user_logins_ledger', 'UPDATE'))
-) AS needed (missing, given)
-WHERE NOT given;

@@ -11,18 +11,6 @@ HAVING create_date < (now() AT TIME ZONE 'UTC')::date - %(days)s
    AND max(loaded_at) < now() - make_interval(days => %(days)s)
 ORDER BY create_date;
 
--- name: missing_rights
--- What it needs and this role does not have, in words.
-SELECT missing
-FROM (
-    VALUES
-        ('DELETE on user_logins_inbox', has_table_privilege('user_logins_inbox', 'DELETE')),
-        ('INSERT on user_logins_ledger', has_table_privilege('user_logins_ledger', 'INSERT')),
-        ('UPDATE on user_logins_ledger', has_table_privilege('user_logins_ledger', 'UPDATE')),
-        ('DELETE on user_logins_dead_letters', has_table_privilege('user_logins_dead_letters', 'DELETE'))
-) AS needed (missing, given)
-WHERE NOT given;
-
 -- name: lock
 -- Waits for the loads under way, which may be inserting messages of the date, and keeps others waiting until the COMMIT.
 -- Only a role that may delete from the inbox can take it. It gives up long before a run that waits behind it would: an

@@ -21,21 +21,6 @@ COPY backup_keys (message_id, create_date, loaded_at) FROM STDIN;
 -- Loads wait, readers do not. The inbox first, as a load locks it first.
 LOCK TABLE user_logins_inbox, user_logins IN SHARE ROW EXCLUSIVE MODE;
 
--- name: missing_rights
--- What a restore needs and this role does not have, in words.
-SELECT missing
-FROM (
-    VALUES
-        ('INSERT on user_logins_ledger', has_table_privilege('user_logins_ledger', 'INSERT')),
-        ('DELETE on user_logins_ledger', has_table_privilege('user_logins_ledger', 'DELETE')),
-        ('DELETE on user_logins_inbox', has_table_privilege('user_logins_inbox', 'DELETE')),
-        ('DELETE on user_logins', has_table_privilege('user_logins', 'DELETE')),
-        ('INSERT on user_logins_erasures', has_table_privilege('user_logins_erasures', 'INSERT')),
-        ('INSERT on user_logins_unmaskings', has_table_privilege('user_logins_unmaskings', 'INSERT')),
-        ('DELETE on user_logins_backup', has_table_privilege('user_logins_backup', 'DELETE'))
-) AS needed (missing, given)
-WHERE NOT given;
-
 -- name: compare
 -- Equal rows are numbered, because two logins can be equal: the third of them is missing where the table has two.
 -- A batch that has more rows than keys is not one load, as after pg_restore --single-transaction, and is left out.

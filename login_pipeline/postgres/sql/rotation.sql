@@ -1,17 +1,5 @@
 -- Masks again, under the active key, what aes-siv masked under an older one; and which keys the rows are masked under.
 
--- name: missing_rights
--- What a rotation needs and this role does not have, in words.
-SELECT missing
-FROM (
-    VALUES
-        ('UPDATE on user_logins', has_table_privilege('user_logins', 'UPDATE')),
-        ('INSERT on user_logins_inbox', has_table_privilege('user_logins_inbox', 'INSERT')),
-        ('INSERT on user_logins_ledger', has_table_privilege('user_logins_ledger', 'INSERT')),
-        ('UPDATE on user_logins_ledger', has_table_privilege('user_logins_ledger', 'UPDATE'))
-) AS needed (missing, given)
-WHERE NOT given;
-
 -- name: by_key
 -- The keys of each row's masks, `.siv` behind those that can be turned back; a row counts under each key that it has.
 SELECT key, count(*)

@@ -17,17 +17,6 @@ CREATE TRIGGER user_logins_unmaskings_are_final
     BEFORE UPDATE OR DELETE OR TRUNCATE ON user_logins_unmaskings
     FOR EACH STATEMENT EXECUTE FUNCTION user_logins_unmaskings_are_final();
 
--- name: missing_rights
--- What an unmasking needs and this role does not have, in words.
-SELECT missing
-FROM (
-    VALUES
-        ('SELECT on user_logins', has_table_privilege('user_logins', 'SELECT')),
-        ('INSERT on user_logins_unmaskings', has_table_privilege('user_logins_unmaskings', 'INSERT')),
-        ('TEMPORARY on the database', has_database_privilege(current_database(), 'TEMPORARY'))
-) AS needed (missing, given)
-WHERE NOT given;
-
 -- name: record
 INSERT INTO user_logins_unmaskings (operator, reason, masks, unmasked, subject)
 SELECT %(operator)s, %(reason)s, %(masks)s, %(unmasked)s, subject

@@ -21,6 +21,16 @@ SELECT name FROM unnest(%(tables)s) WITH ORDINALITY AS named (name, place) WHERE
 -- Tables are created in the first schema of the search_path that exists and that the role may use.
 SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false);
 
+-- name: missing_rights
+-- Those of these rights, each on the object at its place, that the role does not have, in words.
+SELECT privilege || ' on ' || object
+FROM unnest(%(rights)s, %(objects)s) WITH ORDINALITY AS needed (privilege, object, place)
+WHERE NOT CASE object
+    WHEN 'the database' THEN has_database_privilege(current_database(), privilege)
+    ELSE has_table_privilege(object, privilege)
+END
+ORDER BY place;
+
 -- name: not_owned
 -- Only a table's owner, or a superuser, can give others rights on it.
 SELECT relname
