@@ -90,6 +90,8 @@ def _dead_letter_queue(queues: LoginQueues, *, compared: bool) -> str:
     says = f"{queues.dead_letter_queue.url}: {_count(queues.dead_letter_queue.depth())}"
     if compared:  # with the login queue, where that one responds
         queues.check()
+        if warning := queues.small_dead_letter_queue():
+            raise _WeakError(f"{says}. {warning}")
     return says
 
 

@@ -79,6 +79,8 @@ def raw_sqs_messages(
     check_surroundings(queues, database, masker)
     if warning := few_deliveries(queues.login_queue.max_receive_count):
         context.log.warning(warning)
+    if warning := queues.small_dead_letter_queue():
+        context.log.warning(warning)
     for in_clear in ways_in_clear(queues, database):
         context.log.warning(in_clear)
     if masker.method is MaskingMethod.SHA256:

@@ -24,12 +24,15 @@ from login_pipeline.signals import deferred_interrupts
 from login_pipeline.sqs.batches import NOT_ATTEMPTED
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.message import dead_letter
+from login_pipeline.sqs.transport.client import ENTRY_FAULTS
 
 # Maximum messages in one transaction, which is open while they are sent. At most so many are sent a second time after
 # `kill -9`.
 MAX_LETTERS = 500
 # How long calls to send them are begun: the transaction ends before the database gives it up, however slow SQS is.
 SEND_SECONDS = 60.0
+# Message ids in one sentence.
+MAX_NAMED = 5
 # Where the same messages are refused again: after so many deliveries they are taken to be wrong after all.
 DELIVERIES = 5
 
@@ -38,13 +41,14 @@ DELIVERIES = 5
 class QuarantineFigures:
     """How many messages were put on the dead-letter queue so far, and how many are off the login queue.
 
-    Some were put there before. `not_sent` and `not_deleted` stay on the login queue, by SQS's error code.
+    Some were put there before. What stays on the login queue is in `not_sent`, with SQS's error code by message_id, and
+    in `not_deleted`, counted by code.
     """
 
     messages: int = 0
     deleted: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
-    not_sent: Counter[str] = field(default_factory=Counter)
+    not_sent: dict[str, str] = field(default_factory=dict)
     not_deleted: Counter[str] = field(default_factory=Counter)
 
     def metadata(self) -> dict[str, Any]:
@@ -72,9 +76,9 @@ def quarantine(
     for first in range(0, len(rejected), MAX_LETTERS):
         queues.seconds_to_load()
         piece = rejected[first : first + MAX_LETTERS]
-        if _move(piece, queues, database, log, figures) == len(piece):
-            # SQS takes none.
-            figures.not_sent += Counter({NOT_ATTEMPTED: len(rejected) - first - len(piece)})
+        if not _move(piece, queues, database, log, figures):
+            rest = rejected[first + len(piece) :]
+            figures.not_sent |= dict.fromkeys(rest["message_id"], NOT_ATTEMPTED)
             break
     _require_all_moved(figures)
 
@@ -85,8 +89,8 @@ def _move(
     database: LoginDatabase,
     log: Log,
     figures: QuarantineFigures,
-) -> int:
-    """Records, sends, commits and deletes; how many messages were not sent."""
+) -> bool:
+    """Records, sends, commits and deletes; False where SQS took none, and not because of what is in them."""
     ids = piece["sqs_message_id"]
     letters = zip(ids, map(Letter, piece["message_id"], piece["reason"]), strict=True)
     stop = Event()
@@ -107,11 +111,11 @@ def _move(
         figures.messages += len(sent)
         figures.deleted += len(there) - sum(not_deleted.values())
         figures.reasons.update(sent["reason"])
-        figures.not_sent.update(codes.values())
+        figures.not_sent |= dict(zip(not_sent["message_id"], codes.values(), strict=True))
         figures.not_deleted.update(not_deleted)
         for message_id, reason in zip(sent["message_id"], sent["reason"], strict=True):
             log.info("quarantined", message_id=message_id, reason=reason)
-    return len(not_sent)
+    return len(codes) < len(piece) or not ENTRY_FAULTS.isdisjoint(codes.values())
 
 
 def enough_deliveries(raw: pd.DataFrame, max_receive_count: int | None) -> set[str]:
@@ -178,12 +182,22 @@ def _require_all_moved(moved: QuarantineFigures) -> None:
             f"({', '.join(moved.not_deleted)}); where they are delivered again they are not sent there again; check "
             "LOGIN_QUEUE_URL, the permission sqs:DeleteMessage and the network"
         )
-    if moved.not_sent:
-        raise QueueError(
-            f"{sum(moved.not_sent.values())} messages could not be moved to the dead-letter queue "
-            f"({', '.join(moved.not_sent)}) and stay on the login queue; check LOGIN_DEAD_LETTER_QUEUE_URL and the "
-            "permission sqs:SendMessage"
+    if not moved.not_sent:
+        return
+    codes = ", ".join(dict.fromkeys(moved.not_sent.values()))
+    advice = []
+    if unfit := [message_id for message_id, code in moved.not_sent.items() if code in ENTRY_FAULTS]:
+        named = ", ".join(unfit[:MAX_NAMED]) + (f" and {len(unfit) - MAX_NAMED} more" if len(unfit) > MAX_NAMED else "")
+        advice.append(
+            f"it does not take {named}, which with the attributes that say why are too large: raise the "
+            "MaximumMessageSize of LOGIN_DEAD_LETTER_QUEUE_URL, and where that is 1 MiB already delete them by hand"
         )
+    if len(unfit) < len(moved.not_sent):
+        advice.append("check LOGIN_DEAD_LETTER_QUEUE_URL and the permission sqs:SendMessage")
+    raise QueueError(
+        f"{len(moved.not_sent)} messages could not be moved to the dead-letter queue ({codes}) and stay on the login "
+        f"queue; {'; '.join(advice)}"
+    )
 
 
 def _dead_letters(rejected: pd.DataFrame) -> list[dict[str, object]]:

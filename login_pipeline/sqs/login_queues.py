@@ -56,6 +56,16 @@ class LoginQueues:
                 "round forever; name a queue of its own"
             )
 
+    def small_dead_letter_queue(self) -> str | None:
+        """What to say where rejects can be too large for the dead-letter queue; None where there is nothing to say."""
+        taken, moved = self.login_queue.max_message_size, self.dead_letter_queue.max_message_size
+        if taken is None or moved is None or moved >= taken:
+            return None
+        return (
+            f"LOGIN_DEAD_LETTER_QUEUE_URL takes messages of {moved:,} bytes and LOGIN_QUEUE_URL of {taken:,}; a larger "
+            "one that is no login stays on the login queue; raise the dead-letter queue's MaximumMessageSize to that"
+        )
+
     @property
     def endpoint(self) -> str:
         """The URL at which SQS is called; raises as `login_queue` does."""

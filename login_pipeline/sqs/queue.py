@@ -82,13 +82,19 @@ class SqsQueue:
     @property
     def arn(self) -> str:
         """The queue's name in all of AWS; raises as `depth` does."""
-        return self._said("QueueArn", self._attributes(["QueueArn"]), ".+")
+        return self._said("QueueArn", self._configuration, ".+")
 
-    @cached_property
+    @property
     def max_receive_count(self) -> int | None:
         """After how many deliveries SQS itself moves a message away; None where there is no redrive policy."""
-        policy = self._attributes(["RedrivePolicy"]).get("RedrivePolicy")
+        policy = self._configuration.get("RedrivePolicy")
         return int(json.loads(policy)["maxReceiveCount"]) if policy else None
+
+    @property
+    def max_message_size(self) -> int | None:
+        """Bytes of the largest message that it takes, attributes included; None where an emulator has no limit."""
+        size = self._configuration.get("MaximumMessageSize")
+        return int(size) if size else None
 
     def receive(self, batch_size: int) -> Batch:
         """Receives so many messages at most, for MAX_RECEIVE_SECONDS at most; raises as `depth` does."""
@@ -137,6 +143,10 @@ class SqsQueue:
         """
         failed = self._in_batches(SEND, [{"Id": str(index), **message} for index, message in enumerate(messages)], stop)
         return {int(index): code for index, code in failed.items()}
+
+    @cached_property
+    def _configuration(self) -> Mapping[str, str]:
+        return self._attributes(["QueueArn", "RedrivePolicy", "MaximumMessageSize"])
 
     def _attributes(self, names: Sequence[str]) -> Mapping[str, str]:
         request = {"QueueUrl": self.url, "AttributeNames": names}

@@ -167,7 +167,7 @@ class _StoppingClient:
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
         def call(**arguments: Any) -> Any:
-            # GetQueueAttributes changes nothing, and Python 3.11 has a lock around max_receive_count.
+            # GetQueueAttributes changes nothing, and Python 3.11 has a lock around a cached property.
             if operation != "get_queue_attributes":
                 self._process.stop(operation)
             if self._watch is not None:

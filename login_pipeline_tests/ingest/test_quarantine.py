@@ -250,6 +250,38 @@ def test_letters_that_sqs_refuses_leave_no_record_and_the_others_theirs(
     assert {message_id for (message_id,) in recorded} == originals
 
 
+def test_reject_that_is_too_large_for_the_dead_letter_queue_is_named_and_costs_no_other_its_move(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("login_pipeline.ingest.quarantine.MAX_LETTERS", 1)
+    limit_letters(pipeline, 1024)
+    large = pipeline.queue.send("x" * 2000, "y" * 2000)
+    pipeline.queue.send("not a login")
+    (failure,) = pipeline.run().failures
+    assert failure.startswith("2 messages could not be moved to the dead-letter queue (InvalidParameterValue) and stay")
+    assert all(message_id in failure for message_id in large)
+    assert "raise the MaximumMessageSize of LOGIN_DEAD_LETTER_QUEUE_URL" in failure
+    assert "sqs:SendMessage" not in failure
+    assert (pipeline.queue.count(), pipeline.dead_letter_queue.count()) == (2, 1)
+
+
+def test_dead_letter_queue_that_takes_smaller_messages_than_the_login_queue_is_a_warning(pipeline: Pipeline) -> None:
+    for size, warned in ((1024, True), (262_144, False)):
+        limit_letters(pipeline, size)
+        says = {finding.subject: finding for finding in examine()}["dead-letter queue"]
+        assert (says.well, says.warns) == (True, warned)
+        assert ("takes messages of 1,024 bytes and LOGIN_QUEUE_URL of 262,144" in says.says) is warned
+        assert pipeline.run().failures == []
+        logs = pipeline.instance.all_logs(pipeline.instance.get_runs(limit=1)[0].run_id)
+        assert any("takes messages of 1,024 bytes" in entry.user_message for entry in logs) is warned
+
+
+def limit_letters(pipeline: Pipeline, size: int) -> None:
+    """From now on the dead-letter queue takes messages of so many bytes at most."""
+    queue = pipeline.dead_letter_queue
+    queue.client.set_queue_attributes(QueueUrl=queue.url, Attributes={"MaximumMessageSize": str(size)})
+
+
 # A piece at a time
 
 
