@@ -5,6 +5,7 @@ run cannot finish goes back to the queue when it ends (sqs/login_queues.py).
 """
 
 import time
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -156,10 +157,10 @@ def quarantined_logins(
     started = time.monotonic()
     rejected = rejected_messages(raw_sqs_messages, masked_logins)
     figures = QuarantineFigures()
-    with as_failure(figures.metadata):
+    with as_failure(lambda: _moved(figures)):
         quarantine(rejected, sqs.queues, postgres.database, run_log(context), figures)
     return dg.MaterializeResult(
-        value=rejected[["message_id", "reason"]], metadata={**figures.metadata(), "seconds": _seconds_since(started)}
+        value=rejected[["message_id", "reason"]], metadata={**_moved(figures), "seconds": _seconds_since(started)}
     )
 
 
@@ -184,7 +185,7 @@ def user_logins_table(
     """
     started = time.monotonic()
     figures = LoadFigures()
-    with as_failure(figures.metadata):
+    with as_failure(lambda: _loaded(figures)):
         loader = BatchLoader(postgres.database, sqs.queues, run_log(context), figures)
         loader.load(masked_logins, raw_sqs_messages)
         if figures.not_deleted:
@@ -196,7 +197,7 @@ def user_logins_table(
                 "they are delivered again they get no second row; check LOGIN_QUEUE_URL, the permission "
                 "sqs:DeleteMessage and the network"
             )
-    return dg.MaterializeResult(metadata={**figures.metadata(), "seconds": _seconds_since(started)})
+    return dg.MaterializeResult(metadata={**_loaded(figures), "seconds": _seconds_since(started)})
 
 
 def _refuse_a_part_of_the_job(context: dg.AssetExecutionContext) -> None:
@@ -208,6 +209,20 @@ def _refuse_a_part_of_the_job(context: dg.AssetExecutionContext) -> None:
             f"Nothing was received, because {', '.join(missing)} would not run after it; launch login_job, or "
             "materialize all the assets together"
         )
+
+
+def _moved(figures: QuarantineFigures) -> dict[str, Any]:
+    return {"dagster/row_count": figures.messages, "reasons": dict(figures.reasons), "deleted": figures.deleted}
+
+
+def _loaded(figures: LoadFigures) -> dict[str, Any]:
+    return {
+        "loaded": figures.loaded,
+        "duplicates": figures.duplicates,
+        "quarantined": figures.moved.messages,
+        "deleted": figures.deleted + figures.moved.deleted,
+        "reasons": dict(figures.moved.reasons),
+    }
 
 
 def _age(raw: pd.DataFrame) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Any, Self
+from typing import Self
 
 import pandas as pd
 
@@ -39,16 +39,6 @@ class LoadFigures:
     deleted: int = 0
     not_deleted: Counter[str] = field(default_factory=Counter)
     moved: QuarantineFigures = field(default_factory=QuarantineFigures)
-
-    def metadata(self) -> dict[str, Any]:
-        """The figures as Dagster shows them."""
-        return {
-            "loaded": self.loaded,
-            "duplicates": self.duplicates,
-            "quarantined": self.moved.messages,
-            "deleted": self.deleted + self.moved.deleted,
-            "reasons": dict(self.moved.reasons),
-        }
 
 
 class BatchLoader:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from threading import Event, Timer
-from typing import Any
 
 import pandas as pd
 
@@ -50,10 +49,6 @@ class QuarantineFigures:
     reasons: Counter[str] = field(default_factory=Counter)
     not_sent: dict[str, str] = field(default_factory=dict)
     not_deleted: Counter[str] = field(default_factory=Counter)
-
-    def metadata(self) -> dict[str, Any]:
-        """The figures as Dagster shows them."""
-        return {"dagster/row_count": self.messages, "reasons": dict(self.reasons), "deleted": self.deleted}
 
 
 def quarantine(
