@@ -32,12 +32,14 @@ from login_pipeline.transport_security import Protection, protection
 CONNECT_SECONDS = 10
 # How long a question about the connection may take.
 PROTECTION_SECONDS = 10.0
+# How long a statement waits for a lock where its transaction has no limit: longer than a run does before it begins.
+MAX_LOCK_SECONDS = 2 * LOCK_SECONDS
 # Seconds between attempts to load while the server restarts. A load that was committed is not done again.
 PAUSES: Sequence[float] = (1, 2, 4, 8)
 
 
 class LoginDatabase:
-    """The database that LOGIN_DATABASE_URL names."""
+    """The database that LOGIN_DATABASE_URL names, or, with `maintenance`, LOGIN_MAINTENANCE_DATABASE_URL."""
 
     def __init__(self, settings: Settings, *, maintenance: bool = False, keep_connection: bool = False) -> None:
         """Connects to nothing yet.
@@ -88,7 +90,7 @@ class LoginDatabase:
         return missing
 
     def load(self, rows: Iterable[Row], *, seconds: float, believed: Collection[str] | None = None) -> Loaded:
-        """Inserts the rows whose message the inbox does not have yet, and all their keys, in one transaction.
+        """Inserts the rows whose message the inbox does not have yet, and all their message ids, in one transaction.
 
         Where the connection breaks or the server restarts it is tried again: the inbox knows what was committed.
         A row that the database refuses is left out, and costs the others nothing. Where it takes none and refuses more
@@ -138,10 +140,10 @@ class LoginDatabase:
             cursor.execute(statements.inbox.known, {"message_ids": list(message_ids)})
             return {message_id for (message_id,) in cursor.fetchall()}
 
-    def ask(self, query: str) -> tuple[int, ...]:
+    def ask(self, query: str, **parameters: object) -> tuple[int, ...]:
         """The counts that the query gives, in one row; raises as `transaction` does."""
         with self.transaction() as cursor:
-            cursor.execute(query)
+            cursor.execute(query, parameters or None)
             return cursor.fetchone() or ()
 
     def columns(self) -> list[tuple[str, str]]:
@@ -189,7 +191,7 @@ class LoginDatabase:
         """A cursor in a transaction of its own: committed at the end, rolled back on any error, ended by a signal.
 
         Args:
-            seconds: How long it may take; without it as long as it needs, but not to wait for a lock.
+            seconds: How long it may take; without it as long as it needs, and waits at most 10 s for a lock.
             snapshot: It only reads, and every query sees the tables as they were at one moment.
 
         Raises:
@@ -210,7 +212,9 @@ class LoginDatabase:
                 connection.commit()
             except BaseException as error:
                 connection.until = time.monotonic()
-                with suppress(psycopg2.Error, RuntimeError):  # the first error counts
+                with suppress(
+                    psycopg2.Error, RuntimeError
+                ):  # the first error counts; a RuntimeError: no thread takes work at Python's end
                     connection.rollback()
                 if isinstance(error, psycopg2.Error):
                     raise statement_refused(error, self.access) from None
@@ -222,7 +226,7 @@ class LoginDatabase:
         if self._maintenance:
             cursor.execute(statements.transaction.see_all_rows)
         if seconds is None:
-            cursor.execute(statements.transaction.limit_locks, {"milliseconds": int(LOCK_SECONDS * 2000)})
+            cursor.execute(statements.transaction.limit_locks, {"milliseconds": int(MAX_LOCK_SECONDS * 1000)})
         else:
             cursor.limit_time(seconds)
 

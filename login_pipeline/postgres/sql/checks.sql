@@ -24,7 +24,7 @@ WHERE masked_ip ~ '([0-9]{1,3}\.){3}[0-9]{1,3}|:'
    OR locale ~* pattern;
 
 -- name: group_sizes
--- Who knows a few facts about somebody finds them in a small group. In the order of group_sizes.GroupSizes.
+-- Who knows a few facts about somebody finds them in a small group. In the order of GroupSizes (defs/checks.py).
 WITH groups AS (
     SELECT count(*) AS rows, count(DISTINCT user_id) AS users
     FROM user_logins
