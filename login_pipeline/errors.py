@@ -21,7 +21,7 @@ class LoginPipelineError(Exception):
 
 
 class ConfigurationError(LoginPipelineError):
-    """A setting is missing or wrong, or what it names cannot be used. Nothing was received."""
+    """A setting is missing or wrong, or what it names cannot be used; also found in the middle of a run."""
 
 
 class QueueError(LoginPipelineError):
@@ -29,7 +29,7 @@ class QueueError(LoginPipelineError):
 
 
 class DatabaseError(LoginPipelineError):
-    """PostgreSQL refused a statement or did not answer; the transaction was rolled back."""
+    """PostgreSQL refused a statement, or did not answer: then a COMMIT may have been done or not."""
 
 
 class BackupError(LoginPipelineError):

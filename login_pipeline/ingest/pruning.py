@@ -11,7 +11,7 @@ _RIGHTS: Rights = {Table.INBOX: "DELETE", Table.LEDGER: "INSERT UPDATE", Table.D
 
 
 class Pruned(NamedTuple):
-    """What was deleted: whole dates, the keys of their messages, and records of dead letters."""
+    """What was deleted: whole dates, the message ids of theirs (`keys`), and records of dead letters."""
 
     dates: int
     keys: int
@@ -19,7 +19,7 @@ class Pruned(NamedTuple):
 
 
 def prune_inbox(database: LoginDatabase, *, days: int) -> Pruned:
-    """Deletes the keys of dates that are over `days` days ago, and were loaded as long ago.
+    """Deletes the message ids of dates that are over `days` days ago, and were loaded as long ago.
 
     First each date is closed: from then on no message of it is loaded, whichever way it comes back. Killed
     anywhere, it goes on the next time.
@@ -40,7 +40,7 @@ def prune_inbox(database: LoginDatabase, *, days: int) -> Pruned:
 
 
 def require_rights(database: LoginDatabase) -> None:
-    """Returns when the role may delete keys.
+    """Returns when the role may delete message ids.
 
     Raises:
         ConfigurationError: it may not, or there is no database or no table.
@@ -51,7 +51,7 @@ def require_rights(database: LoginDatabase) -> None:
 
 
 def _prune_date(database: LoginDatabase, day: date) -> int:
-    """How many keys the date had."""
+    """How many message ids the date had."""
     with database.transaction() as cursor:
         cursor.execute(statements.prune.lock)
         cursor.execute(statements.prune.close_date, {"create_date": day})

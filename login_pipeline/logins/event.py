@@ -1,4 +1,4 @@
-"""The contract of a login message: what is a login, and why something else is not. Pure: no I/O, no Dagster.
+"""The contract of a login message: what is a login, and why something else is not. No I/O, no Dagster.
 
 A wrong type is a rejection, never a coercion. A rejection is a code and a field's name, never a value, so
 that it can be logged and stored. Python's JSON parser judges. What is plainly a login is decoded by msgspec,
@@ -115,7 +115,7 @@ def decode(body: str) -> tuple[Fields, int]:
 
 
 def _plain_fields(body: str) -> _PlainFields | None:
-    """None is no judgement.
+    """None: undecided, use the strict parser.
 
     msgspec keeps the last of equal keys, so the quotation marks are counted: there are two for each key and each
     string, and more where a key is there twice, or where one is escaped, which is then left to the exact way, too.

@@ -1,4 +1,4 @@
-"""Holds a batch's masked logins against the table and against the messages they came from. Pure: no I/O, no Dagster.
+"""Holds a batch's masked logins against the table and against the messages they came from. No I/O, no Dagster.
 
 What the checks report is counts, never a value. They use nothing that the assets made but the two DataFrames.
 """
@@ -55,7 +55,10 @@ def count_misfits(masked: pd.DataFrame) -> dict[str, int]:
 
 
 def _misfits(name: str, values: list[Any]) -> dict[str, int]:
-    """How many of a column's values break each rule; none breaks two. A function call for each value costs more."""
+    """How many of a column's values break each rule. Each value counts once.
+
+    Counted by column: a call per value is slower.
+    """
     type_ = _PYTHON_TYPES.get(name, str)
     max_length = MAX_LENGTH.get(name, sys.maxsize)
     present = [value for value in values if value is not None]

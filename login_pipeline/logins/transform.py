@@ -1,4 +1,4 @@
-"""One batch of messages on its way to rows: DataFrames in, DataFrames out. Pure: no I/O, no Dagster."""
+"""One batch of messages on its way to rows: DataFrames in, DataFrames out. No I/O, no Dagster."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""The keys that masks are made with: how they are written, and which protect nothing. Pure: no I/O, no Dagster."""
+"""The keys that masks are made with: how they are written, and which protect nothing."""
 
 import hmac
 import re

@@ -42,7 +42,7 @@ class Loaded(NamedTuple):
 def load_rows(
     cursor: InterruptibleCursor, rows: Sequence[Row], *, until: float, believed: Collection[str] | None = None
 ) -> Loaded:
-    """Inserts the rows whose message the inbox does not have yet, with their keys. It does not commit.
+    """Inserts the rows whose message the inbox does not have yet, with their message ids. It does not commit.
 
     Args:
         cursor: In a transaction of its own.

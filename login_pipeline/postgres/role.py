@@ -10,7 +10,7 @@ _MAINTENANCE: SettingName = "maintenance_database_url"
 
 
 class Access(NamedTuple):
-    """As a run connects, or, with `maintenance`, as what a run may not do: create, update and delete."""
+    """Which database role to connect as: the run's, or the maintenance role's (DDL, UPDATE, DELETE)."""
 
     setting: SettingName
     maintenance: bool

@@ -70,7 +70,7 @@ def erase(database: LoginDatabase, user_id: str, reason: str, operator: str, *, 
     """
     check_user_id(user_id)
     check_reason(reason, user_id)
-    keys = proof_keys(database.settings)
+    keys = _proof_keys(database.settings)
     database.require_table()
     with database.transaction() as cursor:
         require(cursor, database.access, _RIGHTS)
@@ -94,7 +94,7 @@ def erase(database: LoginDatabase, user_id: str, reason: str, operator: str, *, 
 def count_rows_of(database: LoginDatabase, user_id: str) -> tuple[int, int]:
     """How many rows the user has, of how many dates; raises as `erase`."""
     check_user_id(user_id)
-    proof_keys(database.settings)
+    _proof_keys(database.settings)  # for its error: without a key an erasure would fail, too
     database.require_table()
     with database.transaction() as cursor:
         name_user(cursor, user_id)
@@ -106,7 +106,7 @@ def count_rows_of(database: LoginDatabase, user_id: str) -> tuple[int, int]:
 def proofs(database: LoginDatabase, user_id: str) -> list[Erasure]:
     """The recorded erasures of the user, under any of the masking keys; raises as `erase`."""
     check_user_id(user_id)
-    subjects = [subject(key, user_id) for key in proof_keys(database.settings)]
+    subjects = [subject(key, user_id) for key in _proof_keys(database.settings)]
     with database.transaction() as cursor:
         return [Erasure(*row) for row in _recorded(cursor, statements.erasures.proofs, subjects=subjects)]
 
@@ -133,7 +133,7 @@ def erased_since(
     subjects = also | {token for (token,) in recorded}
     if not subjects:
         return None
-    ring = proof_keys(settings)
+    ring = _proof_keys(settings)
     ids = {token.partition(".")[0] for token in subjects}
     if unknown := sorted(key_id for key_id in ids if ring.find(key_id) is None):
         raise ConfigurationError(
@@ -143,7 +143,7 @@ def erased_since(
     return ErasedUsers(subjects, (key for key in ring if key.id in ids))
 
 
-def proof_keys(settings: Settings) -> KeyRing:
+def _proof_keys(settings: Settings) -> KeyRing:
     """The masking keys, the first of which makes proofs.
 
     Raises:

@@ -73,7 +73,7 @@ SELECT * FROM backup_keys
 WHERE NOT EXISTS (SELECT FROM user_logins_inbox AS inbox WHERE inbox.message_id = backup_keys.message_id);
 
 -- name: comparison
--- In the order of restore_plan.Comparison, whose last fields are from the backup.
+-- In the order of reconcile.Comparison, whose last fields are from the backup.
 SELECT (SELECT count(*) FROM present_rows),
        (SELECT count(*) FROM missing_rows),
        (SELECT count(*) FROM extra_rows),
