@@ -40,8 +40,8 @@ DELIVERIES = 5
 class QuarantineFigures:
     """How many messages were put on the dead-letter queue so far, and how many are off the login queue.
 
-    Some were put there before. What stays on the login queue is in `not_sent`, with SQS's error code by message_id, and
-    in `not_deleted`, counted by code.
+    Some were put there before. What stays on the login queue is in `not_sent`, with SQS's error code by sqs_message_id,
+    and in `not_deleted`, counted by code.
     """
 
     messages: int = 0
@@ -73,7 +73,7 @@ def quarantine(
         piece = rejected[first : first + MAX_LETTERS]
         if not _move(piece, queues, database, log, figures):
             rest = rejected[first + len(piece) :]
-            figures.not_sent |= dict.fromkeys(rest["message_id"], NOT_ATTEMPTED)
+            figures.not_sent |= dict.fromkeys(rest["sqs_message_id"], NOT_ATTEMPTED)
             break
     _require_all_moved(figures)
 
@@ -106,7 +106,7 @@ def _move(
         figures.messages += len(sent)
         figures.deleted += len(there) - sum(not_deleted.values())
         figures.reasons.update(sent["reason"])
-        figures.not_sent |= dict(zip(not_sent["message_id"], codes.values(), strict=True))
+        figures.not_sent |= dict(zip(not_sent["sqs_message_id"], codes.values(), strict=True))
         figures.not_deleted.update(not_deleted)
         for message_id, reason in zip(sent["message_id"], sent["reason"], strict=True):
             log.info("quarantined", message_id=message_id, reason=reason)
@@ -184,7 +184,7 @@ def _require_all_moved(moved: QuarantineFigures) -> None:
     if unfit := [message_id for message_id, code in moved.not_sent.items() if code in ENTRY_FAULTS]:
         named = ", ".join(unfit[:MAX_NAMED]) + (f" and {len(unfit) - MAX_NAMED} more" if len(unfit) > MAX_NAMED else "")
         advice.append(
-            f"it does not take {named}, which with the attributes that say why are too large: raise the "
+            f"it does not take {named}, most likely because the attributes that say why make them too large: raise the "
             "MaximumMessageSize of LOGIN_DEAD_LETTER_QUEUE_URL, and where that is 1 MiB already delete them by hand"
         )
     if len(unfit) < len(moved.not_sent):

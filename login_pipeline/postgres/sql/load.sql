@@ -15,7 +15,7 @@ COPY incoming_logins (
 
 -- name: expired
 -- Takes out the messages of closed dates, and says which of them the inbox still knows: those have their row, of the
--- others nobody knows. Both in one snapshot: the keys of a closed date are deleted beside this load.
+-- others nobody knows. Both in one snapshot: the message ids of a closed date are deleted beside this load.
 DELETE FROM incoming_logins USING user_logins_ledger AS ledger
 WHERE ledger.entry = 'pruned' AND incoming_logins.create_date = ledger.create_date
 RETURNING message_id, EXISTS (
@@ -28,7 +28,7 @@ CREATE UNIQUE INDEX ON incoming_logins (place);
 ANALYZE incoming_logins;
 
 -- name: load
--- Only messages whose key the inbox did not have get a row. How many keys and how many rows there are now: fewer rows
+-- Only messages whose id the inbox did not have get a row. How many ids and how many rows there are now: fewer rows
 -- where a trigger of yours leaves one out without a word. Sorted, so that two runs with the same messages wait for
 -- each other instead of deadlocking.
 WITH part AS MATERIALIZED (
