@@ -46,6 +46,8 @@ def unmask(masks: Sequence[str], user_id: str | None, reason: str | None, by: st
             raise click.UsageError("say with --reason why somebody needs to know, such as the request's number")
         reason = click.prompt("Why does somebody need to know", err=True)
     user_id = _line_of_stdin() if user_id == "-" else user_id
+    if masks == ("-",) and not (masks := _stdin().split()):
+        raise click.UsageError("stdin has no mask in it")
     check_reason(reason, *([user_id] if user_id else masks))
     database = _database()
     ring = masking_keys(database.settings)
@@ -53,10 +55,6 @@ def unmask(masks: Sequence[str], user_id: str | None, reason: str | None, by: st
         masks = masks_of_user(database, user_id)
         if not masks:
             end(["No row in user_logins is of this user; check the id"])
-    elif masks == ("-",):
-        masks = _stdin().split()
-        if not masks:
-            raise click.UsageError("stdin has no mask in it")
     done = unmask_all(database, ring, masks, reason.strip(), who, user_id)
     records = [value._asdict() for value in done.values]
     show({"values": records}, as_json=as_json, as_text=lambda: show_records(records))

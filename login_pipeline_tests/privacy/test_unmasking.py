@@ -101,6 +101,15 @@ def test_masks_and_user_ids_come_from_stdin_and_are_not_taken_for_the_reason(
     assert record(masked) == recorded
 
 
+def test_reason_may_have_a_dash_and_no_mask_of_stdin(
+    masked: Kept, unmask: Unmask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for reason, code in (("ticket 4711 - fraud", 0), (f"about {mask_of(masked, 'b')}", 2)):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(mask_of(masked, "b").encode())))
+        assert unmask("-", "--reason", reason)[0] == code
+    assert record(masked) == [("ticket 4711 - fraud", 1, 1)]
+
+
 def test_masks_of_a_user_are_each_shown_once_and_cannot_reach_the_terminal_s_controls(
     masked: Kept, unmask: Unmask
 ) -> None:
