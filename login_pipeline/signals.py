@@ -3,7 +3,7 @@
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType, TracebackType
 from typing import Self
@@ -11,15 +11,15 @@ from typing import Self
 _ENDING = {signal.SIGINT, signal.SIGTERM}
 
 
-def raise_at_signals() -> None:
-    """From now on SIGINT and SIGTERM raise KeyboardInterrupt in this process, however it was started.
+def raise_at_signals(signals: Collection[signal.Signals] = _ENDING) -> None:
+    """From now on the signals raise KeyboardInterrupt in this process, however it was started.
 
     A shell ignores SIGINT for what a script starts with `&`, and a supervisor may leave signals ignored or blocked.
     SIGINT cannot stay ignored: Dagster gives SIGTERM the handler that SIGINT had. Source: dagster/_utils/interrupts.py.
     """
-    for each in _ENDING:
+    for each in signals:
         signal.signal(each, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
 
 def ignore_signals() -> None:
@@ -30,7 +30,7 @@ def ignore_signals() -> None:
 
 @contextmanager
 def deferred_interrupts(stop: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Holds signals to end until the block is left; only the main thread ever gets one.
+    """Defers SIGINT and SIGTERM until the block is left; only the main thread ever gets one.
 
     Args:
         stop: Called at the first signal, so that the block comes to its end sooner.
@@ -38,10 +38,10 @@ def deferred_interrupts(stop: Callable[[], None] = lambda: None) -> Iterator[Non
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[tuple[int, FrameType | None]] = []
+    came: list[int] = []
 
-    def hold(number: int, frame: FrameType | None) -> None:
-        came.append((number, frame))
+    def defer(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
         if len(came) == 1:  # a second signal can come while the first one's stop() holds a lock
             stop()
 
@@ -49,41 +49,39 @@ def deferred_interrupts(stop: Callable[[], None] = lambda: None) -> Iterator[Non
         with ExitStack() as handlers:  # restores each, also where a signal comes between two of them
             for each in _ENDING:
                 handlers.callback(signal.signal, each, signal.getsignal(each))
-                signal.signal(each, hold)
+                signal.signal(each, defer)
             yield
     finally:
-        for number, frame in came[:1]:
-            handler = signal.getsignal(number)
-            if callable(handler):
-                handler(number, frame)
+        for number in came[:1]:
+            signal.raise_signal(number)
 
 
 class Interrupts:
     """Remembers that SIGINT or SIGTERM came, also when the exception for it was lost.
 
     Dagster raises an exception from its signal handler. Where the signal hits a callback of the garbage
-    collector, Python prints that exception and goes on. The wakeup descriptor hears of every signal all the
-    same. It listens while it is entered; in the main thread only, as Python demands.
+    collector, Python prints that exception and goes on. Python writes every signal to the wakeup descriptor
+    all the same. It is set while this is entered; in the main thread only, as Python demands.
     """
 
     def __enter__(self) -> Self:
-        self._heard, self._told = socket.socketpair()
-        self._heard.setblocking(False)
-        self._told.setblocking(False)
-        self._previous = signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._previous = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         signal.set_wakeup_fd(self._previous)
-        self._heard.close()
-        self._told.close()
+        self._reader.close()
+        self._writer.close()
 
     def raise_if_any(self) -> None:
-        """Raises KeyboardInterrupt if a signal to end came since we listen."""
+        """Raises KeyboardInterrupt if SIGINT or SIGTERM came since entry."""
         try:
-            signals = self._heard.recv(4096)
+            signals = self._reader.recv(4096)
         except BlockingIOError:
             return
         if _ENDING & set(signals):

@@ -1,10 +1,12 @@
 import os
 import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from login_pipeline.signals import Interrupts, deferred_interrupts
+from login_pipeline.signals import Interrupts, deferred_interrupts, raise_at_signals
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -56,6 +58,32 @@ def _fail_at_a_signal() -> None:
     with deferred_interrupts():
         signal.raise_signal(signal.SIGINT)
         raise LookupError
+
+
+def test_process_that_handles_no_signal_is_ended_by_one_once_the_work_is_done() -> None:
+    work = """
+import signal
+from login_pipeline.signals import deferred_interrupts
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+with deferred_interrupts():
+    signal.raise_signal(signal.SIGTERM)
+    print("work", flush=True)
+print("after", flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", work], stdout=subprocess.PIPE, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("work\n", -signal.SIGTERM)
+
+
+def test_signal_that_is_named_raises_also_where_it_was_ignored_and_blocked() -> None:
+    before, blocked = signal.signal(signal.SIGHUP, signal.SIG_IGN), signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        raise_at_signals({signal.SIGHUP})
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_second_signal_asks_for_no_second_stop() -> None:

@@ -15,7 +15,7 @@ from login_pipeline.local import supervisor
 from login_pipeline.local.ports import HOST, is_listening, wait_until
 from login_pipeline.local.services import environment_file, local_folder, local_services, pipeline_environment
 from login_pipeline.settings import LogFormat, read_settings
-from login_pipeline.signals import ignore_signals
+from login_pipeline.signals import ignore_signals, raise_at_signals
 
 START_SECONDS = 120.0
 _ENVIRONMENT = {
@@ -33,7 +33,7 @@ def dev(port: int) -> int:
     """
     if is_listening(port):
         raise ConfigurationError(f"Port {port} on {HOST} is in use; name another: login-pipeline dev --port {port + 1}")
-    signal.signal(signal.SIGHUP, signal.default_int_handler)
+    raise_at_signals({signal.SIGHUP})  # its terminal was closed
     parent = os.getppid()
     with suppress(KeyboardInterrupt), local_services() as settings, _dagster(settings, port) as dagster:
         possible = lambda: dagster.poll() is None  # noqa: E731

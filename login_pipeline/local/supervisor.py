@@ -2,7 +2,8 @@
 
 The asking process holds the other end of our standard input. However it ends, by kill -9 too, that end
 closes, and reading here returns. We run in a session of our own, so that a Ctrl-C in the terminal does not
-reach the server before its owner has finished with it.
+reach the server before its owner has finished with it. A signal raises nothing here, as it does elsewhere (signals.py):
+our handlers send the server its stop signal, and this process ends when the server has.
 """
 
 import ctypes
