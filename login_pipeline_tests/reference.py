@@ -21,11 +21,10 @@ messages. The AWS SDK reads its own variables: credentials, roles, `AWS_PROFILE`
 | variable | default | description |
 |---|---|---|
 """
-EXIT_CODES = """
+COMMANDS = """
 ## Commands
 
-Exit codes: 0 done; 1 a run or a check failed; 2 the configuration is wrong; 130 interrupted. With `--json`, stdout is
-exactly one JSON object. With `DAGSTER_HOME` set, runs are recorded in that Dagster instance.
+With `--json`, stdout is exactly one JSON object. With `DAGSTER_HOME` set, runs are recorded in that Dagster instance.
 """
 
 
@@ -37,9 +36,8 @@ def default(name: SettingName) -> str:
 
 def reference() -> str:
     """The whole document."""
-    assert isinstance(cli, click.Group)
     settings = "".join(f"{_row(name)}\n" for name in SETTING_NAMES)
-    return HEAD + settings + EXIT_CODES + "".join(_commands(cli, ""))
+    return HEAD + settings + COMMANDS + "".join(_commands(cli, "login-pipeline"))
 
 
 def _row(name: SettingName) -> str:
@@ -47,15 +45,15 @@ def _row(name: SettingName) -> str:
     return f"| `{variable(name)}` |{shown} | {Settings.model_fields[name].description} |"
 
 
-def _commands(group: click.Group, path: str) -> Iterator[str]:
-    for name, command in sorted(group.commands.items()):
-        whole = f"{path} {name}".strip()
-        if isinstance(command, click.Group):
-            yield from _commands(command, whole)
-            continue
-        shown_as, help_names = f"login-pipeline {whole}", cli.context_settings["help_option_names"]
-        context = click.Context(command, info_name=shown_as, terminal_width=100, help_option_names=help_names)
-        yield f"\n### {whole}\n\n```console\n$ login-pipeline {whole} --help\n{command.get_help(context)}\n```\n"
+def _commands(command: click.Command, path: str) -> Iterator[str]:
+    """The help of the command, and of each below it."""
+    help_names = cli.context_settings["help_option_names"]
+    context = click.Context(command, info_name=path, terminal_width=100, help_option_names=help_names)
+    heading = path.removeprefix("login-pipeline ")
+    yield f"\n### {heading}\n\n```console\n$ {path} --help\n{command.get_help(context)}\n```\n"
+    if isinstance(command, click.Group):
+        for name, below in sorted(command.commands.items()):
+            yield from _commands(below, f"{path} {name}")
 
 
 if __name__ == "__main__":

@@ -56,11 +56,16 @@ def backup(every_date: bool, accept_losses: bool, take_over: bool, as_json: bool
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show what would be done and change nothing.")
 @click.option("--replace", is_flag=True, help="Also remove rows that neither the backup nor a later load accounts for.")
-@click.option("--drop-lost-keys", is_flag=True, help="Drop the inbox keys of messages whose rows are lost for good.")
+@click.option(
+    "--drop-lost-keys", is_flag=True, help="Drop from the inbox the ids of messages whose rows are lost for good."
+)
 @click.option("--take-over", is_flag=True, help="Restore another database's backup into one that is not empty.")
 @as_json
 def restore(dry_run: bool, replace: bool, drop_lost_keys: bool, take_over: bool, as_json: bool) -> None:
-    """Rebuild the table and its inbox from the backup in LOGIN_BACKUP_URL, and check them."""
+    """Rebuild the table and its inbox from the backup and check them.
+
+    The backup is in LOGIN_BACKUP_URL.
+    """
     from login_pipeline.cli.runs import dagster_instance, run
 
     settings = read_settings()
@@ -79,9 +84,10 @@ def restore(dry_run: bool, replace: bool, drop_lost_keys: bool, take_over: bool,
 
 @click.command()
 def prepare() -> None:
-    """Create the tables and grant the roles of deploy/postgres/roles.sql their rights.
+    """Create the tables and grant the roles their rights.
 
-    Run it once, and again after an upgrade, as the owner of the tables.
+    The roles are those of deploy/postgres/roles.sql. Run it once, and again after an upgrade, as the owner of the
+    tables.
     """
     database = LoginDatabase(read_settings(), maintenance=True)
     database.prepare(as_owner=True)
@@ -95,6 +101,9 @@ def prepare() -> None:
 @click.command()
 @as_json
 def prune(as_json: bool) -> None:
-    """Delete the inbox keys of messages that cannot come back, as inbox_pruning_job does."""
+    """Delete from the inbox the ids of messages that cannot come back.
+
+    inbox_pruning_job does the same every night, where the role may.
+    """
     settings = read_settings()
     show(prune_inbox(LoginDatabase(settings, maintenance=True), days=settings.inbox_days)._asdict(), as_json=as_json)

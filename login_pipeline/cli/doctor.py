@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from login_pipeline.backup.identity import read_manifest, require_own_backup
 from login_pipeline.backup.store import backup_store
+from login_pipeline.cli.options import counted
 from login_pipeline.core_dumps import dump_taker
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.masking.key_source import masking_keys
@@ -67,7 +68,7 @@ def _examined(subject: str, examination: Callable[[], str]) -> Diagnosis:
 
 def _limits(settings: Settings) -> str:
     return (
-        f"{settings.batch_size:,} messages a run, {settings.max_concurrent_runs} runs at once, hidden for "
+        f"{settings.batch_size:,} messages a run, {settings.max_concurrent_runs} runs at once, invisible for "
         f"{settings.visibility_timeout} s; region {settings.queue_region or 'as the AWS SDK finds it'}"
     )
 
@@ -159,7 +160,7 @@ def _backup_place(settings: Settings, database: LoginDatabase) -> str:
         if is_there(cursor, Table.BACKUP):  # else nothing was ever loaded here
             require_own_backup(database, cursor, manifest, take_over=False)
     made = f"{manifest.made_at:%Y-%m-%d %H:%M} UTC"
-    return f"{place}; last backup {made}, of {len(manifest.dates)} dates of {manifest.database}"
+    return f"{place}; last backup {made}, of {counted(len(manifest.dates), 'date')} of {manifest.database}"
 
 
 def _core_dumps() -> str:

@@ -40,7 +40,7 @@ def generate(add: bool, output: Path | None) -> None:
 @click.option("--rows", is_flag=True, help="Also count the rows under each key. Reads the whole table.")
 @as_json
 def status(rows: bool, as_json: bool) -> None:
-    """List the ids and ages of the configured masking keys, never the keys."""
+    """List the ids and ages of the masking keys, never the keys."""
     settings = read_settings()
     by_key = rows_by_key(LoginDatabase(settings)) if rows else None
     records = [each._asdict() for each in key_status(masking_keys(settings), by_key, datetime.now(UTC).date())]
@@ -50,7 +50,7 @@ def status(rows: bool, as_json: bool) -> None:
 @keys.command()
 @as_json
 def rotate(as_json: bool) -> None:
-    """Mask again under the first key what aes-siv masked under the others."""
+    """Mask again under the first key what aes-siv masked under others."""
     settings = read_settings()
     ring = masking_keys(settings)
     rotated = mask_again(LoginDatabase(settings, maintenance=True), ring)

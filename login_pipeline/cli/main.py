@@ -14,7 +14,7 @@ from login_pipeline.cli.database import backup, check, prepare, prune, restore
 from login_pipeline.cli.dev import dev
 from login_pipeline.cli.doctor import examine
 from login_pipeline.cli.keys import keys
-from login_pipeline.cli.options import DONE, FAILED, INTERRUPTED, MISCONFIGURED, as_json, end
+from login_pipeline.cli.options import DONE, FAILED, INTERRUPTED, MISCONFIGURED, as_json, counted, end
 from login_pipeline.cli.output import drain_progress, show, show_drain, show_findings, show_redrive
 from login_pipeline.cli.privacy import forget, unmask
 from login_pipeline.cli.send import send_lines
@@ -61,7 +61,7 @@ for command in (check, prepare, prune, backup, restore, keys, unmask, forget):
 
 @cli.command()
 def demo() -> None:
-    """Drain 100 sample messages through embedded services and show the result."""
+    """Drain 100 sample messages on embedded services and show the rows."""
     with ThreadPoolExecutor(1) as importer:  # the servers start while Dagster and pandas are imported
         module = importer.submit(import_module, "login_pipeline.cli.demo")
         with local_services() as settings:
@@ -77,7 +77,7 @@ def demo() -> None:
     help="Port of the Dagster UI, on 127.0.0.1.",
 )
 def dev_command(port: int) -> None:
-    """Run the embedded services under the Dagster UI with the sensor on, until Ctrl-C."""
+    """Run the Dagster UI and sensor on embedded services, until Ctrl-C."""
     _warn_of_masks_without_a_key(read_settings())
     sys.exit(dev(port))
 
@@ -86,12 +86,12 @@ def dev_command(port: int) -> None:
 @click.argument("file", type=click.File("rb"), required=False)
 @click.option("--sample", type=click.IntRange(min=1), help="Send this many sample messages instead of a file.")
 def send(file: IO[bytes] | None, sample: int | None) -> None:
-    """Send each line of FILE (- for stdin) to the queue as a message, unchanged."""
+    """Send each line of FILE (- for stdin) as a message, unchanged."""
     if (file is None) == (sample is None):
         raise click.UsageError("name a FILE (- for stdin) or --sample N")
     lines = file if file else (body.encode() for body in sample_messages(sample or 0))
     sent = send_lines(LoginQueues(read_settings()).login_queue, lines)
-    click.echo(f"{sent.messages} messages sent")
+    click.echo(f"{counted(sent.messages, 'message')} sent")
     for number, reason in sent.refused.items():
         report_error(f"line {number} was not sent: {reason}", "line_not_sent", line=number, reason=reason)
     sys.exit(FAILED if sent.refused else DONE)
@@ -100,7 +100,7 @@ def send(file: IO[bytes] | None, sample: int | None) -> None:
 @cli.command("drain")
 @as_json
 def drain_command(as_json: bool) -> None:
-    """Run login_job until the queue is empty and no other run is active."""
+    """Run login_job until the queue is empty and no run is active."""
     from login_pipeline.cli.drain import drain
     from login_pipeline.cli.runs import dagster_instance
 
@@ -129,7 +129,7 @@ def redrive_command(reason: str | None, dry_run: bool, as_json: bool) -> None:
 
 @cli.command()
 def doctor() -> None:
-    """Show what is configured and what is reachable, and how to fix what is not."""
+    """Show what is configured and reachable and how to fix what is not."""
     findings = examine()
     show_findings(findings)
     sys.exit(DONE if all(finding.well for finding in findings) else MISCONFIGURED)

@@ -1,4 +1,4 @@
-"""What the commands share: their exit codes, the option --json, and how one ends that could not do all of it."""
+"""What the commands share: exit codes, the option --json, counts in words, and the end of one that failed in part."""
 
 import sys
 from collections.abc import Iterable
@@ -11,6 +11,11 @@ from login_pipeline.logs.setup import report_error
 DONE, FAILED, MISCONFIGURED, INTERRUPTED = 0, 1, 2, 130
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON object on stdout.")
+
+
+def counted(number: int, noun: str) -> str:
+    """The number and the noun, whose plural ends in s."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def end(problems: Iterable[str], *, passed: bool | None = None) -> NoReturn:

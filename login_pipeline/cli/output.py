@@ -15,6 +15,7 @@ from login_pipeline.backup.manifest import date_name
 from login_pipeline.backup.reconcile import DateRestored
 from login_pipeline.backup.restore import Restored
 from login_pipeline.cli.doctor import Diagnosis
+from login_pipeline.cli.options import counted
 from login_pipeline.ingest.redrive import Redriven
 from login_pipeline.logins.columns import NAMES
 from login_pipeline.settings import LogFormat, read_settings
@@ -107,7 +108,9 @@ def show_records(records: Sequence[Mapping[str, Any]]) -> None:
 def show_restore(restored: Restored, checks: "Sequence[CheckResult]") -> None:
     """The dates on which there was something to do or to say, what was done, and the checks after it."""
     words = "would be restored" if restored.dry_run else "restored"
-    click.echo(f"The backup of {restored.made_at:%Y-%m-%d %H:%M:%S} UTC holds {restored.dates} dates; {words}:")
+    click.echo(
+        f"The backup of {restored.made_at:%Y-%m-%d %H:%M:%S} UTC holds {counted(restored.dates, 'date')}; {words}:"
+    )
     table = Table(box=None, pad_edge=False)
     for name in ("create_date", *DateRestored._fields[1:]):
         table.add_column(name.replace("_", " "), justify="left" if name == "create_date" else "right")
@@ -115,9 +118,9 @@ def show_restore(restored: Restored, checks: "Sequence[CheckResult]") -> None:
         table.add_row(date_name(each.create_date), *(str(count) for count in each[1:]))
     _console().print(table if restored.touched else "nothing; the table has all of it")
     if restored.audit_records_added:
-        click.echo(f"{restored.audit_records_added} records of erasures and unmaskings were not in the database")
+        click.echo(f"Records of erasures and unmaskings that were not in the database: {restored.audit_records_added}")
     if restored.withheld:
-        click.echo(f"{restored.withheld} rows in the backup are of users who were erased since; they stay out")
+        click.echo(f"Rows in the backup of users who were erased since; they stay out: {restored.withheld}")
     show_checks(checks)
 
 

@@ -73,7 +73,7 @@ def run(job_name: str, instance: dg.DagsterInstance, config: Mapping[str, Any] |
     """Runs the job once, in this process, and returns how it went; a failed run raises nothing.
 
     Raises:
-        KeyboardInterrupt: SIGINT or SIGTERM came; the run has handed its messages back.
+        KeyboardInterrupt: SIGINT or SIGTERM came; the run has released its messages.
     """
     run_id = str(uuid.uuid4())
     with bound_contextvars(run_id=run_id, job=job_name):

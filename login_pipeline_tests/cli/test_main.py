@@ -357,6 +357,13 @@ def test_masks_that_need_a_key_are_said_at_the_start(
     assert (code, err) == (0, f"{NOT_KEYED}\n")
 
 
+@pytest.mark.parametrize("group", [[], ["keys"]], ids=["all commands", "keys"])
+def test_help_shows_the_whole_first_sentence_of_each_command(command: Command, group: list[str]) -> None:
+    commands = command(*group, "--help")[1].partition("Commands:\n")[2].splitlines()
+    assert commands
+    assert [line for line in commands if not line.endswith(".") or line.endswith("...")] == []
+
+
 def test_help_has_no_markup_of_click_s_in_it_and_imports_neither_dagster_nor_pandas() -> None:
     """Each takes a second and more."""
     code = (

@@ -174,7 +174,7 @@ def test_line_of_a_file_that_cannot_be_sent_is_reported_by_its_number(
     file = tmp_path / "logins.jsonl"
     file.write_bytes(b"sentinel-5\n\xff\xfe sentinel-5\n")
     exit_code, out, (sent, refused) = ended("send", str(file))
-    assert (exit_code, out) == (1, "1 messages sent\n")
+    assert (exit_code, out) == (1, "1 message sent\n")
     assert (sent["event"], sent["messages"], sent["refused"]) == ("sent", 1, 1)
     assert (refused["event"], refused["line"], refused["reason"]) == ("line_not_sent", 2, "it is not UTF-8")
 
