@@ -70,7 +70,7 @@ def raw_sqs_messages(
     postgres: LoginDatabaseResource,
     masking: MaskingResource,
 ) -> dg.MaterializeResult[pd.DataFrame]:
-    """One batch of messages, received from the queue and still on it: hidden there until they are deleted.
+    """One batch of messages, received from the queue and still on it, invisible to other runs until deleted.
 
     One row a message, in memory only, gone when the run ends. Before anything is received, both queues, the
     database, the table's columns and the masking key are checked.
@@ -179,7 +179,7 @@ def user_logins_table(
 ) -> dg.MaterializeResult[None]:
     """Table user_logins in PostgreSQL: one row for each login, however often SQS delivers its message.
 
-    Rows and the keys of their messages are committed in one transaction; only then are the messages deleted
+    Rows and the ids of their messages are committed in one transaction; only then are the messages deleted
     from the queue. A crash in between costs a redelivery, which the inbox turns into a delete. A row that only
     the database refuses, by a constraint say, goes to the dead-letter queue.
     """

@@ -72,9 +72,10 @@ user_logins_backup_job = dg.define_asset_job(
     job=user_logins_backup_job,
     cron_schedule="41 2 * * *",
     default_status=WITH_THE_SENSOR,
+    description="Backs up every night, in UTC, where LOGIN_BACKUP_URL is set.",
 )
 def user_logins_backup_schedule() -> dg.RunRequest | dg.SkipReason:
-    """Backs up every night, in UTC, where LOGIN_BACKUP_URL is set."""
+    """Skips where LOGIN_BACKUP_URL is not set."""
     with suppress(LoginPipelineError):  # the run says it
         if read_settings().backup_url is None:
             return dg.SkipReason("LOGIN_BACKUP_URL is not set, so nothing is backed up")

@@ -42,7 +42,7 @@ def prune_inbox(context: dg.OpExecutionContext, maintenance_postgres: LoginDatab
     context.add_output_metadata(pruned._asdict())
 
 
-@dg.job(description="Deletes the inbox keys of messages that cannot come back.")
+@dg.job(description="Deletes from the inbox the ids of messages that cannot come back.")
 def inbox_pruning_job() -> None:
     """One step, on the database alone."""
     prune_inbox()
@@ -57,11 +57,16 @@ def run_history_job() -> None:
 WITH_THE_SENSOR = dg.DefaultScheduleStatus.RUNNING if _SETTINGS.sensor_enabled else dg.DefaultScheduleStatus.STOPPED
 
 
-@dg.schedule(job=user_logins_checks_job, cron_schedule="17 * * * *", default_status=WITH_THE_SENSOR)
+@dg.schedule(
+    job=user_logins_checks_job,
+    cron_schedule="17 * * * *",
+    default_status=WITH_THE_SENSOR,
+    description="Checks the table every hour, from the first run of login_job on.",
+)
 def user_logins_checks_schedule(
     context: dg.ScheduleEvaluationContext, postgres: LoginDatabaseResource
 ) -> dg.RunRequest | dg.SkipReason:
-    """Checks the table every hour, from the first run of login_job on. A table that is gone after it is a failure."""
+    """Skips where there is no table yet. A table that is gone after the first run is a failure."""
     if context.instance.get_latest_materialization_event(user_logins_table.key) is None:
         with suppress(LoginPipelineError):  # the run says it
             if not postgres.database.columns():
@@ -69,9 +74,14 @@ def user_logins_checks_schedule(
     return dg.RunRequest()
 
 
-@dg.schedule(job=inbox_pruning_job, cron_schedule="43 3 * * *", default_status=WITH_THE_SENSOR)
+@dg.schedule(
+    job=inbox_pruning_job,
+    cron_schedule="43 3 * * *",
+    default_status=WITH_THE_SENSOR,
+    description="Prunes the inbox every night, where the role may; elsewhere `login-pipeline prune` has to.",
+)
 def inbox_pruning_schedule(maintenance_postgres: LoginDatabaseResource) -> dg.RunRequest | dg.SkipReason:
-    """Prunes the inbox every night, where the role may; elsewhere `login-pipeline prune` has to."""
+    """Skips, with the reason, where the role may not."""
     try:
         pruning.require_rights(maintenance_postgres.database)
     except LoginPipelineError as error:
@@ -80,6 +90,7 @@ def inbox_pruning_schedule(maintenance_postgres: LoginDatabaseResource) -> dg.Ru
 
 
 run_history_schedule = dg.ScheduleDefinition(
+    name="run_history_schedule",
     job=run_history_job,
     cron_schedule="13 4 * * *",
     default_status=WITH_THE_SENSOR,

@@ -27,7 +27,7 @@ ACTIVE_STATUSES = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-# At every look of Dagster's daemon, which comes every 5 seconds; 5 itself would miss every other by a hair.
+# At every look of Dagster's daemon, which comes every 5 seconds; 5 would skip every other look.
 #
 # Source: dagster/_daemon/sensor.py, MIN_INTERVAL_LOOP_TIME. A run lasts seconds; a place that is free is to be filled.
 TICK_SECONDS = 1
@@ -77,7 +77,8 @@ class _Cursor(BaseModel):
     default_status=(
         dg.DefaultSensorStatus.RUNNING if read_load_settings().sensor_enabled else dg.DefaultSensorStatus.STOPPED
     ),
-    description="Starts a run of login_job for each batch on the queue, up to LOGIN_MAX_CONCURRENT_RUNS at once.",
+    description="Starts a run of login_job for each batch on the queue, up to LOGIN_MAX_CONCURRENT_RUNS at once. "
+    "Ticks at every look of the daemon, which is every 5 seconds.",
 )
 def queue_depth_sensor(context: dg.SensorEvaluationContext, sqs: LoginQueueResource) -> dg.SensorResult:
     """Reads the queue's depth, reports it on asset login_queue, and requests runs. It receives nothing."""

@@ -50,5 +50,18 @@ def test_every_asset_says_what_it_is() -> None:
             assert all(column.description for column in columns), spec.key
 
 
+def test_every_job_schedule_and_sensor_says_what_it_does() -> None:
+    assert defs.jobs
+    assert defs.schedules
+    assert defs.sensors
+    for each in (*defs.jobs, *defs.schedules, *defs.sensors):
+        assert each.description, each
+
+
+def test_schedule_is_named_after_what_it_runs() -> None:
+    names = {schedule.job.name: schedule.name for schedule in defs.schedules or []}
+    assert names == {job: f"{job.removesuffix('_job')}_schedule" for job in names}
+
+
 def test_sensor_is_off_unless_it_is_turned_on() -> None:
     assert queue_depth_sensor.default_status is dg.DefaultSensorStatus.STOPPED
