@@ -11,7 +11,7 @@ _RIGHTS: Rights = {Table.INBOX: "DELETE", Table.LEDGER: "INSERT UPDATE", Table.D
 
 
 class Pruned(NamedTuple):
-    """What was deleted: whole dates, the message ids of theirs (`keys`), and records of dead letters."""
+    """What was deleted: whole dates, the ids of their messages, and records of dead letters."""
 
     dates: int
     keys: int

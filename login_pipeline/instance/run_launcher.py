@@ -29,7 +29,7 @@ DEFINITIONS = "login_pipeline.definitions"
 LOOK_SECONDS = 2.0
 # Seconds in which a run may end on its own when the launcher goes.
 LAST_SECONDS = 4.0
-# Seconds that runs have to hand their messages back when the launcher goes.
+# Seconds that runs have to release their messages when the launcher goes.
 GRACE = 30.0
 
 Result = TypeVar("Result")
@@ -58,7 +58,7 @@ class ForkedRunLauncher(DefaultRunLauncher):
         threading.Thread(target=_fail_if_lost, args=[self._instance, run.run_id, fork], daemon=True).start()
 
     def terminate(self, run_id: str) -> bool:
-        """Has the run end itself, whichever process or host asks for it, and hand its messages back."""
+        """Has the run end itself, whichever process or host asks for it, and release its messages."""
         run = self._instance.get_run_by_id(run_id)
         if run is not None and GRPC_INFO_TAG in run.tags:
             return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
@@ -68,7 +68,7 @@ class ForkedRunLauncher(DefaultRunLauncher):
         return True
 
     def dispose(self) -> None:
-        """Lets runs that are about to end do so, ends the others, and waits until they handed their messages back."""
+        """Lets runs that are about to end do so, ends the others, and waits until they released their messages."""
         until = time.monotonic() + LAST_SECONDS
         for fork in self._forks:
             fork.join(max(0.0, until - time.monotonic()))

@@ -30,7 +30,9 @@ Log = FilteringBoundLogger
 
 
 def set_up_logging() -> bool:
-    """Makes stderr's lines JSON where LOGIN_LOG_FORMAT says so, and returns whether it does; a second call is no harm.
+    """Makes stderr's lines JSON where LOGIN_LOG_FORMAT says so, and returns whether it does.
+
+    Calling it again is harmless.
 
     Raises:
         ConfigurationError: LOGIN_LOG_FORMAT is neither text nor json.

@@ -1,4 +1,4 @@
-"""The benchmarks' SQS-speaking server in a process of its own, for as long as a block lasts.
+"""The tests' SQS-speaking server in a process of its own, for as long as a block lasts.
 
 with QueueServer(latency=0.015, fill=200_000) as server:
     ...  # server.endpoint, server.queue_url, server.counts().logins["received"]

@@ -1,4 +1,4 @@
-"""The heap and the line of the benchmarks' queue against a plain list of messages, over random histories."""
+"""The heap and the line of the tests' queue against a plain list of messages, over random histories."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""The benchmarks' SQS server as a process: what it is filled with, its long polls, its HTTP, its counts, its end.
+"""The tests' SQS server as a process: what it is filled with, its long polls, its HTTP, its counts, its end.
 
 What a message and a receipt are is held with the other servers (exactly_once/test_simulated_sqs.py).
 """
