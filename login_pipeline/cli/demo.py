@@ -33,7 +33,7 @@ def demo(services: dict[str, str]) -> int:
 
     with dagster_instance() as instance:
         _title("login_job drained the queue")
-        with drain_progress() as progress:
+        with drain_progress(settings.log_format) as progress:
             totals = drain(settings, instance, progress)
         show_drain(totals)
 

@@ -14,18 +14,18 @@ from login_pipeline.errors import ConfigurationError
 from login_pipeline.local import supervisor
 from login_pipeline.local.ports import HOST, is_listening, wait_until
 from login_pipeline.local.services import environment_file, local_folder, local_services, pipeline_environment
-from login_pipeline.settings import LogFormat, read_settings
+from login_pipeline.settings import LogFormat, Settings, variable
 from login_pipeline.signals import ignore_signals, raise_at_signals
 
 START_SECONDS = 120.0
 _ENVIRONMENT = {
-    "LOGIN_SENSOR_ENABLED": "true",
-    "LOGIN_RUN_INTERVAL": "1",  # a person waits for what was sent
+    variable("sensor_enabled"): "true",
+    variable("run_interval"): "1",  # a person waits for what was sent
     "PYTHONWARNINGS": "ignore:Function `dev_command`",  # `dg dev` asks for a project folder, which need not be here
 }
 
 
-def dev(port: int) -> int:
+def dev(settings: Settings, port: int) -> int:
     """Serves until a signal stops it; 0 then, 1 when Dagster ended on its own.
 
     Raises:
@@ -35,7 +35,7 @@ def dev(port: int) -> int:
         raise ConfigurationError(f"Port {port} on {HOST} is in use; name another: login-pipeline dev --port {port + 1}")
     raise_at_signals({signal.SIGHUP})  # its terminal was closed
     parent = os.getppid()
-    with suppress(KeyboardInterrupt), local_services() as settings, _dagster(settings, port) as dagster:
+    with suppress(KeyboardInterrupt), local_services() as services, _dagster(settings, services, port) as dagster:
         possible = lambda: dagster.poll() is None  # noqa: E731
         if not wait_until(lambda: is_listening(port), seconds=START_SECONDS, still_possible=possible):
             return 1
@@ -48,17 +48,17 @@ def dev(port: int) -> int:
 
 
 @contextmanager
-def _dagster(settings: dict[str, str], port: int) -> Iterator[supervisor.Supervisor]:
+def _dagster(settings: Settings, services: dict[str, str], port: int) -> Iterator[supervisor.Supervisor]:
     """`dagster dev`, which starts the webserver, the daemon and the code server; stopped at the end."""
-    environment = environment_file(local_folder(), settings)
+    environment = environment_file(local_folder(), services)
     command = ["-m", "dagster", "dev", "--host", HOST, "--port", str(port), "--log-level", "warning"]
-    if read_settings().log_format is LogFormat.JSON:
+    if settings.log_format is LogFormat.JSON:
         command += ["--log-format", "json"]
     dagster = supervisor.start(
         [sys.executable, *command, "--module-name", "login_pipeline.definitions"],
         log=None,  # the terminal: what Dagster prints about an error is not for the disk
         stop_signal=signal.SIGINT,
-        env=pipeline_environment({**_ENVIRONMENT, **settings}),
+        env=pipeline_environment({**_ENVIRONMENT, **services}),
     )
     try:
         yield dagster

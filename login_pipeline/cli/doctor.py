@@ -35,10 +35,11 @@ class _WeakError(LoginPipelineError):
 
 def examine() -> list[Diagnosis]:
     """One finding for each thing that a run needs; never raises."""
-    limits = _examined("settings", lambda: _limits(read_settings()))
-    if not limits.well:
-        return [limits]
-    settings = read_settings()
+    try:
+        settings = read_settings()
+    except LoginPipelineError as error:
+        return [Diagnosis("settings", False, error.sentence)]
+    limits = Diagnosis("settings", True, _limits(settings))
     queues, database = LoginQueues(settings), LoginDatabase(settings)
     login_queue = _examined("login queue", lambda: _login_queue(queues))
     examinations: dict[str, Callable[[], str]] = {

@@ -78,8 +78,9 @@ def demo() -> None:
 )
 def dev_command(port: int) -> None:
     """Run the Dagster UI and sensor on embedded services, until Ctrl-C."""
-    _warn_of_masks_without_a_key(read_settings())
-    sys.exit(dev(port))
+    settings = read_settings()
+    _warn_of_masks_without_a_key(settings)
+    sys.exit(dev(settings, port))
 
 
 @cli.command()
@@ -107,7 +108,7 @@ def drain_command(as_json: bool) -> None:
     settings = read_settings()
     _warn_of_masks_without_a_key(settings)
     try:
-        with dagster_instance() as instance, drain_progress() as progress:
+        with dagster_instance() as instance, drain_progress(settings.log_format) as progress:
             totals = drain(settings, instance, progress)
     except KeyboardInterrupt:
         _end("Interrupted; what the run held is back on the queue.", INTERRUPTED)

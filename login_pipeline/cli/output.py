@@ -18,7 +18,7 @@ from login_pipeline.cli.doctor import Diagnosis
 from login_pipeline.cli.options import counted
 from login_pipeline.ingest.redrive import Redriven
 from login_pipeline.logins.columns import NAMES
-from login_pipeline.settings import LogFormat, read_settings
+from login_pipeline.settings import LogFormat
 from login_pipeline.sqs.queue import QueueDepth
 
 if TYPE_CHECKING:  # they import Dagster
@@ -31,7 +31,7 @@ MASK_SHOWN = 18
 
 
 @contextmanager
-def drain_progress() -> "Iterator[DrainProgress]":
+def drain_progress(log_format: LogFormat) -> "Iterator[DrainProgress]":
     """A bar on a terminal: messages received, of those that were on the queue. None among lines of JSON."""
     console = Console(stderr=True)
     bar = Progress(
@@ -41,7 +41,7 @@ def drain_progress() -> "Iterator[DrainProgress]":
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         console=console,
-        disable=not console.is_terminal or read_settings().log_format is LogFormat.JSON,
+        disable=not console.is_terminal or log_format is LogFormat.JSON,
         transient=True,
     )
     with bar:

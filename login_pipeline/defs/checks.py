@@ -19,7 +19,7 @@ from login_pipeline.logins.quality import check_batch
 from login_pipeline.masking.masker import NOT_KEYED
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.settings import MaskingMethod, read_settings
+from login_pipeline.settings import MaskingMethod
 
 
 class GroupSizes(NamedTuple):
@@ -139,7 +139,7 @@ def _rows_in_the_future(database: LoginDatabase) -> Outcome:
 
 
 def _groups(database: LoginDatabase) -> Outcome:
-    k = read_settings().min_group_size
+    k = database.settings.min_group_size
     sizes = GroupSizes(*database.ask(statements.checks.group_sizes, k=k))
     return sizes.groups_below_k == 0, {"k": k, **sizes._asdict()}
 

@@ -15,7 +15,7 @@ from login_pipeline.defs.jobs import login_job
 from login_pipeline.defs.resources import LoginQueueResource
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.instance.run_coordinator import places
-from login_pipeline.settings import read_load_settings, read_settings
+from login_pipeline.settings import Settings, read_load_settings, read_settings
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.queue import QueueDepth
 from login_pipeline.sqs.transport.client import ClientOptions
@@ -84,7 +84,7 @@ def queue_depth_sensor(context: dg.SensorEvaluationContext, sqs: LoginQueueResou
     """Reads the queue's depth, reports it on asset login_queue, and requests runs. It receives nothing."""
     try:
         settings = read_settings()
-        depth = _kept(sqs.client_options, frozenset(os.environ.items())).login_queue.depth()
+        depth = _kept(settings, sqs.client_options, frozenset(os.environ.items())).login_queue.depth()
     except LoginPipelineError as error:
         _kept.cache_clear()  # credentials in a file may have been replaced
         return dg.SensorResult(skip_reason=error.sentence)
@@ -110,12 +110,12 @@ def queue_depth_sensor(context: dg.SensorEvaluationContext, sqs: LoginQueueResou
 
 
 @lru_cache(maxsize=1)
-def _kept(options: ClientOptions, environment: frozenset[tuple[str, str]]) -> LoginQueues:
+def _kept(settings: Settings, options: ClientOptions, environment: frozenset[tuple[str, str]]) -> LoginQueues:
     """The queues, kept from tick to tick: to make a client costs a hundred times what a call does.
 
-    Everything that they are made from is the options and the environment.
+    `environment` has what the SDK reads on its own.
     """
-    return LoginQueues(read_settings(), options._replace(max_attempts=ATTEMPTS, read_timeout=ANSWER_SECONDS))
+    return LoginQueues(settings, options._replace(max_attempts=ATTEMPTS, read_timeout=ANSWER_SECONDS))
 
 
 def _newest_since(instance: dg.DagsterInstance, before: _Newest | None, now: datetime) -> _Newest | None:

@@ -15,7 +15,7 @@ from login_pipeline.errors import ConfigurationError
 from login_pipeline.local.ports import wait_until
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.sqs import LocalSqs, create_queue, sdk_environment
-from login_pipeline.settings import read_settings
+from login_pipeline.settings import read_settings, variable
 
 QUEUE = "logins"
 DEAD_LETTER_QUEUE = "logins-dead-letter"
@@ -52,13 +52,13 @@ def local_services(folder: Path | None = None) -> Iterator[dict[str, str]]:
         database_server.create_database("dagster")
         yield {
             **sdk_environment(queue_server.endpoint),
-            "LOGIN_QUEUE_URL": create_queue(queue_server.endpoint, QUEUE),
-            "LOGIN_DEAD_LETTER_QUEUE_URL": create_queue(queue_server.endpoint, DEAD_LETTER_QUEUE),
-            "LOGIN_DATABASE_URL": database_server.create_database("logins"),
-            "LOGIN_MAINTENANCE_DATABASE_URL": "",  # or pruning would reach the database in a shell that has one set
-            "LOGIN_MASKING_KEY": _masking_key(folder / "masking_key"),
-            "LOGIN_MASKING_KEY_SOURCE": "",
-            "LOGIN_BACKUP_URL": str(folder / "backup"),
+            variable("queue_url"): create_queue(queue_server.endpoint, QUEUE),
+            variable("dead_letter_queue_url"): create_queue(queue_server.endpoint, DEAD_LETTER_QUEUE),
+            variable("database_url"): database_server.create_database("logins"),
+            variable("maintenance_database_url"): "",  # or pruning would reach the database in a shell that has one set
+            variable("masking_key"): _masking_key(folder / "masking_key"),
+            variable("masking_key_source"): "",
+            variable("backup_url"): str(folder / "backup"),
             "LOGIN_DAGSTER_DATABASE_URL": database_server.url("dagster", "postgresql+psycopg2"),
             "DAGSTER_HOME": str(_dagster_home(folder / "dagster")),
         }
