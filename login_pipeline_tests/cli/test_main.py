@@ -349,7 +349,7 @@ def test_check_that_warns_is_shown_and_ends_with_exit_code_0(pipeline: Pipeline,
 def test_masks_that_need_a_key_are_said_at_the_start(
     pipeline: Pipeline, command: Command, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr("login_pipeline.cli.main.dev", lambda _port: 0)
+    monkeypatch.setattr("login_pipeline.cli.main.dev", lambda *_: 0)
     monkeypatch.setattr("login_pipeline.cli.drain.drain", lambda *_: Totals())
     assert command(name)[2] == ""
     pipeline.set(LOGIN_MASKING_METHOD="sha256")
