@@ -182,7 +182,7 @@ from login_pipeline.cli import dev, main
 from login_pipeline.local import supervisor
 
 @contextmanager
-def started(_settings, port):
+def started(_settings, _services, port):
     command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
     server = supervisor.start(command, log=None, stop_signal=SIGINT, env={})
     try:
