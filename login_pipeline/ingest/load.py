@@ -11,7 +11,7 @@ from typing import Self
 import pandas as pd
 
 from login_pipeline.gc_pause import no_cycle_collection
-from login_pipeline.ingest.quarantine import QuarantineFigures, credible, enough_deliveries, quarantine, require_taken
+from login_pipeline.ingest.quarantine import DELIVERIES, QuarantineFigures, credible, quarantine, require_taken
 from login_pipeline.logins.columns import NAMES
 from login_pipeline.logins.transform import refused_messages
 from login_pipeline.logs.setup import Log
@@ -68,7 +68,7 @@ class BatchLoader:
         """
         first, size = 0, FIRST_ROWS
         refused: dict[str, str] = {}
-        believed = enough_deliveries(raw, self._queues.login_queue.max_receive_count)
+        believed = _delivered_often(raw, self._queues.login_queue.max_receive_count)
         with BackgroundDeleter(self._queues.login_queue, self._figures) as deleter:
             while first < len(masked):
                 started = time.monotonic()
@@ -95,6 +95,15 @@ class BatchLoader:
         has_its_row = ~chunk["message_id"].isin([*loaded.refused, *loaded.not_tried])
         deleter.start(chunk.loc[has_its_row, "receipt_handle"].tolist())
         return loaded
+
+
+def _delivered_often(raw: pd.DataFrame, max_receive_count: int | None) -> set[str]:
+    """The message_ids of raw_sqs_messages that were delivered so often that a refusal is taken to be theirs.
+
+    After `max_receive_count` deliveries SQS would move them itself, without a reason.
+    """
+    enough = min(DELIVERIES, max_receive_count or DELIVERIES)
+    return set(raw.loc[raw["receive_count"] >= enough, "message_id"])
 
 
 def next_size(size: int, seconds: float, seconds_left: float) -> int:

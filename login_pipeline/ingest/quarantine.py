@@ -113,22 +113,13 @@ def _move(
     return len(codes) < len(piece) or not ENTRY_FAULTS.isdisjoint(codes.values())
 
 
-def enough_deliveries(raw: pd.DataFrame, max_receive_count: int | None) -> set[str]:
-    """The message_ids of raw_sqs_messages that were delivered so often that a refusal is taken to be theirs.
-
-    After `max_receive_count` deliveries SQS would move them itself, without a reason.
-    """
-    enough = min(DELIVERIES, max_receive_count or DELIVERIES)
-    return set(raw.loc[raw["receive_count"] >= enough, "message_id"])
-
-
 def credible(refused: Mapping[str, str], believed: Collection[str], *, taken: bool) -> dict[str, str]:
     """Those of the rows that the database refused which are taken to be wrong themselves.
 
     Never where the condition is the table's. Otherwise each, where another row of the run was taken. Where none was,
     those that were delivered often enough, since a trigger or a constraint may refuse every row until it is corrected;
     and a few whose condition names a wrong value. `refused` has the reasons by message_id, `believed` the message_ids
-    of `enough_deliveries`.
+    that were delivered DELIVERIES times.
     """
     few = sum(reason != Reason.EXPIRED for reason in refused.values()) <= MAX_CREDIBLE_REFUSALS
     return {

@@ -67,7 +67,7 @@ def test_table_that_refuses_every_row_sends_no_login_to_the_dead_letter_queue(re
 def test_rows_that_are_refused_at_each_delivery_are_moved_although_new_ones_keep_coming(
     refusing: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.ingest.quarantine.DELIVERIES", 3)
+    monkeypatch.setattr("login_pipeline.ingest.load.DELIVERIES", 3)
     refusing.queue.send(*(body(user_id=f"refused {n}") for n in range(MAX_CREDIBLE_REFUSALS + 1)))
     assert [bool(refusing.run().failures) for _ in range(2)] == [True, True]
     assert refusing.dead_letter_queue.count() == 0
@@ -150,7 +150,7 @@ def test_few_logins_that_the_table_cannot_take_stay_on_the_queue_and_the_run_fai
 def test_row_without_a_partition_waits_however_often_it_came_and_its_neighbours_load(
     unchecked: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.ingest.quarantine.DELIVERIES", 1)
+    monkeypatch.setattr("login_pipeline.ingest.load.DELIVERIES", 1)
     unchecked.database.query(NO_PARTITION.format(by="LIST (device_type)") + ONE_PARTITION)
     unchecked.queue.send(body(device_type="android"), *(body(device_type="ios") for _ in range(3)))
     run = unchecked.run()
