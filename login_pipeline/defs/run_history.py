@@ -9,6 +9,7 @@ from dagster_postgres import PostgresEventLogStorage
 
 from login_pipeline.defs.assets import login_queue
 from login_pipeline.defs.failures import as_failure
+from login_pipeline.postgres import statements
 from login_pipeline.settings import read_settings
 
 # The jobs whose runs are purged. Runs of other code in the same Dagster instance are none of our business.
@@ -23,29 +24,6 @@ DAYS_FACTOR = {
 # So many at once: what reads and writes Dagster's storage beside a purge never waits for long.
 RUNS_AT_ONCE = 100
 OBSERVATIONS_AT_ONCE = 1000
-
-# What Dagster 1.13 keeps in PostgreSQL and has no call to delete: results of asset checks, which outlive their run, and
-# observations that no run made. Each statement commits for itself.
-_PURGE_CHECK_RESULTS = "DELETE FROM asset_check_executions WHERE run_id = ANY (%(run_ids)s)"
-# The newest observation stays: the asset has a depth, however long ago it last changed.
-_PURGE_OBSERVATIONS = """
-DELETE FROM event_logs
-WHERE id IN (
-    SELECT id
-    FROM event_logs
-    WHERE asset_key = %(asset_key)s
-      AND dagster_event_type = 'ASSET_OBSERVATION'
-      AND run_id = ''
-      AND "timestamp" < %(before)s
-      AND id < (
-          SELECT max(id)
-          FROM event_logs
-          WHERE asset_key = %(asset_key)s AND dagster_event_type = 'ASSET_OBSERVATION'
-      )
-    ORDER BY id
-    LIMIT %(limit)s
-)
-"""
 
 
 class Purged(NamedTuple):
@@ -65,7 +43,7 @@ def purge(instance: dg.DagsterInstance, *, days: int, now: datetime) -> Purged:
     for job in JOBS:
         for status, factor in DAYS_FACTOR.items():
             for run_ids in _old_runs(instance, job, status, now - factor * timedelta(days=days)):
-                _execute(instance, _PURGE_CHECK_RESULTS, run_ids=run_ids)
+                _execute(instance, statements.dagster.purge_check_results, run_ids=run_ids)
                 for run_id in run_ids:
                     instance.delete_run(run_id)
                 runs += len(run_ids)
@@ -91,7 +69,7 @@ def _purge_observations(instance: dg.DagsterInstance, before: datetime) -> int:
     purged = 0
     while deleted := _execute(
         instance,
-        _PURGE_OBSERVATIONS,
+        statements.dagster.purge_observations,
         asset_key=login_queue.key.to_string(),
         before=before.astimezone(UTC).replace(tzinfo=None),  # as Dagster writes it
         limit=OBSERVATIONS_AT_ONCE,

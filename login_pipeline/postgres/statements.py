@@ -40,6 +40,9 @@ _Checks = namedtuple(
 )
 checks = _Checks(**_read("checks"))
 
+_Dagster = namedtuple("_Dagster", "purge_check_results purge_observations")
+dagster = _Dagster(**_read("dagster"))
+
 _DeadLetters = namedtuple("_DeadLetters", "create known savepoint record undo")
 dead_letters = _DeadLetters(**_read("dead_letters"))
 
