@@ -9,12 +9,10 @@ from login_pipeline.signals import deferred_interrupts
 from login_pipeline.sqs.errors import explain_sqs_errors
 from login_pipeline.sqs.queue import SqsQueue
 from login_pipeline.sqs.receive import Batch
+from login_pipeline.sqs.release_delay import release_delay
 from login_pipeline.sqs.transport.client import ClientOptions, Sdk
 from login_pipeline.sqs.transport.curl import CurlTransport
 
-# Seconds after which a message that a run could not finish is delivered again; doubled with each delivery.
-RELEASE_DELAY = 10
-MAX_RELEASE_DELAY = 900
 # A queue that moves messages away after fewer takes good ones for bad when a few runs in a row are cut off.
 MIN_DELIVERIES = 10
 # The part of the visibility timeout after which a run loads nothing of what it received.
@@ -115,11 +113,6 @@ class LoginQueues:
     @cached_property
     def _transport(self) -> CurlTransport:
         return CurlTransport(self._sdk)
-
-
-def release_delay(receive_count: int) -> int:
-    """Seconds until a message that a run released is delivered again."""
-    return int(min(RELEASE_DELAY * 2 ** min(receive_count - 1, 30), MAX_RELEASE_DELAY))
 
 
 def few_deliveries(max_receive_count: int | None) -> str | None:

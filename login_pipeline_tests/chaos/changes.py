@@ -27,7 +27,7 @@ def hide_for_a_moment() -> None:
 
 def release_soon() -> None:
     """Messages that a run releases come back after a second, not after ten."""
-    patch("login_pipeline.sqs.login_queues.RELEASE_DELAY", 1).start()
+    patch("login_pipeline.sqs.release_delay.RELEASE_DELAY", 1).start()
 
 
 def retry_at_once() -> None:

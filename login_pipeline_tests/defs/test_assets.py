@@ -70,7 +70,7 @@ def test_redelivered_messages_get_no_second_row(
     pipeline.queue.send(*(body() for _ in range(10)))
     with monkeypatch.context() as crash:
         crash.setattr("login_pipeline.sqs.queue.SqsQueue.delete", _crash)
-        crash.setattr("login_pipeline.sqs.login_queues.RELEASE_DELAY", 0)
+        crash.setattr("login_pipeline.sqs.release_delay.RELEASE_DELAY", 0)
         assert pipeline.run().failures
     assert len(pipeline.database.logins()) == 10
     assert pipeline.queue.count() == 10
@@ -91,7 +91,7 @@ def test_failed_check_loads_nothing_and_hands_the_messages_back(
     pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline.queue.send(body(), '{"not": "a login"}')
-    monkeypatch.setattr("login_pipeline.sqs.login_queues.RELEASE_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.sqs.release_delay.RELEASE_DELAY", 0)
     with monkeypatch.context() as leak:
         leak.setattr("login_pipeline.masking.masker.Masker.masks", _no_masks)
         run = pipeline.run()

@@ -27,7 +27,7 @@ from login_pipeline.ingest.pruning import prune_inbox
 from login_pipeline.ingest.redrive import MOVED_BY_SQS
 from login_pipeline.logins.event import LoginEvent, Rejection, parse_login
 from login_pipeline.masking.methods import Masks
-from login_pipeline.sqs.login_queues import MAX_RELEASE_DELAY
+from login_pipeline.sqs.release_delay import MAX_RELEASE_DELAY
 from login_pipeline_tests.exactly_once.ledger import Ledger, Sent, day_of, original_id
 from login_pipeline_tests.exactly_once.simulated_sqs import DAY, DEAD_LETTER_QUEUE, QUEUE, Fault, SimulatedSqs, Stored
 from login_pipeline_tests.exactly_once.stepped_process import KilledError, SteppedProcess

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from login_pipeline.ingest.load import MAX_ROWS, next_size
-from login_pipeline.sqs.login_queues import release_delay
+from login_pipeline.sqs.release_delay import release_delay
 from login_pipeline_tests.conftest import Pipeline
 
 Body = Callable[..., str]

@@ -32,7 +32,7 @@ REFUSE = (
 
 @pytest.fixture
 def refusing(prepared: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    monkeypatch.setattr("login_pipeline.sqs.login_queues.RELEASE_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.sqs.release_delay.RELEASE_DELAY", 0)
     prepared.database.query(REFUSE)
     return prepared
 
@@ -94,7 +94,7 @@ def test_redrive_policy_that_moves_good_messages_away_is_reported(pipeline: Pipe
 def test_rejects_of_which_none_can_be_deleted_fail_the_run_and_are_not_moved_again(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.sqs.login_queues.RELEASE_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.sqs.release_delay.RELEASE_DELAY", 0)
     pipeline.queue.send("not a login")
     with monkeypatch.context() as broken:
         broken.setattr("login_pipeline.sqs.queue.SqsQueue.delete", lambda *_: {"AccessDenied": 1})
@@ -108,7 +108,7 @@ def test_rejects_of_which_none_can_be_deleted_fail_the_run_and_are_not_moved_aga
 @pytest.fixture
 def unchecked(prepared: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """Its runs receive also where the tables are wrong; what they release is back at once."""
-    monkeypatch.setattr("login_pipeline.sqs.login_queues.RELEASE_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.sqs.release_delay.RELEASE_DELAY", 0)
     monkeypatch.setattr("login_pipeline.defs.assets.check_surroundings", lambda *_: None)
     return prepared
 
@@ -289,7 +289,7 @@ def limit_letters(pipeline: Pipeline, size: int) -> None:
 def small_pieces(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """Four rejects at a time, of fourteen."""
     monkeypatch.setattr("login_pipeline.ingest.quarantine.MAX_LETTERS", 4, raising=False)
-    monkeypatch.setattr("login_pipeline.sqs.login_queues.RELEASE_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.sqs.release_delay.RELEASE_DELAY", 0)
     pipeline.queue.send(*["not a login"] * 14)
     return pipeline
 

@@ -126,7 +126,7 @@ def test_message_that_sqs_s_own_redrive_policy_moved_is_sent_back(
     arn = client.get_queue_attributes(QueueUrl=pipeline.dead_letter_queue.url, AttributeNames=["QueueArn"])
     policy = f'{{"deadLetterTargetArn": "{arn["Attributes"]["QueueArn"]}", "maxReceiveCount": 2}}'
     client.set_queue_attributes(QueueUrl=pipeline.queue.url, Attributes={"RedrivePolicy": policy})
-    monkeypatch.setattr("login_pipeline.sqs.login_queues.RELEASE_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.sqs.release_delay.RELEASE_DELAY", 0)
     pipeline.queue.send(body())
     with monkeypatch.context() as failing:
         failing.setattr("login_pipeline.defs.assets.mask_logins", None)

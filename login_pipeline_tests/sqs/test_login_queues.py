@@ -65,7 +65,7 @@ def test_deleted_messages_are_gone_and_what_could_not_be_deleted_is_counted_by_c
 def test_what_is_still_held_is_released(
     pipeline: Pipeline, queues: LoginQueues, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.sqs.login_queues.RELEASE_DELAY", 0)
+    monkeypatch.setattr("login_pipeline.sqs.release_delay.RELEASE_DELAY", 0)
     pipeline.queue.send(*(f"body {n}" for n in range(12)))
     received = queues.receive().messages
     queues.login_queue.delete(message.receipt_handle for message in received[:5])
