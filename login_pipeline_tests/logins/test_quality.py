@@ -26,7 +26,7 @@ def test_each_value_that_does_not_fit_is_counted(logins: pd.DataFrame) -> None:
     logins["user_id"] = pd.Series([7, "x" * 129, None, "", "fits", ["a"]], dtype=object)
     logins["locale"] = pd.Series([None, float("nan"), "RU", 7, "x" * 33, ""], dtype=object)
     logins["create_date"] = pd.Series([None, "2026-01-01", *logins["create_date"][2:]], dtype=object)
-    logins.at[3, "app_version"] = -1
+    logins.loc[[3, 4], "app_version"] = [-1, 2**31]
     assert count_misfits(logins) == {
         "user_id: null": 1,
         "user_id: type": 2,
@@ -35,7 +35,7 @@ def test_each_value_that_does_not_fit_is_counted(logins: pd.DataFrame) -> None:
         "locale: length": 2,
         "create_date: null": 1,
         "create_date: type": 1,
-        "app_version: range": 1,
+        "app_version: range": 2,
     }
 
 
