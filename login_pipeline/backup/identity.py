@@ -6,13 +6,14 @@ person insists with `--take-over`.
 
 from typing import NamedTuple
 
-from psycopg2 import errors, extensions, sql
+from psycopg2 import errors, sql
 
 from login_pipeline.backup.manifest import MANIFEST, BackupDatabase, Manifest
 from login_pipeline.backup.store import BackupStore
 from login_pipeline.errors import BackupError, ConfigurationError
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.postgres.session import InterruptibleCursor
 from login_pipeline.postgres.tables import Table, is_there
 
 # What they hold says nothing about whether a database was used.
@@ -35,7 +36,7 @@ class Identity(NamedTuple):
         return manifest.database.id in (self.database.id, self.restored_from)
 
 
-def take_turn(cursor: extensions.cursor) -> None:
+def take_turn(cursor: InterruptibleCursor) -> None:
     """Keeps other backups and restores of this database out until the transaction ends. It takes no snapshot.
 
     Raises:
@@ -57,7 +58,7 @@ def read_manifest(store: BackupStore) -> Manifest | None:
         return None if stored is None else Manifest.from_json(stored.read())
 
 
-def identity_of(database: LoginDatabase, cursor: extensions.cursor) -> Identity:
+def identity_of(database: LoginDatabase, cursor: InterruptibleCursor) -> Identity:
     """Which database the cursor is connected to.
 
     Raises:
@@ -71,13 +72,11 @@ def identity_of(database: LoginDatabase, cursor: extensions.cursor) -> Identity:
             "the table and run `login-pipeline prepare`"
         )
     id_, place, restored_from = row
-    address = cursor.connection.get_dsn_parameters()
-    name = f"{address.get('host', 'local')}:{address.get('port')}/{address.get('dbname')}"
-    return Identity(BackupDatabase(id=id_, place=place, name=name), restored_from)
+    return Identity(BackupDatabase(id=id_, place=place, name=cursor.connection.address()), restored_from)
 
 
 def require_own_backup(
-    database: LoginDatabase, cursor: extensions.cursor, manifest: Manifest | None, *, take_over: bool
+    database: LoginDatabase, cursor: InterruptibleCursor, manifest: Manifest | None, *, take_over: bool
 ) -> Identity:
     """Which database this is, where the place in LOGIN_BACKUP_URL is free, or its own, or is to be taken over.
 
@@ -95,7 +94,7 @@ def require_own_backup(
 
 
 def require_own_restore(
-    database: LoginDatabase, cursor: extensions.cursor, manifest: Manifest, *, take_over: bool
+    database: LoginDatabase, cursor: InterruptibleCursor, manifest: Manifest, *, take_over: bool
 ) -> None:
     """Returns where the backup may be restored here: into the database that made it, or a new one, or again.
 
@@ -123,11 +122,11 @@ def _which(manifest: Manifest) -> str:
     )
 
 
-def _is_new(cursor: extensions.cursor) -> bool:
+def _is_new(cursor: InterruptibleCursor) -> bool:
     """Whether nothing was loaded, counted, erased or unmasked here yet, or the tables are not there."""
     return not any(is_there(cursor, table) and _has_rows(cursor, table) for table in Table if table not in _NOT_DATA)
 
 
-def _has_rows(cursor: extensions.cursor, table: str) -> bool:
+def _has_rows(cursor: InterruptibleCursor, table: str) -> bool:
     cursor.execute(sql.SQL(statements.backup.has_rows).format(table=sql.Identifier(table)))
     return bool(cursor.fetchone() == (True,))

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from psycopg2 import extensions
-
 from login_pipeline.backup.audit import erasures_in_backup, restore_audit
 from login_pipeline.backup.export import DateState, Day, dates_in_database
 from login_pipeline.backup.identity import identity_of, read_manifest, require_own_restore, take_turn
@@ -22,6 +20,7 @@ from login_pipeline.errors import BackupError, ConfigurationError
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import copy_lines
 from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.postgres.session import InterruptibleCursor
 from login_pipeline.postgres.tables import Rights, Table, create_tables, is_there, missing_tables, require
 from login_pipeline.privacy.erasure import ErasedUsers, all_erasures, erased_since
 from login_pipeline.settings import Settings
@@ -191,13 +190,15 @@ class _Erasures(NamedTuple):
     in_backup: frozenset[tuple[datetime, str]]
     unseen: frozenset[str]
 
-    def since(self, cursor: extensions.cursor, moment: datetime | None) -> ErasedUsers | None:
+    def since(self, cursor: InterruptibleCursor, moment: datetime | None) -> ErasedUsers | None:
         """The users whose rows may be in files that have seen the erasures until `moment`; raises as `erased_since`."""
         later = {subject for erased_at, subject in self.in_backup if moment is None or erased_at > moment}
         return erased_since(cursor, self.settings, moment, also=self.unseen | later)
 
 
-def _erasures(database: LoginDatabase, cursor: extensions.cursor, store: BackupStore, manifest: Manifest) -> _Erasures:
+def _erasures(
+    database: LoginDatabase, cursor: InterruptibleCursor, store: BackupStore, manifest: Manifest
+) -> _Erasures:
     """All that is known of them; an error before anything is changed where it is not enough.
 
     Raises:
@@ -219,7 +220,7 @@ def _erasures(database: LoginDatabase, cursor: extensions.cursor, store: BackupS
 
 
 @contextmanager
-def _transaction(database: LoginDatabase, dry_run: bool) -> Iterator[extensions.cursor]:
+def _transaction(database: LoginDatabase, dry_run: bool) -> Iterator[InterruptibleCursor]:
     with database.transaction() as cursor:
         cursor.execute(statements.restore.isolation)
         cursor.execute(statements.backup.session)
@@ -291,7 +292,7 @@ def _restore_date(
     return done, withheld
 
 
-def _stage(cursor: extensions.cursor, store: BackupStore, backup: BackupDate, erased: _Erasures) -> int:
+def _stage(cursor: InterruptibleCursor, store: BackupStore, backup: BackupDate, erased: _Erasures) -> int:
     """How many rows were left out because their users were erased after this backup."""
     staged = _copy(cursor, store, statements.restore.copy_rows, backup.rows, erased.since(cursor, backup.erased_until))
     _copy(cursor, store, statements.restore.copy_keys, backup.keys)
@@ -299,7 +300,7 @@ def _stage(cursor: extensions.cursor, store: BackupStore, backup: BackupDate, er
 
 
 def _copy(
-    cursor: extensions.cursor, store: BackupStore, statement: str, file: BackupFile, erased: ErasedUsers | None = None
+    cursor: InterruptibleCursor, store: BackupStore, statement: str, file: BackupFile, erased: ErasedUsers | None = None
 ) -> int:
     copied = 0
     with open_verified(store, file) as stored:
@@ -311,7 +312,7 @@ def _copy(
 
 
 def _write_ledger(
-    cursor: extensions.cursor, day: Day, was: Entries, is_now: Entries, *, rotated_at: datetime | None
+    cursor: InterruptibleCursor, day: Day, was: Entries, is_now: Entries, *, rotated_at: datetime | None
 ) -> None:
     """Writes the entries of the date that change. The backup's `rotated` keeps its time, which is what it is for."""
     for entry in was.keys() | is_now.keys():
@@ -324,6 +325,6 @@ def _write_ledger(
                 cursor.execute(statements.restore.add_entry, values)
 
 
-def _count(cursor: extensions.cursor, statement: str) -> int:
+def _count(cursor: InterruptibleCursor, statement: str) -> int:
     cursor.execute(statement)
     return cursor.rowcount

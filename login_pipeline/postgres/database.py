@@ -172,8 +172,7 @@ class LoginDatabase:
     def where(self) -> str:
         """Host, port and database that the URL names, without the user and the password."""
         with self.transaction() as cursor:
-            parameters = cursor.connection.get_dsn_parameters()
-        return f"{parameters.get('host', 'local')}:{parameters.get('port')}/{parameters.get('dbname')}"
+            return cursor.connection.address()
 
     def protection(self) -> Protection:
         """How the connection, a run's own in a run, is protected; raises as `transaction` does."""
@@ -212,9 +211,8 @@ class LoginDatabase:
                 connection.commit()
             except BaseException as error:
                 connection.until = time.monotonic()
-                with suppress(
-                    psycopg2.Error, RuntimeError
-                ):  # the first error counts; a RuntimeError: no thread takes work at Python's end
+                # The first error counts. A RuntimeError: at Python's end no thread takes work any more.
+                with suppress(psycopg2.Error, RuntimeError):
                     connection.rollback()
                 if isinstance(error, psycopg2.Error):
                     raise statement_refused(error, self.access) from None

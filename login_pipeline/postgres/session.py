@@ -63,6 +63,11 @@ class InterruptibleConnection(extensions.connection):
         super().close()
         self._thread.shutdown(wait=False)
 
+    def address(self) -> str:
+        """Host, port and database, without the user and the password."""
+        parameters = self.get_dsn_parameters()
+        return f"{parameters.get('host', 'local')}:{parameters.get('port')}/{parameters.get('dbname')}"
+
     def commit(self) -> None:
         """As psycopg2's, and raises as `wait_for` does."""
         self.wait_for(super().commit)

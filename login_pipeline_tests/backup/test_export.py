@@ -11,7 +11,6 @@ from typing import IO
 import dagster as dg
 import pyarrow.parquet as pq
 import pytest
-from psycopg2 import extensions
 
 from login_pipeline.backup import identity
 from login_pipeline.backup import parquet as files
@@ -19,6 +18,7 @@ from login_pipeline.backup.parquet import KEYS, ROWS
 from login_pipeline.backup.store import FolderStore
 from login_pipeline.defs.backup import user_logins_backup_schedule
 from login_pipeline.errors import BackupError, ConfigurationError
+from login_pipeline.postgres.session import InterruptibleCursor
 from login_pipeline.postgres.tables import Table
 from login_pipeline_tests.backup.fixtures import IP, MONDAY, TUESDAY, Kept
 from login_pipeline_tests.conftest import Command, Database
@@ -141,7 +141,7 @@ def test_accepted_loss_whose_backup_was_cut_off_is_no_damage(kept: Kept, monkeyp
 def test_backup_sees_what_was_committed_before_its_turn(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the erasures of the backup before it."""
 
-    def load_and_take_turn(cursor: extensions.cursor) -> None:
+    def load_and_take_turn(cursor: InterruptibleCursor) -> None:
         kept.load([("new", "ios", "m", "m", None, 1, TUESDAY)], "new")
         identity.take_turn(cursor)
 
