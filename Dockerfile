@@ -48,11 +48,13 @@ COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/dagster /opt/dagster
 
 # Dagster stores an exception's message and its locals: in a pipeline of personal data they must be redacted.
+# LOGIN_MAX_CONCURRENT_RUNS is what dagster.yaml reads without a default.
 # Its daemon and web server do not pass their --log-format on to the code server that each of them starts.
 ENV PATH=/opt/venv/bin:$PATH \
     DAGSTER_HOME=/opt/dagster \
     DAGSTER_REDACT_USER_CODE_ERRORS=1 \
     LOGIN_LOG_FORMAT=json \
+    LOGIN_MAX_CONCURRENT_RUNS=4 \
     DAGSTER_CLI_API_GRPC_LOG_FORMAT=json \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test chaos fuzz bench test-localstack lint reference format lock audit sbom clean
+.PHONY: help install demo dev test cluster-test chaos fuzz bench test-localstack lint reference format lock audit sbom clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -29,6 +29,9 @@ dev: $(INSTALLED) ## the same services under the Dagster UI on http://127.0.0.1:
 
 test: $(INSTALLED) ## run the tests against a real PostgreSQL and a real SQS-speaking server
 	@$(BIN)/python -m pytest -n 4 --dist worksteal
+
+cluster-test: $(INSTALLED) ## drain through the containers and lose one in the middle of each further drain; needs Docker (an hour)
+	@$(BIN)/python -m login_pipeline_tests.cluster
 
 chaos: $(INSTALLED) ## kill over 1,000 runs, break what they lean on, and account for every message (half an hour)
 	@$(BIN)/python -m login_pipeline_tests.chaos
@@ -60,7 +63,7 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 
 lock: $(INSTALLED) ## resolve the dependencies anew, for every platform and Python from 3.11 on
 	@$(UV_COMPILE) --all-extras pyproject.toml requirements/build.in -o requirements/dev.lock
-	@$(UV_COMPILE) --extra ui pyproject.toml requirements/build.in -o requirements/production.lock
+	@$(UV_COMPILE) --extra ui --extra cluster pyproject.toml requirements/build.in -o requirements/production.lock
 	@$(UV_COMPILE) requirements/audit.in -o requirements/audit.lock
 	@$(UV_COMPILE) --exclude-newer 2025-05-20 deploy/localstack/requirements.in -o deploy/localstack/requirements.lock
 

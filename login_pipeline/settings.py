@@ -27,6 +27,7 @@ KEY_STORES = ("secretsmanager", "ssm")
 
 _QUEUE_URL = re.compile(r"https?://[^/\s]+/\S+")
 _BUCKET_URL = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/?#]+)*/?")
+_REDIS_URL = re.compile(r"rediss?://[^/\s]+(/[0-9]+)?(\?\S*)?")
 _QUEUE_URL_REGION = re.compile(r"https://(?:sqs\.([a-z0-9-]+)|([a-z0-9-]+)\.queue)\.amazonaws\.com")
 
 
@@ -51,6 +52,7 @@ SettingName = Literal[
     "run_history_days",
     "min_group_size",
     "backup_url",
+    "redis_url",
     "local_dir",
     "region",
 ]
@@ -158,20 +160,20 @@ class Settings(LoadSettings):
         examples=["secretsmanager:login-pipeline/masking-key"],
     )
     batch_size: int = Field(
-        50_000,
+        25_000,
         ge=1,
         le=IN_FLIGHT_BUDGET,
-        description="Maximum messages per run. 50,000 take about 150 MB and stay invisible to other consumers until "
+        description="Maximum messages per run. 25,000 take about 75 MB and stay invisible to other consumers until "
         "they are loaded.",
-        examples=["50000"],
+        examples=["25000"],
     )
     max_concurrent_runs: int = Field(
-        2,
+        4,
         ge=1,
         le=1000,
         description="Maximum concurrent runs that the sensor requests, over all hosts. As many again wait in "
         "Dagster's queue.",
-        examples=["2"],
+        examples=["4"],
     )
     run_interval: int = Field(
         60,
@@ -214,6 +216,11 @@ class Settings(LoadSettings):
         description="Where to keep backups: the absolute path of a folder, or s3://bucket/prefix.",
         examples=["s3://my-backups/user-logins"],
     )
+    redis_url: SecretStr | None = Field(
+        None,
+        description="URL of the Redis server through which Dagster hands runs to the workers. One host needs none.",
+        examples=["rediss://:password@redis.example.com:6379/0"],
+    )
     local_dir: str = Field(
         ".login-pipeline",
         description="Folder for the data of the embedded services (demo, dev and tests only).",
@@ -241,6 +248,13 @@ class Settings(LoadSettings):
         """A relative path would be another folder for the daemon than for the command line."""
         if url is not None and not _BUCKET_URL.fullmatch(url) and not Path(url).is_absolute():
             raise ValueError("is neither s3://bucket/prefix nor an absolute path")
+        return url
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_a_redis_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not _REDIS_URL.fullmatch(url.get_secret_value()):
+            raise ValueError("is not the URL of a Redis server")
         return url
 
     @field_validator("masking_key_source")

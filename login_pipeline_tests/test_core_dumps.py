@@ -10,19 +10,6 @@ import pytest
 from login_pipeline import core_dumps
 
 SHOW = "import resource; print(resource.getrlimit(resource.RLIMIT_CORE)[0])"
-FORKED = f"""
-from multiprocessing import get_context
-from login_pipeline.instance import run_launcher
-
-def show():
-    {SHOW}
-
-if __name__ == "__main__":
-    run_launcher.prepare()
-    run = run_launcher._FORKS.Process(target=show)
-    run.start()
-    run.join()
-"""
 
 
 def as_much_as_may_be() -> None:
@@ -43,14 +30,9 @@ def limit(*command: str) -> str:
 
 
 def test_process_that_imports_anything_of_ours_dumps_no_core() -> None:
-    """A command, the code server, the daemon, the web server and the supervisor all import the package."""
+    """A command, the code server, the daemon, the web server, the worker with its runs: all import the package."""
     assert limit("-c", SHOW) != "0"
     assert limit("-c", f"import login_pipeline; {SHOW}") == "0"
-
-
-def test_run_that_is_forked_dumps_no_core(tmp_path: Path) -> None:
-    (tmp_path / "forked.py").write_text(FORKED, encoding="utf-8")
-    assert limit(str(tmp_path / "forked.py")) == "0"
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,8 @@ def declared(*extras: str) -> set[str]:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("login_pipeline", ("local",)),
-        ("login_pipeline_tests", ("local", "dev")),
+        ("login_pipeline", ("cluster", "local")),
+        ("login_pipeline_tests", ("cluster", "local", "dev")),
         ("benchmarks", ("local", "dev")),
         ("deploy", ("local", "dev")),
     ],

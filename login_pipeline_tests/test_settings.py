@@ -14,14 +14,14 @@ def problem(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
 
 def test_nothing_set_gives_the_defaults() -> None:
     settings = read_settings()
-    assert settings.batch_size == 50_000
+    assert settings.batch_size == 25_000
     assert settings.batch_size * settings.max_concurrent_runs == IN_FLIGHT_BUDGET
     assert settings.queue_url is None
 
 
 def test_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGIN_BATCH_SIZE", "")
-    assert read_settings().batch_size == 50_000
+    assert read_settings().batch_size == 25_000
 
 
 @pytest.mark.parametrize(

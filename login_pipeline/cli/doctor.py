@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from login_pipeline.backup.identity import read_manifest, require_own_backup
 from login_pipeline.backup.store import backup_store
-from login_pipeline.cli.options import counted
+from login_pipeline.cli.options import cluster_extra, counted
 from login_pipeline.core_dumps import dump_taker
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.masking.key_source import masking_keys
@@ -49,12 +49,15 @@ def examine() -> list[Diagnosis]:
         "maintenance role": lambda: _protected(LoginDatabase(settings, maintenance=True)),
         "masking": lambda: _masking(settings),
         "backup": lambda: _backup_place(settings, database),
+        "redis": lambda: _redis(settings),
         "core dumps": _core_dumps,
     }
     if settings.maintenance_database_url is None:  # as on a host that only runs the pipeline
         del examinations["maintenance role"]
     if settings.backup_url is None:
         del examinations["backup"]
+    if settings.redis_url is None:
+        del examinations["redis"]
     return [limits, login_queue, *(_examined(*each) for each in examinations.items())]
 
 
@@ -162,6 +165,13 @@ def _backup_place(settings: Settings, database: LoginDatabase) -> str:
             require_own_backup(database, cursor, manifest, take_over=False)
     made = f"{manifest.made_at:%Y-%m-%d %H:%M} UTC"
     return f"{place}; last backup {made}, of {counted(len(manifest.dates), 'date')} of {manifest.database}"
+
+
+def _redis(settings: Settings) -> str:
+    with cluster_extra():
+        from login_pipeline.instance.celery_config import require_redis
+    require_redis(settings.require("redis_url"))
+    return "it responds"
 
 
 def _core_dumps() -> str:

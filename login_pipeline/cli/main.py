@@ -14,7 +14,7 @@ from login_pipeline.cli.database import backup, check, prepare, prune, restore
 from login_pipeline.cli.dev import dev
 from login_pipeline.cli.doctor import examine
 from login_pipeline.cli.keys import keys
-from login_pipeline.cli.options import DONE, FAILED, INTERRUPTED, MISCONFIGURED, as_json, counted, end
+from login_pipeline.cli.options import DONE, FAILED, INTERRUPTED, MISCONFIGURED, as_json, cluster_extra, counted, end
 from login_pipeline.cli.output import drain_progress, show, show_drain, show_findings, show_redrive
 from login_pipeline.cli.privacy import forget, unmask
 from login_pipeline.cli.send import send_lines
@@ -23,7 +23,7 @@ from login_pipeline.ingest.redrive import problems, redrive
 from login_pipeline.local.sample_messages import sample_messages
 from login_pipeline.local.services import local_services
 from login_pipeline.logs.setup import report_error, report_warning, set_up_logging
-from login_pipeline.masking.masker import NOT_KEYED
+from login_pipeline.masking.masker import NOT_KEYED, Masker
 from login_pipeline.settings import LogFormat, MaskingMethod, Settings, read_settings, variable
 from login_pipeline.signals import ignore_signals, raise_at_signals
 from login_pipeline.sqs.login_queues import LoginQueues
@@ -114,6 +114,18 @@ def drain_command(as_json: bool) -> None:
         _end("Interrupted; what the run held is back on the queue.", INTERRUPTED)
     show(totals.figures(), as_json=as_json, as_text=lambda: show_drain(totals))
     end(totals.failures)
+
+
+@cli.command()
+@click.option("--runs", type=click.IntRange(min=1), default=1, show_default=True, help="How many runs at once.")
+def worker(runs: int) -> None:
+    """Take runs from Redis, where Dagster puts them, until SIGTERM."""
+    settings = read_settings()
+    redis_url = settings.require("redis_url")
+    Masker(settings).masks()
+    with cluster_extra():
+        from login_pipeline.instance.worker import work
+    work(redis_url, runs=runs)
 
 
 @cli.command("redrive")

@@ -1,11 +1,13 @@
 """What the commands share: exit codes, the option --json, counts in words, and the end of one that failed in part."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import click
 
+from login_pipeline.errors import ConfigurationError
 from login_pipeline.logs.setup import report_error
 
 DONE, FAILED, MISCONFIGURED, INTERRUPTED = 0, 1, 2, 130
@@ -16,6 +18,21 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print exactly on
 def counted(number: int, noun: str) -> str:
     """The number and the noun, whose plural ends in s."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+@contextmanager
+def cluster_extra() -> Iterator[None]:
+    """Around an import of what only the extra `cluster` brings.
+
+    Raises:
+        ConfigurationError: it is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"LOGIN_REDIS_URL needs {error.name}, which is not installed: pip install 'login-pipeline[cluster]'"
+        ) from None
 
 
 def end(problems: Iterable[str], *, passed: bool | None = None) -> NoReturn:

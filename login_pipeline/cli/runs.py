@@ -60,12 +60,11 @@ def dagster_instance() -> dg.DagsterInstance:
         return dg.DagsterInstance.ephemeral()
     try:
         return dg.DagsterInstance.get()
-    except ConfigurationError:
-        raise
     except Exception as error:
         raise ConfigurationError(
             f"DAGSTER_HOME={home} does not hold a Dagster instance that can be used ({type(error).__name__}); correct "
-            "it and its dagster.yaml, or unset it to run without"
+            "it, its dagster.yaml and the variables that this reads (LOGIN_DAGSTER_DATABASE_URL), or unset it to run "
+            "without"
         ) from None
 
 

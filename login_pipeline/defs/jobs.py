@@ -11,7 +11,6 @@ from login_pipeline.defs.resources import LoginDatabaseResource
 from login_pipeline.defs.run_history import purge_run_history
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.ingest import pruning
-from login_pipeline.instance.run_coordinator import LIMITED
 from login_pipeline.settings import read_load_settings, read_settings
 
 _SETTINGS = read_load_settings()
@@ -24,7 +23,7 @@ login_job = dg.define_asset_job(
     | dg.AssetSelection.checks(masked_logins_checks),
     description="Drains one batch of the queue into user_logins.",
     # Once its messages are visible to other runs again, a run has nothing left to do.
-    tags={**LIMITED, dg.MAX_RUNTIME_SECONDS_TAG: str(_SETTINGS.visibility_timeout)},
+    tags={dg.MAX_RUNTIME_SECONDS_TAG: str(_SETTINGS.visibility_timeout)},
 )
 
 user_logins_checks_job = dg.define_asset_job(

@@ -14,7 +14,6 @@ from login_pipeline.defs.assets import login_queue
 from login_pipeline.defs.jobs import login_job
 from login_pipeline.defs.resources import LoginQueueResource
 from login_pipeline.errors import LoginPipelineError
-from login_pipeline.instance.run_coordinator import places
 from login_pipeline.settings import Settings, read_load_settings, read_settings
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.queue import QueueDepth
@@ -99,7 +98,7 @@ def queue_depth_sensor(context: dg.SensorEvaluationContext, sqs: LoginQueueResou
     waits_until = _waits_until(cursor.newest, timedelta(seconds=settings.run_interval), now)
     full, all_of_it = depth.visible // settings.batch_size, math.ceil(depth.visible / settings.batch_size)
     batches = full if waits_until else all_of_it
-    wanted = _wanted_runs(batches, active, places(context.instance, settings.max_concurrent_runs))
+    wanted = _wanted_runs(batches, active, _places(context.instance, settings.max_concurrent_runs))
     reason = _pause(cursor.failing, now) or _skip_reason(depth, batches, wanted, len(active), waits_until)
     return dg.SensorResult(
         run_requests=[] if reason else _requests(cursor.newest, wanted),
@@ -150,6 +149,14 @@ def _wanted_runs(batches: int, active: Sequence[dg.RunRecord], places: int) -> i
     """One for each batch that no run is on its way to; started runs have their messages."""
     on_their_way = sum(run.dagster_run.status is not dg.DagsterRunStatus.STARTED for run in active)
     return min(batches - on_their_way, places - len(active))
+
+
+def _places(instance: dg.DagsterInstance, at_once: int) -> int:
+    """How many runs may be at work and on their way: twice as many where Dagster's queue keeps to the limit.
+
+    A run of a full batch lasts about as long as a tick: so the next ones are requested before a place is free.
+    """
+    return 2 * at_once if isinstance(instance.run_coordinator, dg.QueuedRunCoordinator) else at_once
 
 
 def _active_runs(instance: dg.DagsterInstance, longest: timedelta) -> Sequence[dg.RunRecord]:

@@ -59,6 +59,8 @@ def local_services(folder: Path | None = None) -> Iterator[dict[str, str]]:
             variable("masking_key"): _masking_key(folder / "masking_key"),
             variable("masking_key_source"): "",
             variable("backup_url"): str(folder / "backup"),
+            # Dagster reads it, and knows no default.
+            variable("max_concurrent_runs"): str(read_settings().max_concurrent_runs),
             "LOGIN_DAGSTER_DATABASE_URL": database_server.url("dagster", "postgresql+psycopg2"),
             "DAGSTER_HOME": str(_dagster_home(folder / "dagster")),
         }

@@ -1,7 +1,7 @@
 """What goes wrong, or is leaked on purpose, in the middle of a run that Dagster started in a process of its own.
 
-Python imports `sitecustomize` in every process that has our folder in PYTHONPATH; in the one that runs are forked from
-that calls `install`. A fault is armed by a file of its name, and the run that meets it takes the file away: each
+Python imports `sitecustomize` in every process that has our folder in PYTHONPATH; in that of a run it
+calls `install`. A fault is armed by a file of its name, and the run that meets it takes the file away: each
 happens once.
 """
 
@@ -31,7 +31,7 @@ WAIT_SECONDS = 120.0
 SITECUSTOMIZE = """
 import sys
 
-if any("multiprocessing.forkserver" in argument for argument in sys.orig_argv):
+if any("multiprocessing.spawn" in argument for argument in sys.orig_argv):
     from login_pipeline_tests.at_rest import faults
 
     faults.install()
@@ -39,7 +39,7 @@ if any("multiprocessing.forkserver" in argument for argument in sys.orig_argv):
 
 
 def install() -> None:
-    """Lets the armed faults happen in this process, which has not imported the assets yet, and in its forks."""
+    """Lets the armed faults happen in this process, which has not imported the assets yet."""
     mask_logins, raw_messages = transform.mask_logins, transform.raw_messages
 
     def mask_or_break(raw: Any, masks: Any) -> Any:

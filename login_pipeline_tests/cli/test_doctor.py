@@ -1,6 +1,7 @@
 """What doctor says of what is around a run: the backup's place, key, server log, core dumps, ways in clear."""
 
 import os
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from login_pipeline.masking.masker import NOT_KEYED
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import Pipeline
+from login_pipeline_tests.redis_server import RedisServer
 
 
 def finding(subject: str) -> Diagnosis:
@@ -103,3 +105,14 @@ def test_run_warns_of_what_goes_in_clear_over_the_network(pipeline: Pipeline, mo
     found = warnings()
     assert "Rows go in clear over the network to the database; add sslmode=verify-full to LOGIN_DATABASE_URL" in found
     assert "come in clear over the network from http://" in found
+
+
+def test_redis_that_does_not_respond_is_one_sentence(pipeline: Pipeline) -> None:
+    assert "redis" not in {finding.subject for finding in examine()}
+    pipeline.set(LOGIN_REDIS_URL="redis://:secret@127.0.0.1:1/0")
+    assert not finding("redis").well
+    assert "LOGIN_REDIS_URL" in finding("redis").says
+    assert "secret" not in finding("redis").says
+    with closing(RedisServer()) as server:
+        pipeline.set(LOGIN_REDIS_URL=server.url)
+        assert finding("redis").well

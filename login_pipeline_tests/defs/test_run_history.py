@@ -56,6 +56,7 @@ def test_job_purges_a_run_with_all_that_is_kept_of_it_and_observations_but_the_n
     (tmp_path / "dagster.yaml").write_bytes((ROOT / "deploy/dagster.yaml").read_bytes())
     storage = pipeline.database.url.replace("postgresql://", "postgresql+psycopg2://")
     pipeline.set(LOGIN_DAGSTER_DATABASE_URL=storage, DAGSTER_HOME=str(tmp_path), LOGIN_RUN_HISTORY_DAYS=1)
+    pipeline.set(LOGIN_MAX_CONCURRENT_RUNS=1)
     queue = dg.AssetKey("login_queue")
     with dg.DagsterInstance.get() as instance:
         for messages in range(3):

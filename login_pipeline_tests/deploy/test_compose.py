@@ -14,20 +14,25 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 # Settings of the embedded services, which run beside a checkout.
 NOT_FOR_CONTAINERS = {"local_dir"}
+MASKING = {"masking_method", "masking_key", "masking_key_source"}
 
 
 def environment(service: str) -> dict[str, str]:
-    return dict(SERVICES[service]["environment"])
+    return dict(SERVICES[service].get("environment", {}))
 
 
 def passwords(service: str) -> set[str]:
     return set(re.findall(r"POSTGRES_\w*PASSWORD", str(environment(service))))
 
 
-@pytest.mark.parametrize("service", ["dagster-daemon", "maintenance"])
+@pytest.mark.parametrize("service", ["dagster-daemon", "worker", "maintenance"])
 @pytest.mark.parametrize("name", sorted(set(SETTING_NAMES) - NOT_FOR_CONTAINERS))
 def test_setting_of_the_env_file_reaches_the_containers_that_use_it(name: SettingName, service: str) -> None:
-    if name == "maintenance_database_url" and service == "dagster-daemon":
+    if (
+        (name == "maintenance_database_url" and service != "maintenance")
+        or (name == "redis_url" and service == "maintenance")
+        or (name in MASKING and service == "dagster-daemon")
+    ):
         assert variable(name) not in environment(service)
     elif name == "database_url" and service == "maintenance":
         assert environment(service)[variable(name)] == environment(service)["LOGIN_MAINTENANCE_DATABASE_URL"]
@@ -47,21 +52,29 @@ def test_an_image_is_built_by_one_service_only() -> None:
 
 
 def test_each_process_has_its_own_password_only() -> None:
-    assert passwords("dagster-daemon") == {"POSTGRES_RUN_PASSWORD"}
+    assert passwords("dagster-daemon") == passwords("worker") == {"POSTGRES_RUN_PASSWORD"}
     assert passwords("dagster-webserver") == {"POSTGRES_UI_PASSWORD"}
     assert passwords("prepare") == passwords("maintenance") == {"POSTGRES_MAINTENANCE_PASSWORD"}
-    assert passwords("localstack") == set()
+    assert passwords("localstack") == passwords("redis") == set()
+    of_redis = {name for name in SERVICES if "REDIS_PASSWORD" in str(environment(name))}
+    assert of_redis == {"redis", "dagster-daemon", "worker"}
 
 
-def test_the_web_server_has_no_masking_key_no_credentials_and_no_way_to_the_table() -> None:
+def test_the_web_server_has_no_masking_key_no_credentials_and_no_way_to_table_and_redis() -> None:
     assert set(environment("dagster-webserver")) == {
         "LOGIN_DAGSTER_DATABASE_URL",
         "PGPASSWORD",
+        "LOGIN_REDIS_URL",
+        "LOGIN_MAX_CONCURRENT_RUNS",
         "LOGIN_SENSOR_ENABLED",
         "LOGIN_VISIBILITY_TIMEOUT",
         "LOGIN_LOG_FORMAT",
     }
     assert "secrets" not in SERVICES["dagster-webserver"]
+
+
+def test_workers_can_be_added() -> None:
+    assert not {"container_name", "hostname", "ports"} & set(SERVICES["worker"])
 
 
 def test_a_checkout_that_only_its_owner_can_read_is_enough() -> None:

@@ -1,4 +1,4 @@
-"""What the containers run logs nothing but JSON, and leaves no message behind: daemon, code server, runs."""
+"""What the containers run logs nothing but JSON, and leaves no message behind: daemon, code server, worker, runs."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import chain
 from pathlib import Path
 from secrets import token_urlsafe
@@ -20,6 +20,7 @@ from login_pipeline_tests import ROOT
 from login_pipeline_tests.at_rest import places
 from login_pipeline_tests.at_rest.sentinels import Sentinels
 from login_pipeline_tests.conftest import MASKING_KEY, Pipeline
+from login_pipeline_tests.redis_server import RedisServer
 
 BIN = Path(sys.executable).parent
 
@@ -32,10 +33,12 @@ def image_environment() -> dict[str, str]:
     return dict(re.findall(r"(DAGSTER_(?!HOME)\w+|LOGIN_\w+)=(\w+)", text))
 
 
-def daemon_command() -> list[str]:
+def command(program: str) -> list[str]:
+    """Of the container that runs it."""
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
-    (command,) = re.findall(r"command: \[(dagster-daemon, .*)\]", text)
-    return str(command).split(", ")
+    (found,) = re.findall(rf"command: \[({program}\b.*)\]", text)
+    name, *arguments = str(found).split(", ")
+    return [str(BIN / name), *arguments]
 
 
 def ended_runs(database_url: str) -> list[str]:
@@ -48,7 +51,7 @@ def ended_runs(database_url: str) -> list[str]:
         return []
 
 
-def test_daemon_and_its_runs_log_json_only_and_no_message(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_daemon_and_worker_log_json_only_and_no_message(pipeline: Pipeline, tmp_path: Path) -> None:
     for name in ("deploy/dagster.yaml", "workspace.yaml"):
         (tmp_path / Path(name).name).write_bytes((ROOT / name).read_bytes())
     pipeline.run()
@@ -62,12 +65,13 @@ def test_daemon_and_its_runs_log_json_only_and_no_message(pipeline: Pipeline, tm
         "LOGIN_DAGSTER_DATABASE_URL": pipeline.database.url.replace("postgresql://", "postgresql+psycopg2://"),
         "PYTHONPATH": str(ROOT),
     }
-    program, *arguments = daemon_command()
-    with (tmp_path / "log").open("wb") as log:
+    with (tmp_path / "log").open("wb") as log, (tmp_path / "out").open("wb") as out, closing(RedisServer()) as redis:
+        env = {**os.environ, **image_environment(), **own, "LOGIN_REDIS_URL": redis.url}
+        worker = subprocess.Popen(command("login-pipeline, worker"), cwd=tmp_path, env=env, stdout=out, stderr=log)
         daemon = subprocess.Popen(
-            [str(BIN / program), *arguments],
+            command("dagster-daemon"),
             cwd=tmp_path,
-            env={**os.environ, **image_environment(), **own},
+            env=env,
             stdout=log,
             stderr=log,
             start_new_session=True,  # its code servers go with it
@@ -78,6 +82,8 @@ def test_daemon_and_its_runs_log_json_only_and_no_message(pipeline: Pipeline, tm
             pipeline.queue.send(kept.login(), kept.login_ipv4())
             assert _ends(pipeline, daemon, ["SUCCESS", "FAILURE"]), (tmp_path / "log").read_text()
         finally:
+            worker.terminate()
+            worker.wait(timeout=60)
             daemon.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 daemon.wait(timeout=30)

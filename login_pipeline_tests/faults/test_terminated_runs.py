@@ -2,11 +2,9 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
-import psutil
 import pytest
 from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 from dagster._core.workspace.context import WorkspaceProcessContext
@@ -17,10 +15,9 @@ from dagster_graphql.cli import execute_query
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.settings import read_settings
 from login_pipeline_tests.faults.account import Account
-from login_pipeline_tests.faults.moments import WAITING_LOADS, locked, wait_for
-from login_pipeline_tests.faults.sqs_faults import Hold
 from login_pipeline_tests.faults.sqs_proxy import SqsProxy
-from login_pipeline_tests.instance.launched_runs import dagster_instance, launch, processes, soon, status
+from login_pipeline_tests.instance.cluster import Cluster, loading
+from login_pipeline_tests.instance.cluster import cluster as new_cluster
 
 TERMINATE = """
 mutation($runId: String!, $policy: TerminateRunPolicy!) {
@@ -44,7 +41,6 @@ def terminated(instance: dg.DagsterInstance, run_id: str) -> None:
 def force_terminated(instance: dg.DagsterInstance, run_id: str) -> None:
     """In the UI: "Force termination immediately"."""
     ask(instance, TERMINATE, "TerminateRunSuccess", runId=run_id, policy="MARK_AS_CANCELED_IMMEDIATELY")
-    assert status(instance, run_id) is dg.DagsterRunStatus.CANCELED
 
 
 def deleted(instance: dg.DagsterInstance, run_id: str) -> None:
@@ -55,54 +51,49 @@ def too_old(instance: dg.DagsterInstance, run_id: str) -> None:
     """Older than max_runtime_seconds allows."""
     with WorkspaceProcessContext(instance, EmptyWorkspaceTarget()) as daemon:
         assert list(execute_run_monitoring_iteration(daemon, logging.getLogger(__name__))) == [None]
-    assert status(instance, run_id) is dg.DagsterRunStatus.FAILURE
 
 
-WAYS: list[Way] = [terminated, force_terminated, deleted, too_old]
+WAYS: dict[Way, dg.DagsterRunStatus | None] = {
+    terminated: dg.DagsterRunStatus.CANCELED,
+    force_terminated: dg.DagsterRunStatus.CANCELED,
+    deleted: None,
+    too_old: dg.DagsterRunStatus.FAILURE,
+}
 
 
 @pytest.fixture
-def instance(account: Account, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with dagster_instance(account.pipeline, tmp_path) as instance:
-        yield instance
-
-
-@contextmanager
-def loading(account: Account, sqs_proxy: SqsProxy, instance: dg.DagsterInstance) -> Iterator[tuple[str, int]]:
-    """The id and the process of a run in the middle of its load, which a lock on the table holds."""
-    LoginDatabase(read_settings()).prepare()
-    account.send(3)
-    receiving = Hold(after=True)
-    with sqs_proxy.breaking("ReceiveMessage", receiving):
-        run_id = launch(instance, tags={MAX_RUNTIME_SECONDS_TAG: "0.01"})
-        receiving.wait()
-        with locked(account.pipeline.database):
-            receiving.let_go()
-            wait_for(account.pipeline.database, WAITING_LOADS)
-            (process,) = processes(instance, run_id)
-            yield run_id, process
+def cluster(account: Account, tmp_path: Path) -> Iterator[Cluster]:
+    with new_cluster(account.pipeline, tmp_path) as cluster:
+        LoginDatabase(read_settings()).prepare()
+        cluster.worker()
+        yield cluster
 
 
 def test_run_that_dagster_ends_has_no_process_and_holds_no_messages(
-    account: Account, sqs_proxy: SqsProxy, instance: dg.DagsterInstance
+    account: Account, sqs_proxy: SqsProxy, cluster: Cluster
 ) -> None:
     """Another process of Dagster's ends it than the one that launched it, as in production."""
-    for way in WAYS:
-        with loading(account, sqs_proxy, instance) as (run_id, process):
+    for way, status in WAYS.items():
+        with loading(cluster, account, sqs_proxy, tags={MAX_RUNTIME_SECONDS_TAG: "0.01"}) as (run_id,):
+            process = cluster.process(run_id)
             with dg.DagsterInstance.get() as other:
                 way(other, run_id)
-            assert soon(lambda: not psutil.pid_exists(process)), way
+            process.wait(30)
+        run = cluster.instance.get_run_by_id(run_id)
+        assert (run and run.status) is status, way
         account.assert_nothing_is_lost()
         assert account.rows() == {}, way
         account.pipeline.queue.take_all()  # what is delivered often is released for long
         account.logins.clear()
 
 
-def test_run_whose_daemon_ends_has_no_process_and_holds_no_messages(
-    account: Account, sqs_proxy: SqsProxy, instance: dg.DagsterInstance
-) -> None:
-    with dg.DagsterInstance.get() as daemon, loading(account, sqs_proxy, daemon) as (run_id, process):
-        daemon.dispose()
-        assert not psutil.pid_exists(process)
-        account.assert_nothing_is_lost()
-    assert status(instance, run_id) is dg.DagsterRunStatus.FAILURE
+def test_run_that_is_terminated_while_it_waits_for_a_worker_does_nothing(account: Account, cluster: Cluster) -> None:
+    (worker,) = cluster.workers
+    account.send(1)
+    worker.process.suspend()
+    run_id = cluster.launch()
+    force_terminated(cluster.instance, run_id)  # the UI offers no other way
+    worker.process.resume()
+    assert cluster.ends(cluster.launch(), dg.DagsterRunStatus.SUCCESS)
+    assert not cluster.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_START)
+    assert cluster.run(run_id).status is dg.DagsterRunStatus.CANCELED

@@ -1,12 +1,11 @@
-"""The queue of runs, as both dagster.yaml files have it: the sensor fills it, and it keeps to the limit."""
+"""The two dagster.yaml files, as the daemon runs with them: the queue of runs, its limit, and run monitoring."""
 
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from multiprocessing import forkserver
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -16,11 +15,12 @@ import pytest
 from login_pipeline.definitions import defs
 from login_pipeline.defs.resources import LoginQueueResource
 from login_pipeline.defs.sensors import queue_depth_sensor
-from login_pipeline.instance.run_coordinator import LIMITED
+from login_pipeline.instance.run_launcher import LeasedRunLauncher
 from login_pipeline.local import supervisor
 from login_pipeline.local.ports import wait_until
 from login_pipeline_tests import ROOT
 from login_pipeline_tests.conftest import Pipeline
+from login_pipeline_tests.instance.cluster import cluster
 
 DAEMON = [sys.executable, "-m", "dagster._daemon", "run", "-m", "login_pipeline.definitions"]
 
@@ -29,12 +29,12 @@ Body = Callable[..., str]
 
 @pytest.fixture(params=["deploy/dagster.yaml", "login_pipeline/local/dagster.yaml"])
 def instance(request: pytest.FixtureRequest, pipeline: Pipeline, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    (tmp_path / "dagster.yaml").write_bytes((ROOT / request.param).read_bytes())
-    storage = pipeline.database.url.replace("postgresql://", "postgresql+psycopg2://")
-    pipeline.set(LOGIN_DAGSTER_DATABASE_URL=storage, DAGSTER_HOME=str(tmp_path))
-    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # one of an earlier test
-    with dg.DagsterInstance.get() as instance:
-        yield instance
+    """With a worker, where the launcher needs one."""
+    pipeline.set(LOGIN_BATCH_SIZE=10, LOGIN_MAX_CONCURRENT_RUNS=1)
+    with cluster(pipeline, tmp_path, ROOT / request.param) as it:
+        if isinstance(it.instance.run_launcher, LeasedRunLauncher):
+            it.worker()
+        yield it.instance
 
 
 @contextmanager
@@ -46,31 +46,10 @@ def daemon(folder: Path) -> Iterator[psutil.Process]:
         supervisor.stop(process)
 
 
-def generations(process: psutil.Process) -> set[int]:
-    """Of the processes below it: 0 is what runs are forked from, 1 a run, 2 what a run has forked."""
-    parents = {}
-    with suppress(psutil.NoSuchProcess):  # one that ends meanwhile
-        for each in process.children(recursive=True):
-            if "multiprocessing.forkserver" in " ".join(each.cmdline()):
-                parents[each.pid] = each.ppid()
-
-    def generation(pid: int) -> int:
-        return 1 + generation(parents[pid]) if parents[pid] in parents else 0
-
-    return set(map(generation, parents))
-
-
 def loaded(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
     """The runs that have loaded their batch, the first one first."""
     records = instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS]))
     return sorted(records, key=lambda run: run.start_time or 0)
-
-
-def limits(instance: dg.DagsterInstance) -> list[int]:
-    """How many runs of login_job the queue lets be at work at once; nothing where it sets no limit."""
-    config = instance.get_concurrency_config().run_queue_config
-    assert config is not None
-    return [limit["limit"] for limit in config.tag_concurrency_limits if limit["key"] in LIMITED]
 
 
 def test_sensor_asks_for_as_many_runs_again_as_can_be_at_work(
@@ -84,22 +63,10 @@ def test_sensor_asks_for_as_many_runs_again_as_can_be_at_work(
     assert len(result.run_requests or []) == 6
 
 
-def test_limit_is_the_setting_as_it_is_now(pipeline: Pipeline, instance: dg.DagsterInstance) -> None:
-    for at_once in (3, 5):
-        pipeline.set(LOGIN_MAX_CONCURRENT_RUNS=at_once, LOGIN_BATCH_SIZE=10)
-        assert limits(instance) == [at_once]
-
-
-def test_wrong_settings_do_not_stop_the_runs_of_other_jobs(pipeline: Pipeline, instance: dg.DagsterInstance) -> None:
-    pipeline.set(LOGIN_MAX_CONCURRENT_RUNS="many")
-    assert limits(instance) == []
-
-
 def test_run_that_finds_no_place_waits_and_starts_when_another_ends(
     pipeline: Pipeline, instance: dg.DagsterInstance, body: Body, tmp_path: Path
 ) -> None:
-    pipeline.set(LOGIN_BATCH_SIZE=10, LOGIN_MAX_CONCURRENT_RUNS=1, LOGIN_SENSOR_ENABLED="true")
-    pipeline.set(LOGIN_VISIBILITY_TIMEOUT=240)
+    pipeline.set(LOGIN_SENSOR_ENABLED="true", LOGIN_VISIBILITY_TIMEOUT=240)
     pipeline.queue.send(*(body() for _ in range(20)))
     with daemon(tmp_path):
         both_ended = wait_until(lambda: len(loaded(instance)) >= 2, seconds=90, still_possible=lambda: True)
@@ -136,32 +103,3 @@ def test_run_monitoring_ends_login_job_with_its_messages_time_and_other_jobs_a_d
         "login_job": dg.DagsterRunStatus.FAILURE,
         "user_logins_backup_job": dg.DagsterRunStatus.STARTED,
     }
-
-
-@pytest.mark.parametrize("arguments", [["dagster-daemon", "liveness-check"], ["dagster", "dev"], ["pytest"]])
-def test_other_commands_prepare_nothing(
-    instance: dg.DagsterInstance, arguments: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.argv", arguments)
-    assert instance.run_coordinator
-    assert not generations(psutil.Process())
-
-
-def test_daemon_prepares_for_runs_while_it_starts_and_no_other_process_does(
-    pipeline: Pipeline, instance: dg.DagsterInstance, body: Body, tmp_path: Path
-) -> None:
-    assert instance.run_coordinator
-    assert not generations(psutil.Process())
-    pipeline.set(LOGIN_SENSOR_ENABLED="true")
-    with daemon(tmp_path) as process:
-        assert wait_until(lambda: generations(process) == {0}, seconds=30, still_possible=process.is_running)
-        assert not instance.get_runs()
-        pipeline.queue.send(body())
-        seen: set[int] = set()
-
-        def ended() -> bool:
-            seen.update(generations(process))
-            return bool(loaded(instance))
-
-        assert wait_until(ended, seconds=90, still_possible=process.is_running)
-    assert seen == {0, 1}

@@ -1,0 +1,144 @@
+"""The Celery worker, which takes runs from Redis: a process for each, and no imports.
+
+Python, Dagster, pandas and the SDK take some three seconds of CPU to import, which is more than the messages of most
+batches take. So a run's process is forked from the worker, which has imported all of it, and holds no message, no
+connection and no thread of ours. The process keeps its run's lease for as long as it lives, and interrupts the run when
+Dagster wants it to end, or the worker does.
+"""
+
+import gc
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from types import FrameType
+from typing import Any, NoReturn
+
+import dagster as dg
+from celery import current_app, signals
+from celery.worker import state
+from dagster_celery.make_app import make_app
+from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
+from dagster_celery.tasks import create_execute_job_task
+
+from login_pipeline.instance.celery_config import CONFIG, LEASE_SECONDS, lease, redis_client
+from login_pipeline.logs.setup import set_up_logging
+
+DEFINITIONS = "login_pipeline.definitions"
+# The tag with the host on which a run works.
+HOST_TAG = "login_pipeline/host"
+# Between two renewals of a lease, and two looks at whether the run is to end.
+LOOK_SECONDS = 3.0
+# An interrupt between two steps is lost, so it is sent again.
+INTERRUPT_SECONDS = 10.0
+# How long the launcher may take to tag a run once it has sent it.
+TAG_SECONDS = 5.0
+# How long the runs of a worker that is stopped may still take.
+LAST_SECONDS = 10.0
+
+
+def work(redis_url: str, *, runs: int) -> NoReturn:
+    """Takes runs from Redis, so many at once, until SIGTERM."""
+    app = make_app(  # type: ignore[no-untyped-call]
+        {"broker": redis_url, "backend": redis_url, "config_source": CONFIG, "include": [DEFINITIONS]}
+    )
+    create_execute_job_task(app)
+    signals.worker_before_create_process.connect(_freeze)
+    signals.task_prerun.connect(_begin)
+    signals.worker_shutting_down.connect(_shut_down)
+    command = ["worker", "--concurrency", str(runs), "--loglevel", "warning", "--without-gossip", "--without-mingle"]
+    if set_up_logging():
+        signals.setup_logging.connect(_keep_our_logging)
+        command.insert(0, "--quiet")  # its banner is no JSON
+    app.worker_main(command)
+    sys.exit()
+
+
+def _keep_our_logging(**_: Any) -> None:
+    """Where this signal has a receiver, Celery sets up no logging of its own."""
+
+
+def _freeze(**_: Any) -> None:
+    """What is imported stays: a run's process need not look through it, and shares its memory with the worker."""
+    gc.freeze()
+
+
+def _begin(kwargs: dict[str, Any], **_: Any) -> None:
+    """In a run's process, before the run."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        # Dagster takes these as interrupts while a step runs. Between two steps it restores the handler of SIGINT for
+        # both, and Celery ignores SIGINT: from the first step on, SIGTERM would never be heard again.
+        signal.signal(each, _hold)
+    run_id = kwargs["execute_job_args_packed"]["pipeline_run_id"]
+    client = redis_client(current_app.conf.broker_url)
+    _repeat(lambda: client.set(lease(run_id), os.getpid(), ex=LEASE_SECONDS))
+    _repeat(_Ending(run_id).look)
+    _tag_host(run_id)
+
+
+def _hold(_: int, __: FrameType | None) -> None:
+    """Between two steps nothing is cut off."""
+
+
+def _repeat(work: Callable[[], object]) -> None:
+    """In a thread, for as long as this process lives: what is away comes back."""
+
+    def repeat() -> None:
+        while True:
+            with suppress(Exception):
+                work()
+            time.sleep(LOOK_SECONDS)
+
+    threading.Thread(target=repeat, daemon=True).start()
+
+
+@cache
+def _instance() -> dg.DagsterInstance:
+    return dg.DagsterInstance.get()
+
+
+def _tag_host(run_id: str) -> None:
+    """Once the launcher has tagged the run: whoever adds a tag writes all of them."""
+    until = time.monotonic() + TAG_SECONDS
+    while run := _instance().get_run_by_id(run_id):
+        if run.status is not dg.DagsterRunStatus.STARTING:  # it is delivered again
+            return
+        if DAGSTER_CELERY_TASK_ID_TAG in run.tags or time.monotonic() > until:
+            _instance().add_run_tags(run_id, {HOST_TAG: socket.gethostname()})
+            return
+        time.sleep(0.05)
+
+
+class _Ending:
+    """Interrupts the run of this process when it is canceled, failed or deleted."""
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+        self._next = 0.0
+
+    def look(self) -> None:
+        """Called again and again."""
+        run = _instance().get_run_by_id(self._run_id)
+        is_to_end = run is None or run.is_finished or run.status is dg.DagsterRunStatus.CANCELING
+        if is_to_end and time.monotonic() > self._next:
+            self._next = time.monotonic() + INTERRUPT_SECONDS
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _shut_down(**_: Any) -> None:
+    """The worker takes no new run, and waits for those that it has; in a thread they are interrupted."""
+    threading.Thread(target=_interrupt_runs, daemon=True).start()
+
+
+def _interrupt_runs() -> None:
+    time.sleep(LAST_SECONDS)
+    while True:
+        for request in list(state.active_requests):
+            with suppress(ProcessLookupError):
+                os.kill(request.worker_pid, signal.SIGTERM)
+        time.sleep(INTERRUPT_SECONDS)

@@ -1,0 +1,71 @@
+"""Workers that take runs from Redis."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from socket import gethostname
+
+import dagster as dg
+import pytest
+from dagster._core.launcher import LaunchRunContext
+
+from login_pipeline.instance.worker import HOST_TAG
+from login_pipeline.local.ports import wait_until
+from login_pipeline_tests.conftest import Command, Pipeline
+from login_pipeline_tests.instance.cluster import Cluster
+from login_pipeline_tests.instance.cluster import cluster as new_cluster
+
+SUCCESS = dg.DagsterRunStatus.SUCCESS
+IGNORED = "Ignoring a run worker that started after the run had already finished."
+
+
+@pytest.fixture
+def cluster(pipeline: Pipeline, tmp_path: Path) -> Iterator[Cluster]:
+    with new_cluster(pipeline, tmp_path) as cluster:
+        yield cluster
+
+
+def test_runs_are_spread_over_the_workers_each_in_a_process_of_its_own_that_names_its_host(
+    pipeline: Pipeline, cluster: Cluster, body: Callable[..., str]
+) -> None:
+    pipeline.set(LOGIN_BATCH_SIZE=1)
+    cluster.worker(), cluster.worker()
+    pipeline.queue.send(*(body() for _ in range(6)))
+    ids = [cluster.launch() for _ in range(6)]
+    assert all(cluster.ends(run_id, SUCCESS) for run_id in ids)
+    assert len(pipeline.database.logins()) == 6
+    assert len({cluster.began(run_id)[0] for run_id in ids}) == 6
+    assert {cluster.run(run_id).tags[HOST_TAG] for run_id in ids} == {gethostname()}
+    first, second = [{run_id for run_id in ids if run_id in worker.log()} for worker in cluster.workers]
+    assert first
+    assert second
+    assert not first & second
+
+
+def test_run_that_is_delivered_again_is_not_run_again(
+    pipeline: Pipeline, cluster: Cluster, body: Callable[..., str]
+) -> None:
+    pipeline.set(LOGIN_BATCH_SIZE=1)
+    cluster.worker()
+    pipeline.queue.send(body(), body())
+    run_id = cluster.launch()
+    assert cluster.ends(run_id, SUCCESS)
+    cluster.instance.run_launcher.launch_run(LaunchRunContext(cluster.run(run_id), workspace=None))
+    assert wait_until(lambda: IGNORED in [event.message for event in cluster.instance.all_logs(run_id)], seconds=60)
+    assert len(pipeline.database.logins()) == 1
+    assert cluster.run(run_id).status is SUCCESS
+
+
+def test_worker_needs_redis_and_celery_and_a_masking_key(
+    pipeline: Pipeline, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exit_code, _, sentence = command("worker")
+    assert exit_code == 2
+    assert "LOGIN_REDIS_URL is not set" in sentence
+    pipeline.set(LOGIN_REDIS_URL="http://example.com")
+    assert "LOGIN_REDIS_URL: is not the URL of a Redis server" in command("worker")[2]
+    pipeline.set(LOGIN_REDIS_URL="redis://127.0.0.1:1/0")
+    monkeypatch.setitem(sys.modules, "login_pipeline.instance.worker", None)
+    assert "login-pipeline[cluster]" in command("worker")[2]
+    pipeline.set(LOGIN_MASKING_KEY=None)
+    assert "LOGIN_MASKING_KEY" in command("worker")[2]
