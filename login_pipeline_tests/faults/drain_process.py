@@ -82,6 +82,6 @@ def _drain(environment: Mapping[str, str], errors: Path, in_background: bool) ->
     os.environ.clear()
     os.environ.update(environment)
     for stream, file in ((1, Path(os.devnull)), (2, errors)):
-        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), stream)
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     sys.argv = ["login-pipeline", "drain"]
     cli.main()
