@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import dagster as dg
@@ -24,6 +26,8 @@ from login_pipeline.definitions import defs
 from login_pipeline.local.services import temporary_folder
 
 JOB = "login_job"
+OF_ONE_HOST = files("login_pipeline.local").joinpath("dagster.yaml")
+DEPLOYED = Path(__file__).parents[1] / "deploy" / "dagster.yaml"
 
 
 def measure_run(scenario: Scenario, servers: Servers, number: int) -> Measurement:
@@ -71,13 +75,15 @@ def _failure(environment: Mapping[str, str], run_id: str) -> list[str]:
 
 
 @contextmanager
-def deployment(servers: Servers, environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """The environment with a DAGSTER_HOME as `login-pipeline dev` has it, all of its state in a database of its own."""
+def deployment(
+    servers: Servers, environment: Mapping[str, str], configuration: Traversable = OF_ONE_HOST
+) -> Iterator[dict[str, str]]:
+    """The environment with a DAGSTER_HOME of this dagster.yaml, all of its state in a database of its own."""
     with servers.fresh_database() as url, temporary_folder() as home:
-        configuration = files("login_pipeline.local").joinpath("dagster.yaml").read_text(encoding="utf-8")
-        (home / "dagster.yaml").write_text(configuration, encoding="utf-8")
+        (home / "dagster.yaml").write_text(configuration.read_text(encoding="utf-8"), encoding="utf-8")
         storage = urlunsplit(urlsplit(url)._replace(scheme="postgresql+psycopg2"))
-        yield {**environment, "DAGSTER_HOME": str(home), "LOGIN_DAGSTER_DATABASE_URL": storage}
+        defaults = {"LOGIN_MAX_CONCURRENT_RUNS": "1"}  # dagster.yaml reads it, and knows no default
+        yield {**defaults, **environment, "DAGSTER_HOME": str(home), "LOGIN_DAGSTER_DATABASE_URL": storage}
 
 
 @contextmanager

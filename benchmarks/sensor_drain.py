@@ -1,7 +1,7 @@
-"""A whole deployment drains the queue on its own: the daemon, its code server, the sensor, and the runs that it starts.
+"""A whole deployment drains the queue on its own: the daemon, its code server, the sensor, and two workers.
 
-The webserver is left out: no run needs it. The clock runs from the daemon's start until the queue is empty and every
-row is committed.
+The webserver is left out: no run needs it. The clock runs from the start of daemon and workers until the queue is empty
+and every row is committed.
 """
 
 import os
@@ -9,13 +9,13 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import dagster as dg
 import psutil
 
-from benchmarks.dagster_run import deployment, instance_of
+from benchmarks.dagster_run import DEPLOYED, deployment, instance_of
 from benchmarks.measurement import Measurement
 from benchmarks.measuring import Clocks, wrong
 from benchmarks.outcome import outcome
@@ -23,8 +23,10 @@ from benchmarks.place import Place, Servers
 from benchmarks.plan import Scenario
 from benchmarks.processes import family_cpu_seconds
 from login_pipeline.local import supervisor
+from login_pipeline_tests.redis_server import RedisServer
 
-COMMAND = [sys.executable, "-m", "dagster._daemon", "run", "-m", "login_pipeline.definitions", "--log-level", "error"]
+DAEMON = [sys.executable, "-m", "dagster._daemon", "run", "-m", "login_pipeline.definitions", "--log-level", "error"]
+WORKERS = [[str(Path(sys.executable).with_name("login-pipeline")), "worker"]] * 2
 # After which a drain counts as failed.
 SECONDS = 1200.0
 LAST_RUNS_SECONDS = 90.0
@@ -33,18 +35,23 @@ POLL = 0.2
 
 def measure_sensor_drain(scenario: Scenario, servers: Servers, number: int) -> Measurement:
     """One drain of a backlog that is there when the daemon starts."""
-    # A last batch that is not full would wait for more messages.
-    settings = {"LOGIN_SENSOR_ENABLED": "true", "LOGIN_RUN_INTERVAL": "0", **scenario.settings}
+    settings = {
+        "LOGIN_SENSOR_ENABLED": "true",
+        "LOGIN_RUN_INTERVAL": "0",  # a last batch that is not full would wait for more messages
+        "LOGIN_MAX_CONCURRENT_RUNS": str(len(WORKERS)),
+        **scenario.settings,
+    }
     with (
         servers.place(scenario.messages, scenario.latency_ms, settings) as place,
-        deployment(servers, place.environment) as environment,
+        closing(RedisServer()) as redis,
+        deployment(servers, {**place.environment, "LOGIN_REDIS_URL": redis.url}, DEPLOYED) as environment,
     ):
         clocks = Clocks(place, servers)
         began = time.time()
-        with _daemon(environment) as daemon:
+        with _processes([DAEMON, *WORKERS], environment) as processes:
             ended = _drained(place, until=began + SECONDS)
             server, database = clocks.server(), clocks.database()
-            used = family_cpu_seconds(daemon)
+            used = sum(map(family_cpu_seconds, processes))
             with instance_of(environment) as instance:
                 runs = _ended_runs(instance)
         failed = [f"{len(runs) - runs.count('SUCCESS')} runs did not succeed"] if set(runs) != {"SUCCESS"} else []
@@ -62,15 +69,16 @@ def measure_sensor_drain(scenario: Scenario, servers: Servers, number: int) -> M
 
 
 @contextmanager
-def _daemon(environment: Mapping[str, str]) -> Iterator[psutil.Process]:
-    """The daemon, which starts the code server, which starts the runs; all ended with the block."""
-    started = supervisor.start(
-        COMMAND, log=Path(os.devnull), stop_signal=signal.SIGINT, env={**environment, "PYTHONWARNINGS": "ignore"}
-    )
-    try:
-        yield psutil.Process(started.pid)
-    finally:
-        supervisor.stop(started)
+def _processes(commands: list[list[str]], environment: Mapping[str, str]) -> Iterator[list[psutil.Process]]:
+    """All at once; ended with the block, and all that they have started."""
+    env = {**environment, "PYTHONWARNINGS": "ignore"}
+    with ExitStack() as stack:
+        processes = []
+        for command in commands:
+            started = supervisor.start(command, log=Path(os.devnull), stop_signal=signal.SIGTERM, env=env)
+            stack.callback(supervisor.stop, started)
+            processes.append(psutil.Process(started.pid))
+        yield processes
 
 
 def _drained(place: Place, *, until: float) -> float:
