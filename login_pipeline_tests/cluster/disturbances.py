@@ -1,0 +1,98 @@
+"""What is done to the containers, each in the middle of a drain."""
+
+import time
+from collections.abc import Callable
+
+from login_pipeline_tests.cluster.deployment import PROJECT, Deployment
+
+# For which a part is away.
+AWAY_SECONDS = 20.0
+# After which a lost run has failed and its place is free.
+NOTICED_SECONDS = 60.0
+
+TERMINATE = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
+
+Disturbance = Callable[[Deployment], None]
+
+
+def worker_killed(deployment: Deployment) -> None:
+    """`kill -9` of a worker's container with a run; it is started again once the run was failed."""
+    container, run_id = deployment.busy_worker()
+    deployment.docker("kill", "--signal", "KILL", container)
+    assert deployment.end_of(run_id, seconds=NOTICED_SECONDS) == "FAILURE"
+    deployment.docker("start", container)
+
+
+def worker_cut_off(deployment: Deployment) -> None:
+    """A worker with a run loses its network, and has it back after its run was failed."""
+    container, run_id = deployment.busy_worker()
+    deployment.docker("network", "disconnect", f"{PROJECT}_default", container)
+    assert deployment.end_of(run_id, seconds=NOTICED_SECONDS) == "FAILURE"
+    deployment.docker("network", "connect", f"{PROJECT}_default", container)
+
+
+def redis_restarted(deployment: Deployment) -> None:
+    deployment.docker("restart", deployment.container("redis"))
+
+
+def redis_killed(deployment: Deployment) -> None:
+    """And away for a while."""
+    container = deployment.container("redis")
+    deployment.docker("kill", "--signal", "KILL", container)
+    time.sleep(AWAY_SECONDS)
+    deployment.docker("start", container)
+
+
+def redis_loses_its_data(deployment: Deployment) -> None:
+    deployment.compose("exec", "-T", "redis", "redis-cli", "FLUSHALL")
+
+
+def daemon_restarted(deployment: Deployment) -> None:
+    deployment.docker("restart", deployment.container("dagster-daemon"))
+
+
+def postgres_restarted(deployment: Deployment) -> None:
+    deployment.docker("restart", deployment.container("postgres"))
+
+
+def localstack_away(deployment: Deployment) -> None:
+    """Its processes stand still: it keeps its queues in memory, and a restart would lose the messages themselves."""
+    container = deployment.container("localstack")
+    deployment.docker("pause", container)
+    time.sleep(AWAY_SECONDS)
+    deployment.docker("unpause", container)
+
+
+def workers_scaled(deployment: Deployment) -> None:
+    """1 -> 4 -> 1, and one of them is stopped every 10 s."""
+    before = len(deployment.workers())
+    for workers in (1, 4):
+        deployment.scale(workers)
+    for container in deployment.workers()[1:]:
+        time.sleep(10)
+        deployment.docker("stop", container)
+    deployment.scale(before)
+
+
+def run_terminated(deployment: Deployment) -> None:
+    """As the UI does it."""
+
+    status = ""
+    while status != "CANCELED":  # it may end before it is interrupted
+        _, run_id = deployment.busy_worker()
+        deployment.graphql(TERMINATE, id=run_id)
+        status = deployment.end_of(run_id, seconds=NOTICED_SECONDS)
+
+
+DISTURBANCES: dict[str, Disturbance] = {
+    "a worker's container is killed (`kill -9`)": worker_killed,
+    "a worker is cut off its network until its run was failed": worker_cut_off,
+    "Redis is restarted": redis_restarted,
+    "Redis is killed, and away for 20 s": redis_killed,
+    "Redis loses its data": redis_loses_its_data,
+    "the daemon is restarted": daemon_restarted,
+    "PostgreSQL is restarted": postgres_restarted,
+    "LocalStack stands still for 20 s": localstack_away,
+    "workers 1 -> 4 -> 1, one stopped each 10 s": workers_scaled,
+    "a run is terminated in the UI": run_terminated,
+}
