@@ -262,6 +262,8 @@ def pipeline(
     )
     # The embedded server knows at once that a queue is empty; sqs/test_login_queues.py holds the wait itself.
     monkeypatch.setattr("login_pipeline.sqs.queue.LONG_POLL_SECONDS", 0)
+    # Most tests break the database for good; ingest/test_preflight.py holds the wait.
+    monkeypatch.setattr("login_pipeline.ingest.preflight.PRIMARY_SECONDS", 0)
     with pipeline.instance:
         yield pipeline
 

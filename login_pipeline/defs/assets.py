@@ -77,7 +77,7 @@ def raw_sqs_messages(
     """
     _refuse_a_part_of_the_job(context)
     queues, database, masker = sqs.queues, postgres.database, masking.masker
-    check_surroundings(queues, database, masker)
+    check_surroundings(queues, database, masker, waits=True)
     if warning := few_deliveries(queues.login_queue.max_receive_count):
         context.log.warning(warning)
     if warning := queues.small_dead_letter_queue():

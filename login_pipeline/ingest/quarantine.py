@@ -8,6 +8,7 @@ committed, it is only deleted.
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Event, Timer
 
 import pandas as pd
@@ -19,6 +20,7 @@ from login_pipeline.postgres.copy import MAX_CREDIBLE_REFUSALS
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.dead_letters import Letter
 from login_pipeline.postgres.errors import OF_THE_ROW, OF_THE_TABLE
+from login_pipeline.postgres.retries import retried
 from login_pipeline.signals import deferred_interrupts
 from login_pipeline.sqs.batches import NOT_ATTEMPTED
 from login_pipeline.sqs.login_queues import LoginQueues
@@ -60,8 +62,9 @@ def quarantine(
 ) -> None:
     """Moves messages that cannot be rows, each once, however often SQS delivers it: MAX_LETTERS at a time.
 
-    A signal, or the end of the time that the run has, stops it after what is under way. `rejected` has the columns of
-    raw_sqs_messages and the `reason`. What was done is added to `figures`, also when an error ends it.
+    A signal, or the end of the time that the run has, stops it after what is under way. Until then what the database
+    cuts off is tried again, and sent again where its record is lost. `rejected` has the columns of raw_sqs_messages and
+    the `reason`. What was done is added to `figures`, also when an error ends it.
 
     Raises:
         RunError: no time is left.
@@ -69,9 +72,9 @@ def quarantine(
         QueueError: SQS refused to take one, or to delete any.
     """
     for first in range(0, len(rejected), MAX_LETTERS):
-        queues.seconds_to_load()
         piece = rejected[first : first + MAX_LETTERS]
-        if not _move(piece, queues, database, log, figures):
+        move = partial(_move, piece, queues, database, log, figures)
+        if not retried(move, seconds=queues.seconds_to_load()):
             rest = rejected[first + len(piece) :]
             figures.not_sent |= dict.fromkeys(rest["sqs_message_id"], NOT_ATTEMPTED)
             break

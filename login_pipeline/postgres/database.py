@@ -9,12 +9,13 @@ import psycopg2
 from psycopg2 import extensions
 
 from login_pipeline.database_url import trusting_the_system
-from login_pipeline.errors import ConfigurationError, LoginPipelineError
+from login_pipeline.errors import ConfigurationError
 from login_pipeline.logs.setup import log_c_stderr
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import Loaded, Row, load_rows
 from login_pipeline.postgres.dead_letters import STATEMENT_SECONDS, DeadLetterRecord, Letter
 from login_pipeline.postgres.errors import not_connected, statement_refused
+from login_pipeline.postgres.retries import retried
 from login_pipeline.postgres.role import Access
 from login_pipeline.postgres.session import InterruptibleConnection, InterruptibleCursor, KeptConnection
 from login_pipeline.postgres.tables import (
@@ -34,8 +35,6 @@ CONNECT_SECONDS = 10
 PROTECTION_SECONDS = 10.0
 # How long a statement waits for a lock where its transaction has no limit: longer than a run does before it begins.
 MAX_LOCK_SECONDS = 2 * LOCK_SECONDS
-# Seconds between attempts to load while the server restarts. A load that was committed is not done again.
-PAUSES: Sequence[float] = (1, 2, 4, 8)
 
 
 class LoginDatabase:
@@ -92,7 +91,8 @@ class LoginDatabase:
     def load(self, rows: Iterable[Row], *, seconds: float, believed: Collection[str] | None = None) -> Loaded:
         """Inserts the rows whose message the inbox does not have yet, and all their message ids, in one transaction.
 
-        Where the connection breaks or the server restarts it is tried again: the inbox knows what was committed.
+        Where the connection breaks, the server restarts or another one becomes the primary it is tried again until the
+        time is over: the inbox knows what was committed.
         A row that the database refuses is left out, and costs the others nothing. Where it takes none and refuses more
         than MAX_CREDIBLE_REFUSALS the rest is not tried.
 
@@ -107,15 +107,12 @@ class LoginDatabase:
         """
         batch = list(rows)
         until = time.monotonic() + seconds
-        for pause in (*PAUSES, None):
-            try:
-                with self.transaction(seconds=until - time.monotonic()) as cursor:
-                    return load_rows(cursor, batch, until=until, believed=believed)
-            except LoginPipelineError as error:
-                if pause is None or not error.retryable or time.monotonic() + pause > until:
-                    raise
-                time.sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
+
+        def load() -> Loaded:
+            with self.transaction(seconds=until - time.monotonic()) as cursor:
+                return load_rows(cursor, batch, until=until, believed=believed)
+
+        return retried(load, seconds=seconds)
 
     @contextmanager
     def record_dead_letters(self, letters: Mapping[str, Letter]) -> Iterator[DeadLetterRecord]:

@@ -5,6 +5,7 @@ Source of the codes: PostgreSQL documentation, Appendix A.
 """
 
 import re
+from collections.abc import Mapping
 
 import psycopg2
 from psycopg2 import errorcodes
@@ -44,6 +45,7 @@ _RETRYABLE = {
     errorcodes.CRASH_SHUTDOWN,
     errorcodes.CANNOT_CONNECT_NOW,
     errorcodes.TOO_MANY_CONNECTIONS,
+    errorcodes.READ_ONLY_SQL_TRANSACTION,  # a standby, until it is promoted
     errorcodes.IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
     errorcodes.SERIALIZATION_FAILURE,
     errorcodes.DEADLOCK_DETECTED,
@@ -121,6 +123,8 @@ def _condition(code: str) -> str:
 # By what libpq or the server says of a connection that was not made: what is wrong, and what to do. What they say is
 # never passed on: it quotes the URL, where a part of the password may have been read as something else.
 # Source: libpq's fe-connect.c, fe-secure-openssl.c and fe-auth.c; PostgreSQL's auth.c and postinit.c.
+#
+# Where one of these is said, other words are beside the point.
 _TLS = {
     "certificate verify failed": "no authority that is trusted here signed the server's certificate; name the file of "
     "the one that did with sslrootcert",
@@ -130,7 +134,8 @@ _TLS = {
     "sslrootcert, or write sslrootcert=system for those of this machine",
     "weak sslmode": "sslrootcert=system needs sslmode=verify-full",
 }
-_REASONS = {
+# What passes when a server is started or becomes the primary.
+_AWAY = {
     "Connection refused": "nobody listens at its host and port; check both, and that the server runs",
     "could not translate host name": "its host name is not known here; check the name and this machine's DNS",
     "timeout expired": "the server does not answer; check host and port, and the firewalls on the way",
@@ -141,12 +146,17 @@ _REASONS = {
     "server closed the connection": "the server ended the connection; its log says why",
     "Connection reset": "the server ended the connection; its log says why",
     "SSL SYSCALL error": "the server ended the connection; its log says why",
-    "invalid response to SSL negotiation": "what listens there is no PostgreSQL; check host and port",
     "starting up": "the server is starting; try again in a moment",
     "shutting down": "the server is shutting down; start it again",
     "recovery mode": "the server recovers from a crash; try again in a moment",
     "too many": "the server has as many connections as it may; raise max_connections or the role's limit",
     "connection slots": "the server has as many connections as it may; raise max_connections",
+    "session is (not )?read-only|hot standby mode": "no server that it names is what target_session_attrs asks for; "
+    "write read-write there, and name the primary server, too",
+}
+# What does not.
+_WRONG = {
+    "invalid response to SSL negotiation": "what listens there is no PostgreSQL; check host and port",
     "password authentication failed": "the server does not accept the user and the password",
     "no password supplied": "the server asks for a password; give one in the URL, PGPASSWORD or the password file",
     r"pg_hba\.conf": "no line of the server's pg_hba.conf lets this user in from here, or it asks for TLS",
@@ -166,13 +176,18 @@ _OPTION = re.compile(r'invalid integer value ".*" for connection option "(\w+)"|
 
 def not_connected(says: str, access: Access) -> ConfigurationError:
     """The sentence about a connection that was not made; `says` is libpq's text, of each host that it tried."""
-    reasons = [sentence for words, sentence in _TLS.items() if words in says]
-    retryable = not reasons
-    reasons = reasons or [sentence for pattern, sentence in _REASONS.items() if re.search(pattern, says)]
+    wrong = _said(_TLS, says)
+    away = [] if wrong else _said(_AWAY, says)
+    wrong = wrong or _said(_WRONG, says)
     if option := _OPTION.search(says):
-        reasons = [f"libpq does not know the value of {option[1] or option[2]}, in the URL or in the environment"]
-    because = ", and ".join(dict.fromkeys(reasons)) or (
+        away = []
+        wrong = [f"libpq does not know the value of {option[1] or option[2]}, in the URL or in the environment"]
+    because = ", and ".join(dict.fromkeys(away + wrong)) or (
         "libpq or the server gave a reason that is not among those that can be repeated without quoting the URL; "
         "check the URL, the password and the server's log"
     )
-    return ConfigurationError(f"The database in {access.variable} cannot be used: {because}", retryable=retryable)
+    return ConfigurationError(f"The database in {access.variable} cannot be used: {because}", retryable=not wrong)
+
+
+def _said(sentences: Mapping[str, str], says: str) -> list[str]:
+    return [sentence for pattern, sentence in sentences.items() if re.search(pattern, says)]

@@ -157,7 +157,9 @@ def columns(cursor: extensions.cursor) -> list[tuple[str, str]]:
 def _check_server(cursor: extensions.cursor, access: Access) -> None:
     cursor.execute(statements.user_logins.takes_writes)
     if cursor.fetchone() != (True,):
-        raise ConfigurationError(f"The database in {access.variable} takes no writes; name the primary server")
+        raise ConfigurationError(
+            f"The database in {access.variable} takes no writes; name the primary server", retryable=True
+        )
     cursor.execute(statements.user_logins.encoding)
     if cursor.fetchone() != ("UTF8",):
         raise ConfigurationError("The database is not encoded in UTF8; make one that is")

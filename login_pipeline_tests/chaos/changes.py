@@ -51,6 +51,12 @@ def do_not_wait_for_locks() -> None:
         patch(f"login_pipeline.postgres.{module}.LOCK_SECONDS", 0.5).start()
 
 
+def do_not_wait_for_the_primary() -> None:
+    """A database that takes no rows before a run is not waited for, and during one for two seconds or so."""
+    patch("login_pipeline.ingest.preflight.PRIMARY_SECONDS", 0).start()
+    patch("login_pipeline.sqs.login_queues.LOAD_DEADLINE_FRACTION", 0.1).start()
+
+
 def delete_before_commit() -> None:
     """Messages are deleted from the queue, and only then loaded."""
     _be("deletes before the commit")

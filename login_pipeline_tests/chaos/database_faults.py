@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg2
 
 from login_pipeline.local.ports import wait_until
-from login_pipeline_tests.chaos.changes import do_not_wait_for_locks
+from login_pipeline_tests.chaos.changes import do_not_wait_for_locks, do_not_wait_for_the_primary
 from login_pipeline_tests.chaos.fault import FEW, Cycle, Fault, until_hit
 from login_pipeline_tests.chaos.messages import MALFORMED, drafts, logins, malformed
 from login_pipeline_tests.chaos.run_process import RunProcess
@@ -91,7 +91,8 @@ def table_locked(world: World, source: random.Random) -> None:
 def database_read_only(world: World, source: random.Random) -> None:
     """From some step of a run on."""
     world.make_tables()
-    run = _run_at_some_step(world, source)
+    with world.giving(do_not_wait_for_the_primary):
+        run = _run_at_some_step(world, source)
     with read_only(world.database):
         world.ended(run)
 

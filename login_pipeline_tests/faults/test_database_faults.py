@@ -1,9 +1,11 @@
 """Faults of PostgreSQL and of the way to it, each at the worst moment."""
 
 import secrets
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
@@ -11,10 +13,11 @@ import pytest
 
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.ingest.load import FIRST_ROWS
+from login_pipeline.local.ports import HOST, free_port
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import temporary_folder
 from login_pipeline.postgres import database as postgres
-from login_pipeline.postgres import tables
+from login_pipeline.postgres import retries, tables
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import Pipeline
@@ -23,15 +26,16 @@ from login_pipeline_tests.faults.full_disk import database_on_a_disk
 from login_pipeline_tests.faults.moments import background_run, loading, locked, read_only, received
 from login_pipeline_tests.faults.sqs_faults import Hold
 from login_pipeline_tests.faults.sqs_proxy import SqsProxy
-from login_pipeline_tests.faults.tcp_proxy import Fault, TcpProxy
+from login_pipeline_tests.faults.standby import standby
+from login_pipeline_tests.faults.tcp_proxy import RECORD, Fault, TcpProxy
 
 FOREVER = 1000
 
 
 @pytest.fixture
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many attempts as there are, without the seconds between them."""
-    monkeypatch.setattr(postgres, "PAUSES", [0.05] * len(postgres.PAUSES))
+    """More attempts, with less time between them."""
+    monkeypatch.setattr(retries, "PAUSES", (0.1, 0.2))
 
 
 @pytest.fixture
@@ -53,7 +57,7 @@ def test_commit_whose_outcome_is_unknown_is_found_out_by_the_run_itself(
     account.assert_settled()
 
 
-@pytest.mark.usefixtures("_short_pauses")
+@pytest.mark.usefixtures("_short_pauses", "_little_time")
 @pytest.mark.parametrize(("fault", "loaded"), [(Fault.ANSWER_LOST, FIRST_ROWS), (Fault.COMMIT_LOST, 0)])
 def test_commit_that_never_succeeds_fails_the_run_and_costs_nothing(
     account: Account, tcp_proxy: TcpProxy, fault: Fault, loaded: int
@@ -62,7 +66,7 @@ def test_commit_that_never_succeeds_fails_the_run_and_costs_nothing(
     account.send(15, malformed=3)
     tcp_proxy.at_commit(fault, times=FOREVER)
     assert "connection to the database broke" in one_sentence(account.pipeline.run())
-    assert tcp_proxy.broken == 1 + len(postgres.PAUSES)
+    assert tcp_proxy.broken > 5 * len(retries.PAUSES)
     account.assert_nothing_is_lost()
     assert len(account.rows()) == loaded
     assert len(account.on_queue()) == 15
@@ -192,21 +196,89 @@ def test_database_that_is_read_only_costs_no_delivery(account: Account, sqs_prox
     account.assert_settled()
 
 
-def test_database_that_becomes_read_only_during_a_run_hands_the_batch_back(
-    account: Account, sqs_proxy: SqsProxy
+@pytest.mark.usefixtures("_short_pauses", "_little_time")
+@pytest.mark.parametrize("promoted", [True, False])
+def test_database_that_becomes_read_only_during_a_run_is_waited_for_while_there_is_time(
+    account: Account, sqs_proxy: SqsProxy, promoted: bool
 ) -> None:
     """As when the primary of a cluster changes, which ends its connections."""
-    account.send(20)
-    with ExitStack() as until_the_end:
+    account.send(20, malformed=3)
+    with ExitStack() as while_read_only:
         with received(account.pipeline, sqs_proxy) as run:
-            until_the_end.enter_context(read_only(account.pipeline.database))
+            while_read_only.enter_context(read_only(account.pipeline.database))
             account.pipeline.database.query(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'login-pipeline'"
             )
-        assert "read_only_sql_transaction, SQLSTATE 25006" in one_sentence(run.result())
-    account.assert_nothing_is_lost()
-    account.drain()
+            if promoted:
+                threading.Timer(1, while_read_only.close).start()
+        failures = run.result().failures
+    if promoted:
+        assert failures == []
+    else:
+        assert len(failures) == 2  # of the quarantine and of the load
+        assert all("read_only_sql_transaction, SQLSTATE 25006" in sentence for sentence in failures)
+        account.assert_nothing_is_lost()
+        account.drain()
     account.assert_settled()
+
+
+@pytest.mark.usefixtures("_short_pauses")
+def test_load_goes_on_while_the_database_cannot_be_reached_and_there_is_time(
+    account: Account, sqs_proxy: SqsProxy, tcp_proxy: TcpProxy
+) -> None:
+    """Its connection is closed, and no other one is made for many times the pauses."""
+    account.send(20, malformed=3)
+    with received(account.pipeline, sqs_proxy) as run:
+        tcp_proxy.accepting = False
+        tcp_proxy.cut()
+        heals = time.monotonic() + 3
+        threading.Timer(3, tcp_proxy.heal).start()
+    assert run.result().failures == []
+    assert time.monotonic() > heals
+    account.assert_settled()
+
+
+@pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.COMMIT_LOST])
+def test_commit_of_dead_letters_whose_outcome_is_unknown_is_found_out_by_the_run_itself(
+    account: Account, tcp_proxy: TcpProxy, fault: Fault
+) -> None:
+    """A letter is sent again where its record is lost, as it would be at the next delivery."""
+    account.pipeline.run()
+    account.send(5, malformed=3)
+    # The first COMMIT after the record that a run only tries is that of a question about the connection.
+    tcp_proxy.at_commit(Fault.NONE, of=RECORD)
+    tcp_proxy.at_commit(fault, of=RECORD)
+    run = account.pipeline.run()
+    assert (tcp_proxy.broken, run.failures) == (1, [])
+    account.assert_settled(letters_twice=fault is Fault.COMMIT_LOST)
+    assert account.pipeline.dead_letter_queue.count() == (6 if fault is Fault.COMMIT_LOST else 3)
+
+
+@pytest.mark.parametrize("before_it", ["a standby", "nobody"])
+def test_list_of_hosts_finds_the_primary_behind(account: Account, before_it: str) -> None:
+    """In each of libpq's ways to write it; docs/reliability.md has them."""
+    database = account.pipeline.database
+    parts = urlsplit(database.url)
+    with standby(database) if before_it == "a standby" else nullcontext() as other:
+        first = urlsplit(other.url).port if other else free_port()
+        credentials = parts.netloc.rpartition("@")[0]
+        for hosts in (
+            f"{credentials}@{HOST}:{first},{HOST}:{parts.port}{parts.path}?",
+            f"{credentials}@{parts.path}?host={HOST},{HOST}&port={first},{parts.port}&",
+        ):
+            account.pipeline.set(LOGIN_DATABASE_URL=f"postgresql://{hosts}target_session_attrs=read-write")
+            account.send(5)
+            assert account.pipeline.run().failures == []
+        account.assert_settled()
+
+
+def test_list_of_hosts_without_a_primary_is_one_sentence(account: Account) -> None:
+    with standby(account.pipeline.database) as other:
+        account.pipeline.set(LOGIN_DATABASE_URL=f"{other.url}?target_session_attrs=read-write")
+        assert one_sentence(account.pipeline.run()).endswith(
+            "cannot be used: no server that it names is what target_session_attrs asks for; write read-write there, "
+            "and name the primary server, too"
+        )
 
 
 def test_too_many_connections_cost_no_delivery(account: Account, sqs_proxy: SqsProxy) -> None:

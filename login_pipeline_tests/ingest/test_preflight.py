@@ -1,5 +1,7 @@
 """What a run refuses before it receives anything, `doctor` calls wrong, in the same sentence."""
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from urllib.parse import urlsplit
@@ -8,9 +10,13 @@ import psycopg2
 import pytest
 
 from login_pipeline.cli.doctor import examine
+from login_pipeline.ingest import preflight
+from login_pipeline.local.ports import HOST, free_port
+from login_pipeline.postgres import retries
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.settings import read_settings
-from login_pipeline_tests.conftest import Pipeline
+from login_pipeline_tests.conftest import Command, Pipeline
+from login_pipeline_tests.faults.standby import promote, standby
 from login_pipeline_tests.roles import Roles, roles_of
 
 Body = Callable[..., str]
@@ -145,3 +151,60 @@ def test_trigger_that_may_refuse_the_trial_alone_is_not_held_against_the_table(p
     pipeline.queue.send(body(user_id="user-1"))
     assert pipeline.run().failures == []
     assert len(pipeline.database.logins()) == 1
+
+
+@pytest.fixture
+def _patient(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run waits for a primary, as it does outside of tests."""
+    monkeypatch.setattr(preflight, "PRIMARY_SECONDS", 30)
+    monkeypatch.setattr(retries, "PAUSES", (0.1, 0.2))
+
+
+@pytest.mark.usefixtures("_patient")
+def test_run_waits_for_a_standby_to_be_promoted_before_it_receives(pipeline: Pipeline, body: Body) -> None:
+    pipeline.queue.send(body())
+    with standby(pipeline.database) as primary_to_be:
+        pipeline.set(LOGIN_DATABASE_URL=primary_to_be.url)
+        promotion = threading.Timer(2, promote, [primary_to_be])
+        promotion.start()
+        run = pipeline.run()
+        promotion.join()
+        assert run.failures == []
+        assert len(primary_to_be.logins()) == 1
+
+
+@pytest.mark.usefixtures("_patient")
+def test_run_that_waits_for_no_primary_any_longer_has_received_nothing(
+    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "PRIMARY_SECONDS", 1)
+    with standby(pipeline.database) as other:
+        pipeline.set(LOGIN_DATABASE_URL=other.url)
+        assert "takes no writes; name the primary server" in refused_by_a_run_and_by_doctor(pipeline, body, "database")
+
+
+@pytest.mark.usefixtures("_patient")
+@pytest.mark.parametrize(
+    ("what", "at_once"), [("port", False), ("password", True), ("database", True), ("host", False), ("option", True)]
+)
+def test_person_hears_at_once_what_is_wrong_with_the_url_and_a_run_waits_for_what_may_pass(
+    pipeline: Pipeline, command: Command, monkeypatch: pytest.MonkeyPatch, what: str, at_once: bool
+) -> None:
+    monkeypatch.setattr(preflight, "PRIMARY_SECONDS", 3)
+    url, parts = pipeline.database.url, urlsplit(pipeline.database.url)
+    wrong = {
+        "port": url.replace(f":{parts.port}/", f":{free_port()}/"),
+        "password": url.replace(f":{parts.password}@", ":wrong@"),
+        "database": f"{url}_wrong",
+        "host": url.replace(HOST, "wrong.invalid"),
+        "option": f"{url}?sslmode=wrong",
+    }
+    pipeline.set(LOGIN_DATABASE_URL=wrong[what])
+    started = time.monotonic()
+    assert command("drain")[0] == 2
+    assert {each.subject for each in examine() if not each.well} >= {"database"}
+    asked = time.monotonic()
+    assert len(pipeline.run().failures) == 1
+    ran = time.monotonic()
+    assert asked - started < 2
+    assert (ran - asked < 2) is at_once

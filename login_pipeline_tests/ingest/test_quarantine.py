@@ -109,7 +109,7 @@ def test_rejects_of_which_none_can_be_deleted_fail_the_run_and_are_not_moved_aga
 def unchecked(prepared: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """Its runs receive also where the tables are wrong; what they release is back at once."""
     monkeypatch.setattr("login_pipeline.sqs.release_delay.RELEASE_DELAY", 0)
-    monkeypatch.setattr("login_pipeline.defs.assets.check_surroundings", lambda *_: None)
+    monkeypatch.setattr("login_pipeline.defs.assets.check_surroundings", lambda *_, **__: None)
     return prepared
 
 
