@@ -10,9 +10,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import psutil
 
 from login_pipeline.cli import drain, runs
 from login_pipeline.settings import read_settings
@@ -32,12 +35,16 @@ Change = Callable[[], None]
 
 
 class Orders(NamedTuple):
-    """What the process gets: its settings, where its output goes, where to die, how to differ from the product."""
+    """What the process gets: its settings, where its output goes, where to die, how to differ from the product.
+
+    Where there is a `victim`, that process dies in its place, with all its children, the first time it is there.
+    """
 
     environment: Mapping[str, str]
     output: Path
     die_at: Moment | None = None
     changes: tuple[Change, ...] = ()
+    victim: int | None = None
 
 
 class Ended(NamedTuple):
@@ -137,15 +144,26 @@ def _live(work: Work, orders: Orders, mouth: Connection) -> None:
     for change in orders.changes:
         change()
     speaking = threading.Lock()
+    die_at = [orders.die_at]
 
     def tell(moment: Moment) -> None:
-        if moment == orders.die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if moment in die_at:
+            die_at.clear()
+            kill_all(orders.victim or os.getpid())
         with speaking:
             mouth.send(moment)
 
     listen(tell)
     mouth.send(work())
+
+
+def kill_all(process: int) -> None:
+    """Ends the process, so that it starts no other, and all its children."""
+    parent = psutil.Process(process)
+    children = parent.children(recursive=True)
+    for each in (parent, *children):
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
 
 
 def _end_with_parent() -> None:

@@ -100,9 +100,11 @@ class World:
         """Runs login_job in a process of its own until it has ended."""
         return self.ended(self.start(die_at=die_at))
 
-    def start(self, work: Work = run_login_job, *, die_at: Moment | None = None) -> RunProcess:
-        """Starts login_job, or other work, in a process of its own, for `ended` to wait for."""
-        return RunProcess(work, Orders(self.environment, self._output, die_at, self.changes))
+    def start(
+        self, work: Work = run_login_job, *, die_at: Moment | None = None, victim: int | None = None
+    ) -> RunProcess:
+        """Starts login_job, or other work, in a process of its own, for `ended` to wait for; see `Orders`."""
+        return RunProcess(work, Orders(self.environment, self._output, die_at, self.changes, victim))
 
     def ended(self, process: RunProcess) -> Ended:
         """Waits for the end of a run, and notes how it ended; raises as `RunProcess.end` does."""
