@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test cluster-test chaos fuzz bench test-localstack lint reference format lock audit sbom clean
+.PHONY: help install demo dev test cluster-test failover-test chaos fuzz bench test-localstack lint reference format lock audit sbom clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -32,6 +32,9 @@ test: $(INSTALLED) ## run the tests against a real PostgreSQL and a real SQS-spe
 
 cluster-test: $(INSTALLED) ## drain through the containers and lose one in the middle of each further drain; needs Docker (an hour)
 	@$(BIN)/python -m login_pipeline_tests.cluster
+
+failover-test: $(INSTALLED) ## kill the primary of a cluster at each step of a load, 50 times; needs root and pg_auto_failover
+	@$(BIN)/python -m login_pipeline_tests.failover
 
 chaos: $(INSTALLED) ## kill over 1,000 runs, break what they lean on, and account for every message (half an hour)
 	@$(BIN)/python -m login_pipeline_tests.chaos

@@ -19,6 +19,8 @@ from login_pipeline.setting_text import slip, slip_of_others, without_margin
 #
 # Source: Amazon SQS Developer Guide, "Amazon SQS standard queue quotas".
 MAX_IN_FLIGHT = 120_000
+# A day more than SQS keeps a message.
+MIN_INBOX_DAYS = 15
 # What all runs together may hold, in messages: the limit less room for other consumers.
 IN_FLIGHT_BUDGET = 100_000
 
@@ -192,7 +194,7 @@ class Settings(LoadSettings):
     )
     inbox_days: int = Field(
         30,
-        ge=15,
+        ge=MIN_INBOX_DAYS,
         le=3650,
         description="Days the inbox remembers a loaded message. SQS keeps a message for at most 14.",
         examples=["30"],

@@ -175,3 +175,20 @@ def test_dagster_s_own_url_is_refused_without_a_word_of_it(
     with pytest.raises(ConfigurationError, match="LOGIN_DAGSTER_DATABASE_URL") as error, dagster_instance():
         pass
     assert SECRET not in "".join(traceback.format_exception(error.value))
+
+
+@pytest.mark.parametrize("form", ["host={0}:{1}&host={0}:{2}", "host={0},{0}&port={1},{2}"])
+def test_dagster_s_own_url_may_list_hosts(pipeline: Pipeline, tmp_path: Path, form: str) -> None:
+    """In both of SQLAlchemy's ways to write it."""
+    (tmp_path / "dagster.yaml").write_bytes((ROOT / "deploy" / "dagster.yaml").read_bytes())
+    parts = urlsplit(pipeline.database.url)
+    credentials, hosts = parts.netloc.rpartition("@")[0], form.format(HOST, free_port(), parts.port)
+    pipeline.set(
+        DAGSTER_HOME=str(tmp_path),
+        LOGIN_MAX_CONCURRENT_RUNS=1,
+        LOGIN_REDIS_URL="redis://127.0.0.1:1",
+        LOGIN_DAGSTER_DATABASE_URL=f"postgresql+psycopg2://{credentials}@{parts.path}?{hosts}"
+        "&target_session_attrs=read-write",
+    )
+    with dagster_instance() as instance:
+        assert instance.get_runs_count() == 0

@@ -26,6 +26,9 @@ from login_pipeline.sqs.login_queues import few_deliveries
 GROUP = "logins"
 OWNERS = ["team:data-platform"]
 
+# In the metadata of user_logins_table: LoadFigures.commits.
+COMMITS = "commits"
+
 MESSAGE_ID = dg.TableColumn("message_id", "string", "The SQS MessageId of the first sending: the idempotency key.")
 RECEIPT_HANDLE = dg.TableColumn("receipt_handle", "string", "What deletes the message, for this delivery only.")
 
@@ -222,6 +225,7 @@ def _loaded(figures: LoadFigures) -> dict[str, Any]:
         "quarantined": figures.moved.messages,
         "deleted": figures.deleted + figures.moved.deleted,
         "reasons": dict(figures.moved.reasons),
+        COMMITS: [list(commit) for commit in figures.commits],
     }
 
 

@@ -6,12 +6,14 @@ with `login-pipeline check`, not in every run.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import dagster as dg
 import pandas as pd
+from pydantic import TypeAdapter
 
-from login_pipeline.defs.assets import masked_logins, raw_sqs_messages, user_logins_table
+from login_pipeline.defs.assets import COMMITS, masked_logins, raw_sqs_messages, user_logins_table
 from login_pipeline.defs.failures import as_failure
 from login_pipeline.defs.resources import LoginDatabaseResource, MaskingResource
 from login_pipeline.logins.columns import column_problems
@@ -19,7 +21,7 @@ from login_pipeline.logins.quality import check_batch
 from login_pipeline.masking.masker import NOT_KEYED
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.settings import MaskingMethod
+from login_pipeline.settings import MIN_INBOX_DAYS, MaskingMethod
 
 
 class GroupSizes(NamedTuple):
@@ -35,6 +37,11 @@ class GroupSizes(NamedTuple):
     groups_below_k: int
     rows_below_k: int
 
+
+# Of the newest runs, how many are held against the inbox, and how many are named.
+MAX_RUNS, MAX_NAMED = 1000, 5
+
+_COMMITS = TypeAdapter(list[tuple[str, int]])
 
 NOT_ASKED = "not asked, because the columns are wrong"
 
@@ -90,6 +97,8 @@ def masked_logins_checks(
         user_logins_table,
         columns_are_those_of_the_ddl="The table has the destination's seven columns, types and lengths.",
         rows_agree_with_the_inbox="On every create_date, the table has a row for each message in the inbox.",
+        rows_that_runs_loaded_are_there="What successful runs say they loaded is known to the inbox; it is not where a "
+        "standby was promoted that did not have it, or an older backup was restored.",
         rows_hold_no_ip_in_clear="No text column of any row holds an ip in clear.",
         create_dates_are_not_in_the_future="No row is dated after today, in UTC.",
     )
@@ -115,6 +124,8 @@ def user_logins_table_checks(
             outcome: Outcome = False, {"problems": [NOT_ASKED]}
             if spec.name == "columns_are_those_of_the_ddl":
                 outcome = not problems, {"problems": problems}
+            elif spec.name == "rows_that_runs_loaded_are_there":
+                outcome = _loads(database, context.instance)
             elif not problems:
                 outcome = _QUESTIONS[spec.name](database)
             passed, counts = outcome
@@ -126,6 +137,24 @@ def _agreement(database: LoginDatabase) -> Outcome:
     rows, without_key, without_row = database.ask(statements.checks.rows_that_disagree_with_the_inbox)
     counts = {"rows": rows, "rows_without_key": without_key, "keys_without_row": without_row}
     return without_key == 0 and without_row == 0, counts
+
+
+def _loads(database: LoginDatabase, instance: dg.DagsterInstance) -> Outcome:
+    """Runs lose whole transactions, so one message of each is asked for; the inbox forgets none of these days."""
+    since = (datetime.now(UTC) - timedelta(days=MIN_INBOX_DAYS)).timestamp()
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(user_logins_table.key, after_timestamp=since), limit=MAX_RUNS
+    ).records
+    commits = {
+        message_id: (rows, record.run_id)
+        for record in records
+        if record.asset_materialization and (recorded := record.asset_materialization.metadata.get(COMMITS))
+        for message_id, rows in _COMMITS.validate_python(recorded.value)
+    }
+    lost = [commits[message_id] for message_id in commits.keys() - database.loaded_among(list(commits))]
+    counts = {"runs": len(records), "rows_lost": sum(rows for rows, _ in lost)}
+    runs = sorted({run_id for _, run_id in lost})[:MAX_NAMED]
+    return not lost, {**counts, "runs_that_loaded_them": runs} if lost else counts
 
 
 def _rows_in_clear(database: LoginDatabase) -> Outcome:

@@ -292,3 +292,27 @@ def test_masks_without_a_key_are_warned_about_and_load(
     assert run.metadata["masked_logins"]["masking_method"] == method
     warnings = [e.user_message for e in pipeline.instance.all_logs(pipeline.instance.get_runs()[0].run_id)]
     assert (NOT_KEYED in warnings) is not passes
+
+
+def test_rows_that_a_promoted_standby_never_had_are_named_with_the_run_that_loaded_them(
+    pipeline: Pipeline, body: Body
+) -> None:
+    """Table, inbox and ledger agree there: the messages are deleted, and only the run history knows of them."""
+    pipeline.queue.send(*(body() for _ in range(15)))
+    assert pipeline.run().passed
+    kept = pipeline.run("user_logins_checks_job")
+    (check,) = (each for each in kept.checks if each.name == "rows_that_runs_loaded_are_there")
+    assert (check.passed, check.metadata) == (True, {"runs": 1, "rows_lost": 0})
+    pipeline.database.query("CREATE TABLE inbox AS TABLE user_logins_inbox; CREATE TABLE logins AS TABLE user_logins")
+
+    pipeline.queue.send(*(body() for _ in range(12)))
+    assert pipeline.run().passed
+    (newest, *_) = pipeline.instance.get_runs(dg.RunsFilter(job_name="login_job"))
+    pipeline.database.query(
+        "TRUNCATE user_logins, user_logins_inbox; "
+        "INSERT INTO user_logins_inbox TABLE inbox; INSERT INTO user_logins TABLE logins"
+    )
+    run = pipeline.run("user_logins_checks_job")
+    assert [each.name for each in run.checks if each.failed] == ["rows_that_runs_loaded_are_there"]
+    (check,) = (each for each in run.checks if each.failed)
+    assert check.metadata == {"runs": 2, "rows_lost": 12, "runs_that_loaded_them": [newest.run_id]}
