@@ -109,7 +109,12 @@ def _database(database: LoginDatabase) -> str:
     with database.transaction() as cursor:
         if problem := replication_problem(cursor):
             raise LoginPipelineError(f"{where}: {problem}")
-    return f"{where}: a row and a dead letter were tried, and taken back"
+    if not database.check_exclusion():
+        raise _WeakError(
+            f"{where}: a row and a dead letter were tried, and taken back; whether two loads exclude each other was "
+            "not, because the role gets one connection only"
+        )
+    return f"{where}: a row, a dead letter and a lock were tried, and taken back"
 
 
 def _protected(database: LoginDatabase) -> str:

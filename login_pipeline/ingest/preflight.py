@@ -1,6 +1,7 @@
 """Whether everything that a run needs is there, asked before anything is received."""
 
 from login_pipeline.masking.masker import Masker
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.retries import retried
 from login_pipeline.sqs.errors import endpoint_in_clear
@@ -35,3 +36,5 @@ def ways_in_clear(queues: LoginQueues, database: LoginDatabase) -> list[str]:
 def _check_tables(database: LoginDatabase) -> None:
     if database.check():
         database.prepare()
+    if database.ask(statements.inbox.is_empty) == (True,):  # so that a run needs no second connection but the first one
+        database.check_exclusion()

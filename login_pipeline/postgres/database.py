@@ -15,6 +15,7 @@ from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import Loaded, Row, load_rows
 from login_pipeline.postgres.dead_letters import STATEMENT_SECONDS, DeadLetterRecord, Letter
 from login_pipeline.postgres.errors import not_connected, statement_refused
+from login_pipeline.postgres.exclusion import try_exclusion
 from login_pipeline.postgres.retries import retried
 from login_pipeline.postgres.role import Access
 from login_pipeline.postgres.session import InterruptibleConnection, InterruptibleCursor, KeptConnection
@@ -87,6 +88,22 @@ class LoginDatabase:
             missing = rehearse(cursor, self.access)
             cursor.connection.rollback()
         return missing
+
+    def check_exclusion(self) -> bool:
+        """Tries whether two loads of the same message exclude each other, and commits a load of no rows.
+
+        Returns:
+            False where it could not be tried, because the role has one connection only.
+
+        Raises:
+            ConfigurationError: they do not.
+            DatabaseError: the database refused for another reason.
+        """
+        with self.transaction(seconds=PREPARE_SECONDS) as cursor:
+            tried = try_exclusion(cursor, self.access)
+            cursor.connection.rollback()
+            load_rows(cursor, [], until=time.monotonic() + PREPARE_SECONDS)
+        return tried
 
     def load(self, rows: Iterable[Row], *, seconds: float, believed: Collection[str] | None = None) -> Loaded:
         """Inserts the rows whose message the inbox does not have yet, and all their message ids, in one transaction.

@@ -27,8 +27,19 @@ OF_THE_ROW = {
     for name, code in vars(errorcodes).items()
     if name.isupper() and len(code) == 5 and code.startswith(("22", "23"))
 }
+# Of a statement that PostgreSQL has and this server has not. Where a trigger raises one, the error has a context.
+_UNSUPPORTED = {
+    errorcodes.FEATURE_NOT_SUPPORTED,
+    errorcodes.SYNTAX_ERROR,
+    errorcodes.UNDEFINED_FUNCTION,
+    errorcodes.UNDEFINED_OBJECT,
+    errorcodes.INVALID_COLUMN_REFERENCE,  # ON CONFLICT without a unique index
+}
+# What of a statement such a server may lack. Only these words of a statement are in a sentence.
+FEATURES = ("set_config", "SAVEPOINT", "TRIGGER", "SET CONSTRAINTS", "LOCK TABLE", "TEMPORARY", "COPY", "ON CONFLICT")
 # Classes of what is wrong with the server, the session or the table. Anything else a rule for rows can raise.
 _NOT_OF_A_ROW = {
+    errorcodes.CLASS_FEATURE_NOT_SUPPORTED,
     errorcodes.CLASS_CONNECTION_EXCEPTION,
     errorcodes.CLASS_INVALID_TRANSACTION_STATE,
     errorcodes.CLASS_INVALID_AUTHORIZATION_SPECIFICATION,
@@ -54,6 +65,7 @@ _ADVICE = {
     errorcodes.DISK_FULL: "its disk is full; free some space, the messages stay on the queue",
     errorcodes.READ_ONLY_SQL_TRANSACTION: "it takes no writes; name the primary server",
     errorcodes.LOCK_NOT_AVAILABLE: "a table is locked by another session; pg_locks says which",
+    errorcodes.INTERNAL_ERROR: "its log says more; if it is no PostgreSQL, docs/databases.md does",
     errorcodes.QUERY_CANCELED: "it took too long; pg_stat_activity says what it waits for",
 }
 
@@ -99,6 +111,10 @@ def statement_refused(error: psycopg2.Error, access: Access) -> DatabaseError | 
     if code == errorcodes.INSUFFICIENT_PRIVILEGE:
         return access.lacks("a permission")
     name = _condition(code)
+    if code in _UNSUPPORTED and not error.diag.context:
+        statement = re.sub("--.*", "", (error.cursor.query or b"").decode()) if error.cursor else ""
+        features = " or ".join(each for each in FEATURES if each in statement) or "a statement"
+        return access.unfit(f"refuses {features} ({name}, SQLSTATE {code})")
     constraint = f", constraint {error.diag.constraint_name}" if error.diag.constraint_name else ""
     advice = f": {_ADVICE[code]}" if code in _ADVICE else ""
     if error.diag.source_function == _CHECKS_REPLICA_IDENTITY:

@@ -36,6 +36,13 @@ class Access(NamedTuple):
             f"The database in {self.variable} has no {tables}, which its role may not create; {self._remedy()}"
         )
 
+    def unfit(self, what: str) -> ConfigurationError:
+        """The error where the database is not one that a load can lean on; `what` says what it does or does not."""
+        return ConfigurationError(
+            f"The database in {self.variable} {what}; docs/databases.md says what a load leans on and which databases "
+            "have it"
+        )
+
     def _remedy(self) -> str:
         owner = variable(_MAINTENANCE)
         if self.maintenance:

@@ -52,7 +52,10 @@ _Erasures = namedtuple(
 )
 erasures = _Erasures(**_read("erasures"))
 
-_Inbox = namedtuple("_Inbox", "lock_as_a_load_does create known other_than_created")
+_Exclusion = namedtuple("_Exclusion", "may_lock hold take")
+exclusion = _Exclusion(**_read("exclusion"))
+
+_Inbox = namedtuple("_Inbox", "lock_as_a_load_does create known is_empty other_than_created")
 inbox = _Inbox(**_read("inbox"))
 
 _Ledger = namedtuple("_Ledger", "create lock_alone by_date add add_unknown add_lost")

@@ -12,7 +12,7 @@ from psycopg2 import errors, extensions
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.logins.columns import column_problems
 from login_pipeline.postgres import statements
-from login_pipeline.postgres.copy import load_rows
+from login_pipeline.postgres.copy import Loaded, load_rows
 from login_pipeline.postgres.dead_letters import Letter, record
 from login_pipeline.postgres.errors import OF_THE_TABLE
 from login_pipeline.postgres.role import Access
@@ -106,16 +106,23 @@ def rehearse(cursor: InterruptibleCursor, access: Access) -> list[str]:
     """
     missing = prepare(cursor, access)
     name = f"check {uuid.uuid4()}"
-    row = (name, name[:32], name, name, None, 0, datetime.now(UTC).date(), name)
-    loaded = load_rows(cursor, [row], until=time.monotonic() + PREPARE_SECONDS)
+    loaded = load_one(cursor, name)
     for refused in loaded.refused.values():
         condition = refused.removeprefix("refused.")
         if remedy := OF_THE_TABLE.get(condition):
             raise ConfigurationError(
                 f"Table user_logins in {access.variable} takes no rows of today from this role ({condition}); {remedy}"
             )
+    if loaded.duplicates:
+        raise access.unfit("takes a message that is new for one that the inbox has")
     record(cursor, {name: Letter(name, "check")})
     return missing
+
+
+def load_one(cursor: InterruptibleCursor, name: str) -> Loaded:
+    """Loads a row of today as a run does, all of whose values and whose message are called `name`."""
+    row = (name, name[:32], name, name, None, 0, datetime.now(UTC).date(), name)
+    return load_rows(cursor, [row], until=time.monotonic() + PREPARE_SECONDS)
 
 
 def require(cursor: extensions.cursor, access: Access, needed: Rights) -> None:

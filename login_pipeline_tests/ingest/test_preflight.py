@@ -14,9 +14,13 @@ from login_pipeline.ingest import preflight
 from login_pipeline.local.ports import HOST, free_port
 from login_pipeline.postgres import retries
 from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.postgres.exclusion import try_exclusion
+from login_pipeline.postgres.session import InterruptibleConnection
 from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import Command, Pipeline
+from login_pipeline_tests.faults.other_database import OtherDatabase
 from login_pipeline_tests.faults.standby import promote, standby
+from login_pipeline_tests.faults.tcp_proxy import TcpProxy
 from login_pipeline_tests.roles import Roles, roles_of
 
 Body = Callable[..., str]
@@ -83,6 +87,45 @@ SET_UPS = {
         "CREATE TRIGGER leave_out BEFORE INSERT ON user_logins_dead_letters FOR EACH ROW EXECUTE FUNCTION leave_out()",
         "Table user_logins_dead_letters does not keep, or does not show, the records",
     ),
+    "a trigger that leaves inbox entries out": (
+        "CREATE FUNCTION leave_out() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; "
+        "CREATE TRIGGER leave_out BEFORE INSERT ON user_logins_inbox FOR EACH ROW EXECUTE FUNCTION leave_out()",
+        "The database in LOGIN_DATABASE_URL takes a message that is new for one that the inbox has; docs/databases.md",
+    ),
+    "an inbox without its key": (
+        "ALTER TABLE user_logins_inbox DROP CONSTRAINT user_logins_inbox_pkey",
+        "refuses ON CONFLICT (invalid_column_reference, SQLSTATE 42P10); docs/databases.md says what a load leans on",
+    ),
+}
+# What a database that is not PostgreSQL refuses: words of a statement, the SQLSTATE, and what the sentence says.
+REFUSED = {
+    "set_config": (b"set_config", b"42883", "refuses set_config (undefined_function, SQLSTATE 42883)"),
+    "savepoints": (b"SAVEPOINT create_tables", b"0A000", "refuses SAVEPOINT (feature_not_supported, SQLSTATE 0A000)"),
+    "table locks": (
+        b"LOCK TABLE user_logins_inbox IN ROW EXCLUSIVE",
+        b"42601",
+        "refuses SET CONSTRAINTS or LOCK TABLE or TEMPORARY (syntax_error, SQLSTATE 42601)",
+    ),
+    "temporary tables": (
+        b"CREATE TEMPORARY TABLE incoming_logins",
+        b"0A000",
+        "refuses SET CONSTRAINTS or LOCK TABLE or TEMPORARY (feature_not_supported, SQLSTATE 0A000)",
+    ),
+    "COPY": (b"COPY incoming_logins", b"0A000", "refuses COPY (feature_not_supported, SQLSTATE 0A000)"),
+    "ON CONFLICT": (b"ON CONFLICT (message_id)", b"0A000", "refuses ON CONFLICT (feature_not_supported"),
+}
+# What it takes for something else, and what the sentence says of it.
+TAKEN_FOR = {
+    "a table lock that excludes nobody": (
+        b"LOCK TABLE user_logins_backup IN SHARE ROW EXCLUSIVE MODE NOWAIT",
+        b"SELECT 1",
+        "gives two connections table locks that exclude each other",
+    ),
+    "keys for which nobody waits": (
+        b"SET CONSTRAINTS ALL IMMEDIATE;",
+        b"CREATE TEMPORARY TABLE IF NOT EXISTS user_logins_inbox (LIKE public.user_logins_inbox INCLUDING ALL);",
+        "lets two connections load the same message at the same time",
+    ),
 }
 
 
@@ -114,6 +157,105 @@ def test_what_is_wrong_with_the_tables(
 ) -> None:
     prepared.superuser.query(statement.replace("{database}", urlsplit(pipeline.database.url).path[1:]))
     assert sentence in refused_by_a_run_and_by_doctor(pipeline, body, "database")
+
+
+@pytest.fixture
+def other_database(pipeline: Pipeline) -> Iterator[OtherDatabase]:
+    with OtherDatabase(pipeline.database.url) as other:
+        pipeline.set(LOGIN_DATABASE_URL=other.url)
+        LoginDatabase(read_settings()).prepare()
+        yield other
+
+
+@pytest.mark.parametrize(("words", "code", "sentence"), REFUSED.values(), ids=REFUSED)
+def test_database_that_lacks_what_a_load_leans_on(
+    pipeline: Pipeline, other_database: OtherDatabase, body: Body, words: bytes, code: bytes, sentence: str
+) -> None:
+    other_database.refused[words] = code
+    says = refused_by_a_run_and_by_doctor(pipeline, body, "database")
+    assert says.startswith(f"The database in LOGIN_DATABASE_URL {sentence}")
+    assert says.endswith("; docs/databases.md says what a load leans on and which databases have it")
+
+
+@pytest.mark.parametrize(("words", "others", "sentence"), TAKEN_FOR.values(), ids=TAKEN_FOR)
+def test_database_in_which_two_loads_do_not_exclude_each_other(
+    pipeline: Pipeline, other_database: OtherDatabase, body: Body, words: bytes, others: bytes, sentence: str
+) -> None:
+    other_database.taken_for[words] = others
+    says = refused_by_a_run_and_by_doctor(pipeline, body, "database")
+    assert says.startswith(f"The database in LOGIN_DATABASE_URL {sentence}; docs/databases.md")
+    assert pipeline.database.query("SELECT count(*) FROM user_logins_inbox") == [(0,)]
+
+
+def test_database_that_cannot_commit_a_load(pipeline: Pipeline, other_database: OtherDatabase, body: Body) -> None:
+    other_database.taken_for[b"SET CONSTRAINTS ALL IMMEDIATE;"] = (
+        b"CREATE TEMPORARY TABLE IF NOT EXISTS late (id int UNIQUE DEFERRABLE INITIALLY DEFERRED) ON COMMIT DROP; "
+        b"INSERT INTO late VALUES (1), (1);"
+    )
+    assert "a statement (unique_violation" in refused_by_a_run_and_by_doctor(pipeline, body, "database")
+
+
+def test_error_inside_the_server_names_the_document(
+    pipeline: Pipeline, other_database: OtherDatabase, body: Body
+) -> None:
+    other_database.refused[b"COPY incoming_logins"] = b"XX000"
+    says = refused_by_a_run_and_by_doctor(pipeline, body, "database")
+    assert "(internal_error, SQLSTATE XX000): its log says more; if it is no PostgreSQL, docs/databases.md does" in says
+
+
+def test_first_run_tries_what_it_has_just_created(pipeline: Pipeline, body: Body) -> None:
+    with OtherDatabase(pipeline.database.url) as other:
+        pipeline.set(LOGIN_DATABASE_URL=other.url)
+        other.taken_for = {words: others for words, others, _ in TAKEN_FOR.values()}
+        (failure,) = pipeline.run().failures
+        assert "gives two connections table locks that exclude each other" in failure
+
+
+def test_runs_try_a_second_connection_until_a_message_is_loaded_and_doctor_always(
+    pipeline: Pipeline, other_database: OtherDatabase, body: Body
+) -> None:
+    pipeline.queue.send(body())
+    assert pipeline.run().failures == []
+    words, others, sentence = TAKEN_FOR["a table lock that excludes nobody"]
+    other_database.taken_for[words] = others
+    assert pipeline.run().failures == []
+    assert sentence in {each.subject: each.says for each in examine()}["database"]
+
+
+def test_role_of_one_connection_runs_and_doctor_says_what_was_not_tried(
+    pipeline: Pipeline, prepared: Roles, body: Body
+) -> None:
+    prepared.superuser.query(f"ALTER ROLE {urlsplit(prepared.loader.url).username} CONNECTION LIMIT 1")
+    database = {each.subject: each for each in examine()}["database"]
+    assert (database.well, database.warns) == (True, True)
+    assert database.says.endswith("was not, because the role gets one connection only")
+    pipeline.queue.send(body())
+    assert pipeline.run().failures == []
+    assert len(pipeline.database.logins()) == 1
+
+
+def test_pooler_that_has_one_connection_for_both_ends_the_trial(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("login_pipeline.postgres.session.RESPONSE_SECONDS", 0.5)
+    database = LoginDatabase(read_settings())
+    database.prepare()
+    with TcpProxy(pipeline.database.url) as pooler:
+        pooler.answering = False
+        with database.transaction(seconds=10) as first:
+            connect = first.connection.connect
+
+            def silent() -> InterruptibleConnection:
+                pooler.answering = True
+                pipeline.set(LOGIN_DATABASE_URL=pooler.url)
+                connection = LoginDatabase(read_settings())._connect()
+                pooler.answering = False
+                return connection
+
+            first.connection.connect = silent
+            assert not try_exclusion(first, database.access)
+            first.connection.connect = connect
+            first.connection.rollback()
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])

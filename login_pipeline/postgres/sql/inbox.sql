@@ -18,6 +18,10 @@ CREATE TABLE user_logins_inbox (
 -- name: known
 SELECT message_id FROM user_logins_inbox WHERE message_id = ANY (%(message_ids)s);
 
+-- name: is_empty
+-- By the first key of the index, as the table may begin with pages of rows that were pruned.
+SELECT min(message_id) IS NULL FROM user_logins_inbox;
+
 -- name: other_than_created
 -- What has the name of a table that a load writes, and is not that table, in words.
 SELECT 'a table under the name user_logins, which is a view or the like'
