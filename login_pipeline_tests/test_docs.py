@@ -7,6 +7,7 @@ import click
 import pytest
 
 from login_pipeline.cli.main import cli
+from login_pipeline.postgres.errors import FEATURES
 from login_pipeline.settings import SETTING_NAMES, SettingName, variable
 from login_pipeline_tests import ROOT
 from login_pipeline_tests.reference import FILE, default, reference
@@ -30,6 +31,11 @@ def test_every_command_that_a_document_names_exists(document: Path) -> None:
     assert set(re.findall(r"(?:^\$ |`)make ([a-z-]+)", text, re.MULTILINE)) <= targets
     assert isinstance(cli, click.Group)
     assert set(re.findall(r"(?:^\$ |`)login-pipeline ([a-z]+)", text, re.MULTILINE)) <= set(cli.commands)
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_document_on_databases_has_each_feature_that_an_error_names(feature: str) -> None:
+    assert f"`{feature}" in (ROOT / "docs" / "databases.md").read_text(encoding="utf-8").replace("CREATE ", "")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.name))

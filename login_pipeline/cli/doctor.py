@@ -1,6 +1,7 @@
 """Examines the settings and what they name, one thing at a time, and changes nothing."""
 
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -40,7 +41,7 @@ def examine() -> list[Diagnosis]:
     except LoginPipelineError as error:
         return [Diagnosis("settings", False, error.sentence)]
     limits = Diagnosis("settings", True, _limits(settings))
-    queues, database = LoginQueues(settings), LoginDatabase(settings)
+    queues, database = LoginQueues(settings), LoginDatabase(settings, keep_connection=True)
     login_queue = _examined("login queue", lambda: _login_queue(queues))
     examinations: dict[str, Callable[[], str]] = {
         "dead-letter queue": lambda: _dead_letter_queue(queues, compared=login_queue.well),
@@ -58,7 +59,8 @@ def examine() -> list[Diagnosis]:
         del examinations["backup"]
     if settings.redis_url is None:
         del examinations["redis"]
-    return [limits, login_queue, *(_examined(*each) for each in examinations.items())]
+    with closing(database):
+        return [limits, login_queue, *(_examined(*each) for each in examinations.items())]
 
 
 def _examined(subject: str, examination: Callable[[], str]) -> Diagnosis:

@@ -225,10 +225,13 @@ def test_runs_try_a_second_connection_until_a_message_is_loaded_and_doctor_alway
 def test_role_of_one_connection_runs_and_doctor_says_what_was_not_tried(
     pipeline: Pipeline, prepared: Roles, body: Body
 ) -> None:
-    prepared.superuser.query(f"ALTER ROLE {urlsplit(prepared.loader.url).username} CONNECTION LIMIT 1")
+    role = urlsplit(prepared.loader.url).username
+    prepared.superuser.query(f"ALTER ROLE {role} CONNECTION LIMIT 1")
     database = {each.subject: each for each in examine()}["database"]
     assert (database.well, database.warns) == (True, True)
     assert database.says.endswith("was not, because the role gets one connection only")
+    while prepared.superuser.query("SELECT FROM pg_stat_activity WHERE usename = %s", role):
+        time.sleep(0.01)  # until the server has ended doctor's session
     pipeline.queue.send(body())
     assert pipeline.run().failures == []
     assert len(pipeline.database.logins()) == 1
@@ -241,20 +244,18 @@ def test_pooler_that_has_one_connection_for_both_ends_the_trial(
     database = LoginDatabase(read_settings())
     database.prepare()
     with TcpProxy(pipeline.database.url) as pooler:
-        pooler.answering = False
+        pipeline.set(LOGIN_DATABASE_URL=pooler.url)
+        with LoginDatabase(read_settings()).transaction() as cursor:
+            connect = cursor.connection.connect
+
+        def connect_and_wait() -> InterruptibleConnection:
+            connection = connect()
+            pooler.answering = False
+            return connection
+
         with database.transaction(seconds=10) as first:
-            connect = first.connection.connect
-
-            def silent() -> InterruptibleConnection:
-                pooler.answering = True
-                pipeline.set(LOGIN_DATABASE_URL=pooler.url)
-                connection = LoginDatabase(read_settings())._connect()
-                pooler.answering = False
-                return connection
-
-            first.connection.connect = silent
+            first.connection.connect = connect_and_wait
             assert not try_exclusion(first, database.access)
-            first.connection.connect = connect
             first.connection.rollback()
 
 
