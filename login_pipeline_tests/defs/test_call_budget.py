@@ -47,6 +47,7 @@ def test_run_has_a_transaction_for_each_chunk(
     pipeline: Pipeline, backlog: QueueServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     LoginDatabase(read_settings()).prepare()
+    pipeline.database.query("INSERT INTO user_logins_inbox (message_id) VALUES ('of an earlier run')")
     commit, commits = InterruptibleConnection.commit, [0]
 
     def counted(connection: InterruptibleConnection) -> None:

@@ -53,7 +53,8 @@ def row(message_id: str) -> tuple[object, ...]:
 def test_run_connects_once_makes_one_client_and_reads_its_keys_once(
     pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch, messages: int
 ) -> None:
-    pipeline.run()  # creates the tables, and imports what is imported late
+    pipeline.queue.send(body())
+    pipeline.run()  # creates the tables, tries the database, and imports what is imported late
     pipeline.queue.send(*(body() for _ in range(messages)), *["not a login"] * (messages > 1))
     connections = calls(monkeypatch, "connect", psycopg2)
     clients = calls(monkeypatch, "client", boto3.Session)

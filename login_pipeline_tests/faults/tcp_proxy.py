@@ -12,8 +12,9 @@ from login_pipeline.local.ports import HOST
 
 # As libpq sends it: a simple query. Source: PostgreSQL documentation, "Message Formats", Query.
 COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
-# What only a connection that loads a batch sends.
-LOAD = b"COPY incoming_logins"
+ROLLBACK = b"ROLLBACK\x00"
+# What only a connection that loads a batch sends, or tries to, and rolls back.
+LOAD = b"INSERT INTO user_logins_inbox"
 # What only a connection that records dead letters sends.
 RECORD = b"INSERT INTO user_logins_dead_letters"
 
@@ -126,6 +127,7 @@ class TcpProxy:
                 if not self.answering:
                     continue
                 if source is client:
+                    statement = b"" if ROLLBACK in data else statement
                     statement = next((each for each in (LOAD, RECORD) if each in data), statement)
                     if COMMIT in data and (fault := self._next_fault(statement)):
                         return self._break(fault, client, server, data)
