@@ -1,5 +1,6 @@
 """What the launcher of runs and their workers agree on: Celery's settings, and the lease of a run in Redis."""
 
+import ssl
 from contextlib import closing
 from typing import Any
 
@@ -7,14 +8,13 @@ import redis
 
 from login_pipeline.errors import ConfigurationError
 
-CONFIG: dict[str, Any] = {
+_CONFIG: dict[str, Any] = {
     "accept_content": ["json"],
     # A task is Redis's until its run is over. Dagster ignores one that is delivered again while its run goes on.
     "task_acks_late": True,
     "task_reject_on_worker_lost": True,
     "worker_cancel_long_running_tasks_on_connection_loss": False,
     "worker_prefetch_multiplier": 1,
-    # Dagster's database says what became of a run.
     "task_ignore_result": True,
     # A process for each run, forked from one that has imported all that a run needs.
     "worker_max_tasks_per_child": 1,
@@ -35,6 +35,16 @@ CONFIG: dict[str, Any] = {
 }
 # How long a lease is valid.
 LEASE_SECONDS = 15
+
+
+def app_arguments(url: str) -> dict[str, Any]:
+    """What Celery's app is made with, by the launcher and by the workers alike."""
+    config = dict(_CONFIG)
+    if url.startswith("rediss:"):
+        # Celery verifies nobody, where the URL does not say so. What it does say goes before this.
+        config["broker_use_ssl"] = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+    # Dagster's database says what became of a run; Celery's own store for it refuses a rediss:// URL without options.
+    return {"broker": url, "backend": "disabled://", "config_source": config}
 
 
 def lease(run_id: str) -> str:

@@ -15,7 +15,7 @@ from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
-from login_pipeline.instance.celery_config import CONFIG, lease, redis_client
+from login_pipeline.instance.celery_config import app_arguments, lease, redis_client
 
 # How long a lease may be missing: Redis may have lost its data, and each process renews its lease soon.
 MISSING_SECONDS = 10.0
@@ -25,7 +25,7 @@ class LeasedRunLauncher(CeleryRunLauncher):
     """Dagster's launcher for Celery, which notices lost runs, and has a terminated one release its messages."""
 
     def __init__(self, *, broker: str, **config: Any) -> None:
-        super().__init__(**{**config, "broker": broker, "backend": broker, "config_source": CONFIG})
+        super().__init__(**{**config, **app_arguments(broker)})
         # Dagster registers its task anew for each run, and Celery warns of that.
         warnings.filterwarnings("ignore", category=DuplicateTaskNameWarning)
         self._redis = redis_client(broker)

@@ -26,7 +26,7 @@ from dagster_celery.make_app import make_app
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from dagster_celery.tasks import create_execute_job_task
 
-from login_pipeline.instance.celery_config import CONFIG, LEASE_SECONDS, lease, redis_client
+from login_pipeline.instance.celery_config import LEASE_SECONDS, app_arguments, lease, redis_client
 from login_pipeline.logs.setup import set_up_logging
 
 DEFINITIONS = "login_pipeline.definitions"
@@ -45,7 +45,7 @@ LAST_SECONDS = 10.0
 def work(redis_url: str, *, runs: int) -> NoReturn:
     """Takes runs from Redis, so many at once, until SIGTERM."""
     app = make_app(  # type: ignore[no-untyped-call]
-        {"broker": redis_url, "backend": redis_url, "config_source": CONFIG, "include": [DEFINITIONS]}
+        {**app_arguments(redis_url), "include": [DEFINITIONS]}
     )
     create_execute_job_task(app)
     signals.worker_before_create_process.connect(_freeze)

@@ -46,3 +46,11 @@ class TlsProxy(TcpProxy):
                 if not (data := source.recv(_CHUNK)):
                     return
                 (server if source is client else client).sendall(data)
+
+
+class RedisTlsProxy(TlsProxy):
+    """In front of Redis, whose clients do not ask for TLS first."""
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, suppress(OSError):
+            TcpProxy._serve(self, self._context.wrap_socket(client, server_side=True))

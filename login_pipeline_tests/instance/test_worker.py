@@ -7,11 +7,13 @@ from socket import gethostname
 
 import dagster as dg
 import pytest
+import trustme
 from dagster._core.launcher import LaunchRunContext
 
 from login_pipeline.instance.worker import HOST_TAG
-from login_pipeline.local.ports import wait_until
+from login_pipeline.local.ports import HOST, wait_until
 from login_pipeline_tests.conftest import Command, Pipeline
+from login_pipeline_tests.faults.tls_proxy import RedisTlsProxy
 from login_pipeline_tests.instance.cluster import Cluster
 from login_pipeline_tests.instance.cluster import cluster as new_cluster
 
@@ -40,6 +42,20 @@ def test_runs_are_spread_over_the_workers_each_in_a_process_of_its_own_that_name
     assert first
     assert second
     assert not first & second
+
+
+def test_runs_reach_a_worker_by_tls_and_a_url_without_options(
+    pipeline: Pipeline, cluster: Cluster, body: Callable[..., str], tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+    with RedisTlsProxy(cluster.redis.url, authority.issue_cert(HOST)) as proxy:
+        pipeline.set(LOGIN_REDIS_URL=f"rediss://{HOST}:{proxy.port}/0", SSL_CERT_FILE=str(tmp_path / "authority.pem"))
+        with dg.DagsterInstance.get() as cluster.instance:
+            cluster.worker()
+            pipeline.queue.send(body())
+            assert cluster.ends(cluster.launch(), SUCCESS)
+    assert len(pipeline.database.logins()) == 1
 
 
 def test_run_that_is_delivered_again_is_not_run_again(
