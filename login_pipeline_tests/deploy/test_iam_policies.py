@@ -16,6 +16,7 @@ from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.transport import curl
 from login_pipeline_tests import ROOT
 from login_pipeline_tests.conftest import Pipeline
+from login_pipeline_tests.defs.test_sensors import tick
 
 IAM = ROOT / "deploy" / "iam"
 POLICIES = sorted(path.name for path in IAM.glob("*.json"))
@@ -51,6 +52,12 @@ def test_consumer_policy_is_what_a_drain_calls(pipeline: Pipeline, calls: Calls,
     assert calls == allowed("consumer-policy.json")
 
 
+def test_sensor_policy_is_what_the_sensor_calls(pipeline: Pipeline, calls: Calls, body: Callable[..., str]) -> None:
+    pipeline.queue.send(body())
+    tick(pipeline)
+    assert calls == allowed("sensor-policy.json")
+
+
 def test_redrive_policy_is_what_a_redrive_calls(pipeline: Pipeline, calls: Calls) -> None:
     pipeline.run()
     calls.clear()
@@ -81,6 +88,13 @@ def test_masking_key_policy_reads_one_secret_and_decrypts_nothing_else() -> None
         assert service in {"secretsmanager.YOUR-REGION.amazonaws.com", "ssm.YOUR-REGION.amazonaws.com"}
         (arn,) = conditions.values()
         assert arn in {each["Resource"] for each in _statements("masking-key-policy.json")}
+
+
+def test_queue_key_policy_uses_the_key_through_sqs_only() -> None:
+    """Source: Amazon SQS Developer Guide, "Amazon SQS Key management"."""
+    (statement,) = _statements("queue-key-policy.json")
+    assert statement["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
+    assert statement["Condition"] == {"StringEquals": {"kms:ViaService": "sqs.YOUR-REGION.amazonaws.com"}}
 
 
 @pytest.mark.parametrize("policy", POLICIES)
