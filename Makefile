@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test cluster-test failover-test chaos fuzz bench test-localstack lint reference format lock audit sbom clean
+.PHONY: help install demo dev test cluster-test failover-test chaos fuzz bench test-localstack lint lint-templates reference format lock audit sbom clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -54,6 +54,9 @@ lint: $(INSTALLED) ## ruff (lint and format), mypy, and the layers of the packag
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 
+lint-templates: .venv-templates/.installed ## hold the CloudFormation templates against AWS's schemas and its advice
+	@.venv-templates/bin/cfn-lint deploy/aws/*.yaml
+
 reference: $(INSTALLED) ## write docs/reference.md from the code
 	@$(BIN)/python -m login_pipeline_tests.reference
 
@@ -68,19 +71,22 @@ lock: $(INSTALLED) ## resolve the dependencies anew, for every platform and Pyth
 	@$(UV_COMPILE) --all-extras pyproject.toml requirements/build.in -o requirements/dev.lock
 	@$(UV_COMPILE) --extra ui --extra cluster pyproject.toml requirements/build.in -o requirements/production.lock
 	@$(UV_COMPILE) requirements/audit.in -o requirements/audit.lock
+	@$(UV_COMPILE) requirements/templates.in -o requirements/templates.lock
 	@$(UV_COMPILE) --exclude-newer 2025-05-20 deploy/localstack/requirements.in -o deploy/localstack/requirements.lock
 
 AUDIT := .venv-audit
 
-$(AUDIT)/.installed: requirements/audit.lock
-	@test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
-	@$(AUDIT)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/audit.lock
+# A tool's virtual environment of its own, so that what it brings is none of our dependencies.
+.venv-%/.installed: requirements/%.lock
+	@test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	@.venv-$*/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --only-binary :all: -r $<
 	@touch $@
 
 audit: $(AUDIT)/.installed ## ask PyPI for known vulnerabilities of every locked dependency
 	@$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/production.lock
 	@$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/dev.lock
 	@$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/audit.lock
+	@$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/templates.lock
 
 sbom: $(AUDIT)/.installed ## write what the image is made of to sbom.cdx.json, in CycloneDX
 	@$(AUDIT)/bin/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible \
@@ -88,4 +94,4 @@ sbom: $(AUDIT)/.installed ## write what the image is made of to sbom.cdx.json, i
 
 clean: ## remove the virtual environments and the local services' data
 	@test ! -L .login-pipeline/postgresql || rm -rf "$$(readlink .login-pipeline/postgresql)"
-	rm -rf $(VENV) .venv-localstack .venv-audit .login-pipeline sbom.cdx.json
+	rm -rf $(VENV) .venv-localstack .venv-audit .venv-templates .login-pipeline sbom.cdx.json
