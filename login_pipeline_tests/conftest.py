@@ -27,6 +27,7 @@ from login_pipeline.local.services import temporary_folder
 from login_pipeline.local.sqs import LocalSqs
 from login_pipeline.signals import raise_at_signals
 from login_pipeline_tests.bodies import valid
+from login_pipeline_tests.pgbouncer import PgBouncer
 from login_pipeline_tests.sqs_server.process import QueueServer
 
 if TYPE_CHECKING:
@@ -67,6 +68,10 @@ def servers() -> Iterator[Servers]:
             postgres = LocalPostgres(folder / "postgresql")
             stack.callback(postgres.stop)
             database_url = postgres.url("postgres")
+        if os.environ.get("LOGIN_TEST_PGBOUNCER"):
+            pgbouncer = PgBouncer(folder / "pgbouncer", database_url)
+            stack.callback(pgbouncer.stop)
+            database_url = pgbouncer.url(database_url)
         yield Servers(endpoint, database_url)
 
 
@@ -145,6 +150,14 @@ class Database:
         name = urlsplit(self.url).path.lstrip("/")
         for setting, value in settings.items():
             self.query(f"ALTER DATABASE {name} SET {setting} = '{value}'")
+        self.end_sessions()
+
+    def end_sessions(self) -> None:
+        """Those that a pooler keeps, too: the next ones begin with the settings that the database has by then."""
+        parts = urlsplit(self.url)
+        Database(urlunsplit(parts._replace(path="/postgres"))).query(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", parts.path[1:]
+        )
 
     def logins(self) -> list[tuple[Any, ...]]:
         return self.query("SELECT * FROM user_logins")
@@ -194,9 +207,14 @@ def database(servers: Servers) -> Iterator[Database]:
 def new_database(servers: Servers, template: str = "template1") -> Iterator[Database]:
     """A database of its own, a copy of `template`, until the context ends."""
     name = f"test_{uuid.uuid4().hex}"
+    _database(servers, template).end_sessions()
     _on_server(servers, "CREATE DATABASE {} TEMPLATE {}", name, template)
-    yield Database(urlunsplit(urlsplit(servers.database_url)._replace(path=f"/{name}")))
+    yield _database(servers, name)
     _on_server(servers, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+def _database(servers: Servers, name: str) -> Database:
+    return Database(urlunsplit(urlsplit(servers.database_url)._replace(path=f"/{name}")))
 
 
 def _on_server(servers: Servers, statement: str, *names: str) -> None:

@@ -102,6 +102,7 @@ def back_up(
     database.close()  # what it kept: its role may be allowed one connection
     with database.transaction(snapshot=True) as cursor:
         take_turn(cursor)
+        cursor.begin()
         cursor.execute(statements.backup.session)
         found = read_manifest(store)
         identity = require_own_backup(database, cursor, found, take_over=take_over)

@@ -205,7 +205,8 @@ class LoginDatabase:
 
         Args:
             seconds: How long it may take; without it as long as it needs, and waits at most 10 s for a lock.
-            snapshot: It only reads, and every query sees the tables as they were at one moment.
+            snapshot: It only reads, and every query sees the tables as they were at one moment: that of `begin`, which
+                is the caller's then.
 
         Raises:
             ConfigurationError: the database cannot be reached or does not let us in.
@@ -233,8 +234,8 @@ class LoginDatabase:
                 raise
 
     def _begin(self, cursor: InterruptibleCursor, seconds: float | None, *, snapshot: bool) -> None:
-        if not snapshot:  # it commits nothing, and a query would take its snapshot before it has its locks
-            cursor.execute(statements.transaction.durable)
+        if not snapshot:  # this query would take it before the caller has the locks
+            cursor.begin()
         if self._maintenance:
             cursor.execute(statements.transaction.see_all_rows)
         if seconds is None:

@@ -52,6 +52,8 @@ class InterruptibleConnection(extensions.connection):
     connect: "Callable[[], InterruptibleConnection]"
     # The time.monotonic() until which it may take; None: as long as it needs.
     until: float | None = None
+    # The id of the server's session that has the newest transaction, and since when.
+    session: tuple[Any, ...] = (None, None)
 
     def __init__(self, *parameters: Any, **options: Any) -> None:
         super().__init__(*parameters, **options)
@@ -111,8 +113,9 @@ class InterruptibleConnection(extensions.connection):
 
     def _ask_to_cancel(self) -> None:
         """By a statement: while libpq's own request waits for a server that is gone, psycopg2 stops every thread."""
+        session, since = self.session
         with suppress(psycopg2.Error, LoginPipelineError), closing(self.connect()) as other, other.cursor() as cursor:
-            cursor.execute(statements.transaction.cancel, {"backend": self.info.backend_pid})
+            cursor.execute(statements.transaction.cancel, {"session": session, "since": since})
 
     def _cut(self) -> None:
         with suppress(psycopg2.Error, OSError), socket.socket(fileno=os.dup(self.fileno())) as stream:
@@ -145,6 +148,11 @@ class InterruptibleCursor(extensions.cursor):
             stream.execute(query, parameters)
             while fetched := self.connection.wait_for(partial(stream.fetchmany, rows)):
                 yield from fetched
+
+    def begin(self) -> None:
+        """Makes the COMMIT of this transaction durable, and what it has under way from now on ends at a signal."""
+        self.execute(statements.transaction.begin)
+        self.connection.session = self.fetchone() or (None, None)
 
     def limit_time(self, seconds: float, *, idle_seconds: float | None = None) -> None:
         """Has PostgreSQL cancel each later statement of this transaction that takes longer.

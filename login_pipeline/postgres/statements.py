@@ -80,7 +80,7 @@ restore = _Restore(**_read("restore"))
 _Rotation = namedtuple("_Rotation", "by_key blocks masks replace mark")
 rotation = _Rotation(**_read("rotation"))
 
-_Transaction = namedtuple("_Transaction", "durable see_all_rows limit_time limit_locks cancel")
+_Transaction = namedtuple("_Transaction", "begin see_all_rows limit_time limit_locks cancel")
 transaction = _Transaction(**_read("transaction"))
 
 _Unmaskings = namedtuple(

@@ -23,6 +23,7 @@ from login_pipeline.postgres.tables import Table
 from login_pipeline_tests.backup.fixtures import IP, MONDAY, TUESDAY, Kept
 from login_pipeline_tests.conftest import Command, Database
 from login_pipeline_tests.exactly_once.stepped_process import KilledError
+from login_pipeline_tests.roles import PASSWORD, with_role
 
 COMMAND = str(Path(sys.executable).with_name("login-pipeline"))
 
@@ -204,12 +205,11 @@ def test_backup_that_is_killed_leaves_the_last_one_as_it_was_and_can_be_run_agai
 
 def test_role_that_may_only_read_can_back_up(kept: Kept) -> None:
     role = f"reader_{os.getpid()}"
-    kept.query(f"CREATE ROLE {role}")
+    kept.query(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
     try:
         read = ", ".join(set(Table) - {"user_logins_dead_letters"})
         kept.query(f"GRANT SELECT ON {read} TO {role}")
-        url = kept.database.url
-        kept.set(LOGIN_DATABASE_URL=f"{url}?options=-crole%3D{role}")
+        kept.set(LOGIN_DATABASE_URL=with_role(kept.database.url, role))
         with pytest.raises(ConfigurationError, match="lacks UPDATE on user_logins_backup"):
             kept.back_up()
         kept.query(f"GRANT UPDATE ON user_logins_backup TO {role}")

@@ -269,7 +269,7 @@ def test_database_in_another_encoding(pipeline: Pipeline, body: Body, encoding: 
         )
         pipeline.set(LOGIN_DATABASE_URL=f"{pipeline.database.url}_{encoding.lower()}")
         sentence = refused_by_a_run_and_by_doctor(pipeline, body, "database")
-        connection.cursor().execute(f"DROP DATABASE {name}")
+        connection.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
     assert "not encoded in UTF8" in sentence
 
 
