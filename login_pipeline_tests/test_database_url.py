@@ -127,6 +127,22 @@ def test_what_libpq_says_is_a_sentence_that_quotes_nothing_of_the_url(pipeline: 
     assert SECRET not in error.value.sentence
 
 
+@pytest.mark.parametrize(
+    ("text", "says", "retryable"),
+    [
+        ("SASL authentication failed", "the server does not accept the user and the password", False),
+        ("no such user", "PgBouncer knows no such user", False),
+        ("unsupported startup parameter: options", "PgBouncer passes no options on", False),
+        ("no more connections allowed (max_client_conn)", "PgBouncer has as many connections as it may", True),
+        ("server login has been failing, try again later (server_login_retry)", "PgBouncer does not get in", True),
+    ],
+)
+def test_what_pgbouncer_says_has_a_sentence(text: str, says: str, retryable: bool) -> None:
+    error = not_connected(f"FATAL:  {text}\n", Access("database_url", maintenance=False))
+    assert error.sentence.startswith(f"The database in LOGIN_DATABASE_URL cannot be used: {says}")
+    assert error.retryable is retryable
+
+
 def test_text_whose_shape_is_not_known_is_not_passed_on() -> None:
     error = not_connected(f"FATAL:  something new about {SECRET}", Access("database_url", maintenance=False))
     assert SECRET not in error.sentence

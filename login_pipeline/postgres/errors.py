@@ -138,7 +138,7 @@ def _condition(code: str) -> str:
 
 # By what libpq or the server says of a connection that was not made: what is wrong, and what to do. What they say is
 # never passed on: it quotes the URL, where a part of the password may have been read as something else.
-# Source: libpq's fe-connect.c, fe-secure-openssl.c and fe-auth.c; PostgreSQL's auth.c and postinit.c.
+# Source: libpq's fe-connect.c, fe-secure-openssl.c and fe-auth.c; PostgreSQL's auth.c and postinit.c; PgBouncer's client.c.
 #
 # Where one of these is said, other words are beside the point.
 _TLS = {
@@ -167,17 +167,22 @@ _AWAY = {
     "recovery mode": "the server recovers from a crash; try again in a moment",
     "too many": "the server has as many connections as it may; raise max_connections or the role's limit",
     "connection slots": "the server has as many connections as it may; raise max_connections",
+    "no more connections allowed": "PgBouncer has as many connections as it may; raise its max_client_conn",
+    "server login has been failing": "PgBouncer does not get into the server; its log says why",
     "session is (not )?read-only|hot standby mode": "no server that it names is what target_session_attrs asks for; "
     "write read-write there, and name the primary server, too",
 }
 # What does not.
 _WRONG = {
     "invalid response to SSL negotiation": "what listens there is no PostgreSQL; check host and port",
-    "password authentication failed": "the server does not accept the user and the password",
+    "(password|SASL) authentication failed": "the server does not accept the user and the password",
+    "no such user": "PgBouncer knows no such user; its auth_file or auth_query names those that it lets in",
+    "unsupported startup parameter": "PgBouncer passes no options on; take them out of the URL and of PGOPTIONS, and have "
+    "the server set them with ALTER ROLE",
     "no password supplied": "the server asks for a password; give one in the URL, PGPASSWORD or the password file",
     r"pg_hba\.conf": "no line of the server's pg_hba.conf lets this user in from here, or it asks for TLS",
     "not permitted to log in": "the role may not log in; ALTER ROLE ... LOGIN lets it",
-    "(?<!password )authentication failed": "the server does not let this user in; its pg_hba.conf says why",
+    "(?<!password )(?<!SASL )authentication failed": "the server does not let this user in; its pg_hba.conf says why",
     "permission denied for database": "the role lacks CONNECT on the database; grant it",
     "private key file": "the client's private key cannot be used; check sslkey and the mode of its file",
     "certificate file": "the client's certificate cannot be used; check sslcert",
