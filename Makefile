@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test cluster-test failover-test chaos fuzz bench test-localstack lint lint-templates reference format lock audit sbom clean
+.PHONY: help install demo dev test cluster-test failover-test chaos fuzz bench test-localstack test-pgbouncer lint lint-templates reference format lock audit sbom clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -47,6 +47,11 @@ bench: $(INSTALLED) ## measure the pipeline against its targets and a plain scri
 
 test-localstack: $(INSTALLED) ## the same tests against LocalStack 4.4.0 and the system's PostgreSQL
 	@$(BIN)/python deploy/localstack/run_with_localstack.py $(BIN)/python -m pytest
+
+test-pgbouncer: $(INSTALLED) ## the same tests through PgBouncer in transaction mode; needs pgbouncer
+	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null \
+	  || { echo "make test-pgbouncer needs PgBouncer: apt-get install pgbouncer"; exit 1; }
+	@LOGIN_TEST_PGBOUNCER=1 $(BIN)/python -m pytest -n 4 --dist worksteal
 
 lint: $(INSTALLED) ## ruff (lint and format), mypy, and the layers of the packages
 	@$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Real services for every test: a queue and a database of its own on servers that are started once.
 
-LOGIN_TEST_SQS_ENDPOINT and LOGIN_TEST_DATABASE_URL (of a superuser) name other servers to test against.
+LOGIN_TEST_SQS_ENDPOINT and LOGIN_TEST_DATABASE_URL (of a superuser) name other servers to test against. With
+LOGIN_TEST_PGBOUNCER the database is reached through PgBouncer, but by tests that are marked `direct_database`.
 """
 
 import gc
@@ -48,10 +49,13 @@ def pytest_collection_finish() -> None:
 
 
 class Servers(NamedTuple):
-    """What the tests run against: SQS's endpoint, and the URL of a database on the PostgreSQL server."""
+    """What the tests run against: SQS's endpoint, and the URL of a database on the PostgreSQL server, also without
+    PgBouncer.
+    """
 
     sqs_endpoint: str
     database_url: str
+    direct_database_url: str
 
 
 @pytest.fixture(scope="session")
@@ -68,11 +72,12 @@ def servers() -> Iterator[Servers]:
             postgres = LocalPostgres(folder / "postgresql")
             stack.callback(postgres.stop)
             database_url = postgres.url("postgres")
+        direct_database_url = database_url
         if os.environ.get("LOGIN_TEST_PGBOUNCER"):
             pgbouncer = PgBouncer(folder / "pgbouncer", database_url)
             stack.callback(pgbouncer.stop)
             database_url = pgbouncer.url(database_url)
-        yield Servers(endpoint, database_url)
+        yield Servers(endpoint, database_url, direct_database_url)
 
 
 @pytest.fixture(scope="session")
@@ -198,7 +203,9 @@ def dead_letter_queue(sqs_client: "SQSClient") -> Queue:
 
 
 @pytest.fixture
-def database(servers: Servers) -> Iterator[Database]:
+def database(servers: Servers, request: pytest.FixtureRequest) -> Iterator[Database]:
+    if request.node.get_closest_marker("direct_database"):
+        servers = servers._replace(database_url=servers.direct_database_url)
     with new_database(servers) as database:
         yield database
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit, urlunsplit
 from login_pipeline.local import supervisor
 from login_pipeline.local.ports import HOST, free_port, is_listening, wait_until
 
-# Sessions are taken in turn, so that a transaction hardly ever gets the one of the transaction before. A role that a test
-# makes logs in with its own password, which PgBouncer looks up. Nothing that a client may ask for is ignored.
+# Sessions are taken in turn, so that a transaction seldom gets that of the transaction before. A role that a test makes
+# logs in with its own password, which PgBouncer looks up. Nothing that a client may ask for is ignored.
 _CONFIGURATION = """
 [databases]
 * = host={upstream.hostname} port={upstream.port}
@@ -23,7 +23,6 @@ unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = {users}
 auth_user = {upstream.username}
-stats_users = {upstream.username}
 server_round_robin = 1
 max_client_conn = 1000
 """

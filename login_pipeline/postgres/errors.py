@@ -138,7 +138,8 @@ def _condition(code: str) -> str:
 
 # By what libpq or the server says of a connection that was not made: what is wrong, and what to do. What they say is
 # never passed on: it quotes the URL, where a part of the password may have been read as something else.
-# Source: libpq's fe-connect.c, fe-secure-openssl.c and fe-auth.c; PostgreSQL's auth.c and postinit.c; PgBouncer's client.c.
+# Source: libpq's fe-connect.c, fe-secure-openssl.c and fe-auth.c; PostgreSQL's auth.c and postinit.c; PgBouncer's
+# client.c and objects.c.
 #
 # Where one of these is said, other words are beside the point.
 _TLS = {
@@ -177,8 +178,8 @@ _WRONG = {
     "invalid response to SSL negotiation": "what listens there is no PostgreSQL; check host and port",
     "(password|SASL) authentication failed": "the server does not accept the user and the password",
     "no such user": "PgBouncer knows no such user; its auth_file or auth_query names those that it lets in",
-    "unsupported startup parameter": "PgBouncer passes no options on; take them out of the URL and of PGOPTIONS, and have "
-    "the server set them with ALTER ROLE",
+    "unsupported startup parameter": "PgBouncer passes no options on; take them out of the URL and of PGOPTIONS, and "
+    "have the server set them with ALTER ROLE",
     "no password supplied": "the server asks for a password; give one in the URL, PGPASSWORD or the password file",
     r"pg_hba\.conf": "no line of the server's pg_hba.conf lets this user in from here, or it asks for TLS",
     "not permitted to log in": "the role may not log in; ALTER ROLE ... LOGIN lets it",

@@ -29,7 +29,7 @@ def test_suite_runs_through_pgbouncer_in_transaction_mode_where_it_is_asked_to(d
 
 
 def test_time_limit_that_the_web_server_sets_for_its_sessions_reaches_no_run(database: Database) -> None:
-    """Each logs in as a role of its own, as deploy/postgres/create-logins.sql has them: PgBouncer keeps a pool for each."""
+    """PgBouncer has a pool for each login, and in deploy/postgres/create-logins.sql these two have one each."""
     with roles_of(database) as roles:
         web_server, run = roles.reader, roles.loader
         url = web_server.url.replace("postgresql://", "postgresql+psycopg2://")

@@ -8,6 +8,7 @@ import psycopg2
 
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.settings import read_settings
+from login_pipeline_tests.conftest import Database
 
 # Schemas before pg_catalog win: the product's now() is ours. No server crashes here: only a load's commit waits.
 _CREATE = """
@@ -34,10 +35,12 @@ class Table:
     """user_logins and its inbox, seen with the plain driver."""
 
     def __init__(self, url: str) -> None:
+        database = Database(url)
+        database.query(_CREATE)
+        database.end_sessions()
         self._connection = psycopg2.connect(url)
         self._connection.autocommit = True
         self._cursor = self._connection.cursor()
-        self._cursor.execute(_CREATE)
         LoginDatabase(read_settings()).prepare()
         self._cursor.execute(_REFUSE)
 

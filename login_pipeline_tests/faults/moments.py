@@ -71,14 +71,16 @@ def locked(database: Database, table: str = "user_logins", mode: str = "EXCLUSIV
 
 @contextmanager
 def read_only(database: Database) -> Iterator[None]:
-    """New transactions of new sessions may not write."""
+    """As when the primary of a cluster changes: its sessions end, and those that begin may not write."""
     name = urlsplit(database.url).path[1:]
     change = f'ALTER DATABASE "{name}" {{}} default_transaction_read_only'
     database.query(change.format("SET") + " = on")
+    database.end_sessions()
     try:
         yield
     finally:
         database.query("SET transaction_read_only = off; " + change.format("RESET"))
+        database.end_sessions()
 
 
 def wait_for(database: Database, query: str, count: int = 1) -> None:

@@ -384,6 +384,7 @@ def test_formatter_needs_nothing_that_a_record_may_lack() -> None:
     assert (line["message"], line["level"], line["run_id"]) == ("text", "info", None)
 
 
+@pytest.mark.direct_database("PgBouncer does not pass on what the server says while a session begins")
 def test_what_libpq_prints_while_it_connects_is_a_line_and_not_its_text(pipeline: Pipeline, tmp_path: Path) -> None:
     """The server warns of a collation, once for each connection; libpq itself of the password file."""
     pipeline.database.query("UPDATE pg_database SET datcollversion = '0.1' WHERE datname = current_database()")

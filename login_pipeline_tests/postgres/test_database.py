@@ -17,11 +17,13 @@ from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import MAX_CREDIBLE_REFUSALS, Loaded, load_rows
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.dead_letters import Letter
+from login_pipeline.postgres.session import CANCEL_SECONDS
 from login_pipeline.privacy.erasure import erase
 from login_pipeline.privacy.unmasking import unmask_all
 from login_pipeline.settings import read_settings
 from login_pipeline_tests.backup.fixtures import wait_until, waits_for_a_lock
 from login_pipeline_tests.conftest import MASKING_KEY, Database
+from login_pipeline_tests.roles import roles_of
 
 
 @pytest.fixture
@@ -219,11 +221,18 @@ def test_signal_cancels_a_load_that_waits_for_a_lock(resource: LoginDatabase, da
     blocker.close()
 
 
-def test_signal_cancels_a_statement_that_has_no_limit(resource: LoginDatabase, database: Database) -> None:
-    """As those of backup, restore, forget and keys rotate."""
-    threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
-    with pytest.raises(KeyboardInterrupt), resource.transaction() as cursor:
-        cursor.execute("SELECT pg_sleep(100)")
+@pytest.mark.parametrize("login", ["superuser", "owner"])
+def test_signal_cancels_a_statement_that_has_no_limit(
+    database: Database, monkeypatch: pytest.MonkeyPatch, login: str
+) -> None:
+    """As those of backup, restore, forget and keys rotate, also where the login takes on the owner's role."""
+    with roles_of(database) as roles:
+        monkeypatch.setenv("LOGIN_DATABASE_URL", getattr(roles, login).url)
+        began = time.monotonic()
+        threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
+        with pytest.raises(KeyboardInterrupt), LoginDatabase(read_settings()).transaction() as cursor:
+            cursor.execute("SELECT pg_sleep(100)")
+        assert time.monotonic() - began < CANCEL_SECONDS
 
 
 def test_row_that_a_trigger_refuses_with_any_code_or_leaves_out_costs_its_neighbours_nothing(
