@@ -9,8 +9,9 @@ import dagster as dg
 import pytest
 
 from login_pipeline.definitions import defs
+from login_pipeline.defs.decision import FIRST_PAUSE, MAX_PAUSE, _failing_since, _pause
 from login_pipeline.defs.resources import LoginQueueResource
-from login_pipeline.defs.sensors import FIRST_PAUSE, MAX_PAUSE, _failing_since, _pause, queue_depth_sensor
+from login_pipeline.defs.sensors import queue_depth_sensor
 from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.defs.test_run_cost import calls
 from login_pipeline_tests.faults.sqs_faults import ACCESS_DENIED, UNAVAILABLE
@@ -199,9 +200,9 @@ def test_failures_in_a_row_pause_the_sensor_longer_and_longer(pipeline: Pipeline
     now = datetime.now(UTC)
 
     def is_paused(failures: int, after: timedelta) -> bool:
-        records = pipeline.instance.get_run_records(limit=failures)
-        first = _failing_since(records, None, now)
-        later = _failing_since(records, first, now + after)
+        failed = [run.run_id for run in pipeline.instance.get_runs(limit=failures)]
+        first = _failing_since(failed, None, now)
+        later = _failing_since(failed, first, now + after)
         return _pause(later, now + after) is not None
 
     fail_runs(pipeline, 10)
@@ -282,7 +283,7 @@ def test_database_that_is_down_pauses_the_sensor_costs_no_delivery_and_is_tried_
         paused = tick(pipeline)
         assert skip_reason(paused).startswith("The last 3 runs failed; the next one is started after")
         proxy.heal()
-        monkeypatch.setattr("login_pipeline.defs.sensors.FIRST_PAUSE", timedelta(0))
+        monkeypatch.setattr("login_pipeline.defs.decision.FIRST_PAUSE", timedelta(0))
         assert requests(tick(pipeline, paused.cursor)) == 1
         assert pipeline.run().metadata["raw_sqs_messages"]["delivered_before"] == 0
     assert len(pipeline.database.logins()) == 1
