@@ -1,7 +1,6 @@
 """How many runs to request: from the queue's depth, from login_job's runs, and from what was remembered. Pure."""
 
 import math
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -10,10 +9,13 @@ from pydantic import AwareDatetime, BaseModel, ValidationError
 from login_pipeline.settings import Settings
 from login_pipeline.sqs.queue import QueueDepth
 
-# Failed runs in a row after which the sensor pauses.
+# Failed runs in a row after which there is a pause, twice as long where a run fails after it again.
+#
+# It is short: the end of an outage is to be noticed, and a run that fails may load its logins all the same. That no
+# message is delivered too often is not its task: a run that fails releases messages for longer each time.
 FAILURES_TO_BACK_OFF = 3
 FIRST_PAUSE = timedelta(seconds=30)
-MAX_PAUSE = timedelta(minutes=15)
+MAX_PAUSE = timedelta(minutes=2)
 # The depth is observed when it changed, and not at every tick: Dagster would keep 17,280 observations a day.
 OBSERVATION_INTERVAL = timedelta(minutes=1)
 
@@ -26,10 +28,10 @@ class Runs(NamedTuple):
     # Requested, and without messages yet.
     on_their_way: int
     at_work: int
-    # The ids of those that failed since one ended otherwise, the newest first.
-    failed: Sequence[str]
-    # How many there may be, at work and on their way.
-    places: int
+    # The id of the newest failed one, where the last FAILURES_TO_BACK_OFF that ended have failed.
+    failing: str | None
+    # Whether Dagster's own queue keeps to the limit of runs at work.
+    limited: bool
 
     @property
     def active(self) -> int:
@@ -44,10 +46,17 @@ class _Newest(BaseModel):
     seen: AwareDatetime
 
 
-class _Failing(_Newest):
-    """The newest of failed runs in a row."""
+class _Failing(BaseModel):
+    """The newest of failed runs in a row, and when the sensor saw it and paused for so long."""
 
-    failures: int
+    run_id: str
+    seen: AwareDatetime
+    pause: timedelta
+
+    @property
+    def until(self) -> datetime:
+        """The end of the pause."""
+        return self.seen + self.pause
 
 
 class _Observed(BaseModel):
@@ -77,13 +86,16 @@ def decide(depth: QueueDepth, runs: Runs, before: Cursor, settings: Settings, no
     """One run for each batch that no run is on its way to, as far as there are places; started runs have theirs."""
     cursor = Cursor(
         newest=_newest_since(runs.newest, before.newest, now),
-        failing=_failing_since(runs.failed, before.failing, now),
+        failing=_failing_since(runs.failing, before.failing, now),
         observed=_observed(depth, before.observed, now),
     )
     waits_until = _waits_until(cursor.newest, timedelta(seconds=settings.run_interval), now)
     full, all_of_it = depth.visible // settings.batch_size, math.ceil(depth.visible / settings.batch_size)
     batches = full if waits_until else all_of_it
-    wanted = min(batches - runs.on_their_way, runs.places - runs.active)
+    # A run of a full batch lasts about as long as a tick: so the next ones are requested before a place is free.
+    ahead = runs.limited and not cursor.failing
+    places = settings.max_concurrent_runs * (2 if ahead else 1)
+    wanted = min(batches - runs.on_their_way, places - runs.active)
     reason = _pause(cursor.failing, now) or _skip_reason(depth, batches, wanted, runs.active, waits_until)
     return Decision(0 if reason else wanted, reason, cursor)
 
@@ -97,17 +109,20 @@ def remembered(cursor: str | None) -> Cursor:
 
 
 def _newest_since(run_id: str | None, before: _Newest | None, now: datetime) -> _Newest | None:
-    return _Newest(run_id=run_id, seen=_seen(run_id, before, now)) if run_id else None
+    if run_id is None or (before and before.run_id == run_id and before.seen <= now):
+        return before if run_id else None
+    return _Newest(run_id=run_id, seen=now)
 
 
-def _seen(run_id: str, before: _Newest | None, now: datetime) -> datetime:
-    return before.seen if before and before.run_id == run_id and before.seen <= now else now
-
-
-def _failing_since(failed: Sequence[str], before: _Failing | None, now: datetime) -> _Failing | None:
-    if len(failed) < FAILURES_TO_BACK_OFF:
+def _failing_since(run_id: str | None, before: _Failing | None, now: datetime) -> _Failing | None:
+    """The runs that fail in a pause were started before it, and make it no longer: many may fail at once."""
+    if run_id is None:
         return None
-    return _Failing(run_id=failed[0], seen=_seen(failed[0], before, now), failures=len(failed))
+    if before is None or before.seen > now:
+        return _Failing(run_id=run_id, seen=now, pause=FIRST_PAUSE)
+    if before.run_id == run_id or now < before.until:
+        return before.model_copy(update={"run_id": run_id})
+    return _Failing(run_id=run_id, seen=now, pause=min(2 * before.pause, MAX_PAUSE))
 
 
 def _observed(depth: QueueDepth, before: _Observed | None, now: datetime) -> _Observed:
@@ -124,14 +139,11 @@ def _waits_until(newest: _Newest | None, interval: timedelta, now: datetime) -> 
 
 
 def _pause(failing: _Failing | None, now: datetime) -> str | None:
-    """Why no run is started yet after failures in a row; each further one doubles the pause."""
-    if failing is None:
-        return None
-    pause = min(FIRST_PAUSE * 2 ** (failing.failures - FAILURES_TO_BACK_OFF), MAX_PAUSE)
-    if now >= failing.seen + pause:
+    """Why no run is started yet after failures in a row."""
+    if failing is None or now >= failing.until:
         return None
     return (
-        f"The last {failing.failures} runs failed; the next one is started after {failing.seen + pause:%H:%M:%S} UTC. "
+        f"The last {FAILURES_TO_BACK_OFF} runs failed; the next one is started after {failing.until:%H:%M:%S} UTC. "
         "The newest failed run says what is wrong"
     )
 

@@ -4,12 +4,11 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import takewhile
 
 import dagster as dg
 
 from login_pipeline.defs.assets import login_queue
-from login_pipeline.defs.decision import Runs, decide, remembered
+from login_pipeline.defs.decision import FAILURES_TO_BACK_OFF, Runs, decide, remembered
 from login_pipeline.defs.jobs import login_job
 from login_pipeline.defs.resources import LoginQueueResource
 from login_pipeline.errors import LoginPipelineError
@@ -79,17 +78,9 @@ def _runs(instance: dg.DagsterInstance, settings: Settings) -> Runs:
         newest=newest[0].run_id if newest else None,
         on_their_way=len(active) - at_work,
         at_work=at_work,
-        failed=_failed(instance),
-        places=_places(instance, settings.max_concurrent_runs),
+        failing=_failing(instance),
+        limited=isinstance(instance.run_coordinator, dg.QueuedRunCoordinator),
     )
-
-
-def _places(instance: dg.DagsterInstance, at_once: int) -> int:
-    """How many runs may be at work and on their way: twice as many where Dagster's queue keeps to the limit.
-
-    A run of a full batch lasts about as long as a tick: so the next ones are requested before a place is free.
-    """
-    return 2 * at_once if isinstance(instance.run_coordinator, dg.QueuedRunCoordinator) else at_once
 
 
 def _active_runs(instance: dg.DagsterInstance, longest: timedelta) -> Sequence[dg.RunRecord]:
@@ -107,11 +98,11 @@ def _active_runs(instance: dg.DagsterInstance, longest: timedelta) -> Sequence[d
     ]
 
 
-def _failed(instance: dg.DagsterInstance) -> list[str]:
-    """Enough of them to reach the longest pause."""
+def _failing(instance: dg.DagsterInstance) -> str | None:
     ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
-    last = instance.get_runs(dg.RunsFilter(job_name=login_job.name, statuses=ended), limit=10)
-    return [run.run_id for run in takewhile(lambda run: run.status is dg.DagsterRunStatus.FAILURE, last)]
+    last = instance.get_runs(dg.RunsFilter(job_name=login_job.name, statuses=ended), limit=FAILURES_TO_BACK_OFF)
+    failed = [run.run_id for run in last if run.status is dg.DagsterRunStatus.FAILURE]
+    return failed[0] if len(failed) == FAILURES_TO_BACK_OFF else None
 
 
 def _observation(depth: QueueDepth, active: int) -> dg.AssetObservation:

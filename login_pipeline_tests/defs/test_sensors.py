@@ -9,7 +9,6 @@ import dagster as dg
 import pytest
 
 from login_pipeline.definitions import defs
-from login_pipeline.defs.decision import FIRST_PAUSE, MAX_PAUSE, _failing_since, _pause
 from login_pipeline.defs.resources import LoginQueueResource
 from login_pipeline.defs.sensors import queue_depth_sensor
 from login_pipeline_tests.conftest import Pipeline
@@ -196,27 +195,19 @@ def fail_runs(pipeline: Pipeline, count: int) -> None:
         pipeline.instance.report_run_failed(pipeline.instance.get_run_by_id(run_id))  # type: ignore[arg-type]
 
 
-def test_failures_in_a_row_pause_the_sensor_longer_and_longer(pipeline: Pipeline, body: Body) -> None:
-    now = datetime.now(UTC)
-
-    def is_paused(failures: int, after: timedelta) -> bool:
-        failed = [run.run_id for run in pipeline.instance.get_runs(limit=failures)]
-        first = _failing_since(failed, None, now)
-        later = _failing_since(failed, first, now + after)
-        return _pause(later, now + after) is not None
-
-    fail_runs(pipeline, 10)
-    assert not is_paused(2, timedelta(0))
-    assert is_paused(3, timedelta(0))
-    assert not is_paused(3, FIRST_PAUSE * 2)
-    assert is_paused(5, FIRST_PAUSE * 2)
-    assert not is_paused(10, MAX_PAUSE * 2)
-
+def test_failures_in_a_row_pause_the_sensor_and_one_after_the_pause_does_again(pipeline: Pipeline, body: Body) -> None:
     pipeline.queue.send(body())
-    result = tick(pipeline)
-    assert skip_reason(result).startswith("The last 10 runs failed; the next one is started after")
-    again = tick(pipeline, result.cursor)
-    assert skip_reason(again) == skip_reason(result)
+    fail_runs(pipeline, 2)
+    assert requests(tick(pipeline)) == 1
+    fail_runs(pipeline, 1)
+    paused = tick(pipeline)
+    assert skip_reason(paused).startswith("The last 3 runs failed; the next one is started after")
+    again = tick(pipeline, paused.cursor)
+    assert skip_reason(again) == skip_reason(paused)
+    after = ago(again.cursor, seconds=31)
+    assert requests(tick(pipeline, after)) == 1
+    fail_runs(pipeline, 1)
+    assert skip_reason(tick(pipeline, after)).startswith("The last 3 runs failed; the next one is started after")
 
 
 @pytest.mark.parametrize("skew", [timedelta(days=-1), timedelta(days=1)])
@@ -272,7 +263,7 @@ def test_queue_that_is_down_is_a_skip_and_runs_start_when_it_is_back(
 
 
 def test_database_that_is_down_pauses_the_sensor_costs_no_delivery_and_is_tried_again(
-    pipeline: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, body: Body
 ) -> None:
     pipeline.queue.send(body())
     with TcpProxy(pipeline.database.url) as proxy:
@@ -283,7 +274,6 @@ def test_database_that_is_down_pauses_the_sensor_costs_no_delivery_and_is_tried_
         paused = tick(pipeline)
         assert skip_reason(paused).startswith("The last 3 runs failed; the next one is started after")
         proxy.heal()
-        monkeypatch.setattr("login_pipeline.defs.decision.FIRST_PAUSE", timedelta(0))
-        assert requests(tick(pipeline, paused.cursor)) == 1
+        assert requests(tick(pipeline, ago(paused.cursor, seconds=31))) == 1
         assert pipeline.run().metadata["raw_sqs_messages"]["delivered_before"] == 0
     assert len(pipeline.database.logins()) == 1
