@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test cluster-test failover-test chaos fuzz bench test-localstack test-pgbouncer lint lint-templates reference format lock audit sbom clean
+.PHONY: help install demo dev test cluster-test failover-test chaos fuzz bench simulate test-localstack test-pgbouncer lint lint-templates reference format lock audit sbom clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -44,6 +44,9 @@ fuzz: $(INSTALLED) ## run 1,000,000 hostile bodies through the parser and the ma
 
 bench: $(INSTALLED) ## measure the pipeline against its targets and a plain script (ten minutes)
 	@$(BIN)/python -m benchmarks $(BENCH)
+
+simulate: $(INSTALLED) ## simulate a day of auto-scaling, and draw docs/simulated-day.svg
+	@$(BIN)/python -m benchmarks.autoscaling
 
 test-localstack: $(INSTALLED) ## the same tests against LocalStack 4.4.0 and the system's PostgreSQL
 	@$(BIN)/python deploy/localstack/run_with_localstack.py $(BIN)/python -m pytest
