@@ -71,6 +71,14 @@ def test_workers_follow_the_queue_from_none_to_the_limit_and_back() -> None:
     assert changes <= 20, "they are started and stopped again and again"
 
 
+def test_no_run_is_interrupted_by_scaling_down_and_one_that_is_loses_nothing() -> None:
+    assert default_day().runs["interrupted"] == []
+    hasty = MODEL._replace(scaler=MODEL.scaler._replace(stabilization=15), place=MODEL.place._replace(stop_seconds=0))
+    day = simulate(DEFAULTS, hasty)
+    assert day.runs["interrupted"]
+    assert broken(day) == []
+
+
 def one_run(depth: QueueDepth, runs: Runs, before: Cursor, settings: Settings, now: datetime) -> Decision:
     decision = decide(depth, runs, before, settings, now)
     return decision._replace(wanted=min(decision.wanted, 1))

@@ -21,7 +21,7 @@ class Place(NamedTuple):
     start_seconds: int = 30
     # Source: login_pipeline/instance/worker.py, LAST_SECONDS.
     stop_seconds: int = 10
-    # A run that finds no database. Not measured: longer than login_pipeline/postgres/database.py, CONNECT_SECONDS.
+    # A run that finds no database. Source: login_pipeline/ingest/preflight.py, PRIMARY_SECONDS.
     no_database_seconds: int = 30
 
 

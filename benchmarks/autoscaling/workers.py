@@ -53,8 +53,8 @@ class Workers:
         return [worker.run for worker in self.all if worker.run]
 
     def free(self, now: int) -> list[Worker]:
-        """Those that take a run."""
-        return [worker for worker in self.all if worker.is_free(now)]
+        """Those that take a run, the newest first: it is also stopped first, so this is the worst case."""
+        return [worker for worker in reversed(self.all) if worker.is_free(now)]
 
     def ending(self, now: int) -> Iterator[tuple[Run, bool]]:
         """The runs that end, and whether they are interrupted; their places are free."""
