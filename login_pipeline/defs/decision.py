@@ -109,9 +109,9 @@ def remembered(cursor: str | None) -> Cursor:
 
 
 def _newest_since(run_id: str | None, before: _Newest | None, now: datetime) -> _Newest | None:
-    if run_id is None or (before and before.run_id == run_id and before.seen <= now):
-        return before if run_id else None
-    return _Newest(run_id=run_id, seen=now)
+    if before and before.run_id == run_id and before.seen <= now:
+        return before
+    return _Newest(run_id=run_id, seen=now) if run_id else None
 
 
 def _failing_since(run_id: str | None, before: _Failing | None, now: datetime) -> _Failing | None:
