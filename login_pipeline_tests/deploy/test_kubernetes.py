@@ -174,7 +174,7 @@ def test_values_are_those_that_the_chart_takes(values: Mapping) -> None:
 
 @pytest.mark.parametrize("pod", PODS.values(), ids=PODS)
 def test_pod_is_of_a_form_that_kubernetes_accepts(pod: Mapping) -> None:
-    document = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": deepcopy(pod)}
+    document: Mapping = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": deepcopy(pod)}
     check(document)
     document["spec"]["containers"][0]["securityContext"]["readonlyRootFilesystem"] = True
     with pytest.raises(jsonschema.ValidationError):
