@@ -6,7 +6,7 @@ import secrets
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.request import Request, urlopen
@@ -103,12 +103,12 @@ class Deployment:
 
 
 @contextmanager
-def deployment(workers: int) -> Iterator[Deployment]:
+def deployment(workers: int, settings: Mapping[str, str] = SETTINGS) -> Iterator[Deployment]:
     """Built, started and prepared; nothing of it is left at the end, its volumes included."""
     ports = {name: str(free_port()) for name in ("DAGSTER_PORT", "POSTGRES_PORT", "LOCALSTACK_PORT")}
     made = {name: secrets.token_hex(32) for name in SECRETS}
     with tempfile.NamedTemporaryFile("w") as no_file:  # instead of a .env of the checkout
-        environment = {**os.environ, **ports, **made, **SETTINGS, "COMPOSE_ENV_FILES": no_file.name}
+        environment = {**os.environ, **ports, **made, **settings, "COMPOSE_ENV_FILES": no_file.name}
         it = Deployment(environment)
         try:
             it.compose("build", "--quiet")

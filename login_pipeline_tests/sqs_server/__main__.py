@@ -28,8 +28,8 @@ WATCH_SECONDS = 0.5
 async def serve(given: argparse.Namespace) -> None:
     """Serves until a signal, or the end of the process that started it."""
     parent = os.getppid()
-    listener = socket.create_server((HOST, 0), backlog=1024)
-    endpoint = f"http://{HOST}:{listener.getsockname()[1]}"
+    listener = socket.create_server((given.host, 0), backlog=1024)
+    endpoint = f"http://{given.host}:{listener.getsockname()[1]}"
     service = Service(endpoint)
     queue, dead_letter_queue = service.create_queue(QUEUE), service.create_queue(DEAD_LETTER_QUEUE)
     fill(queue, given.fill)
@@ -55,6 +55,7 @@ def main() -> None:
     """Reads the arguments and serves."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--latency-ms", type=float, default=0, help="after which each answer is given; 0 without")
+    arguments.add_argument("--host", default=HOST, help="the address to listen on")
     arguments.add_argument("--fill", type=int, default=0, help="login messages that are on the queue at the start")
     uvloop.run(serve(arguments.parse_args()))
 

@@ -12,6 +12,7 @@ from http.client import HTTPConnection
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
+from login_pipeline.local.ports import HOST
 from login_pipeline_tests import ROOT
 
 
@@ -34,14 +35,15 @@ class Counts(NamedTuple):
 class QueueServer:
     """A server with the queues `logins`, filled with so many login messages, and `logins-dead-letter`, empty.
 
-    It gives each answer after `latency` seconds. It ends with the block, and with this process however that ends.
+    It gives each answer after `latency` seconds, and listens on the address `host`. It ends with the block, and with
+    this process however that ends.
     `endpoint`, `queue_url` and `dead_letter_queue_url` are set inside.
     """
 
-    def __init__(self, *, latency: float = 0.0, fill: int = 0) -> None:
+    def __init__(self, *, latency: float = 0.0, fill: int = 0, host: str = HOST) -> None:
         self._command = [
             *(sys.executable, "-m", "login_pipeline_tests.sqs_server"),
-            *("--latency-ms", str(latency * 1000), "--fill", str(fill)),
+            *("--latency-ms", str(latency * 1000), "--fill", str(fill), "--host", host),
         ]
         self.endpoint = self.queue_url = self.dead_letter_queue_url = ""
         self._process: subprocess.Popen[str] | None = None
