@@ -20,7 +20,7 @@ PROJECT = "login-cluster-test"
 STATUS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 STARTED = "{ runsOrError(filter: {statuses: [STARTED]}) { ... on Runs { results { runId tags { key value } } } } }"
 # What a killed run held comes back within a test, and a run takes seconds.
-SETTINGS = {"LOGIN_VISIBILITY_TIMEOUT": "120", "LOGIN_BATCH_SIZE": "5000", "LOGIN_RUN_INTERVAL": "1"}
+SETTINGS = {"LOGIN_VISIBILITY_TIMEOUT": "120", "LOGIN_BATCH_SIZE": "5000", "LOGIN_RUN_INTERVAL": "10"}
 # A run that has begun so long ago holds messages.
 HOLDING_SECONDS = 2.0
 SECRETS = (

@@ -17,18 +17,21 @@ Disturbance = Callable[[Deployment], None]
 
 def worker_killed(deployment: Deployment) -> None:
     """`kill -9` of a worker's container with a run; it is started again once the run was failed."""
-    container, run_id = deployment.busy_worker()
-    deployment.docker("kill", "--signal", "KILL", container)
-    assert deployment.end_of(run_id, seconds=NOTICED_SECONDS) == "FAILURE"
-    deployment.docker("start", container)
+    _lose_a_run(
+        deployment,
+        lose=lambda container, _: deployment.docker("kill", "--signal", "KILL", container),
+        restore=lambda container: deployment.docker("start", container),
+    )
 
 
 def worker_cut_off(deployment: Deployment) -> None:
     """A worker with a run loses its network, and has it back after its run was failed."""
-    container, run_id = deployment.busy_worker()
-    deployment.docker("network", "disconnect", f"{PROJECT}_default", container)
-    assert deployment.end_of(run_id, seconds=NOTICED_SECONDS) == "FAILURE"
-    deployment.docker("network", "connect", f"{PROJECT}_default", container)
+    network = f"{PROJECT}_default"
+    _lose_a_run(
+        deployment,
+        lose=lambda container, _: deployment.docker("network", "disconnect", network, container),
+        restore=lambda container: deployment.docker("network", "connect", network, container),
+    )
 
 
 def redis_restarted(deployment: Deployment) -> None:
@@ -76,12 +79,24 @@ def workers_scaled(deployment: Deployment) -> None:
 
 def run_terminated(deployment: Deployment) -> None:
     """As the UI does it."""
+    _lose_a_run(deployment, lose=lambda _, run_id: deployment.graphql(TERMINATE, id=run_id), status="CANCELED")
 
-    status = ""
-    while status != "CANCELED":  # it may end before it is interrupted
-        _, run_id = deployment.busy_worker()
-        deployment.graphql(TERMINATE, id=run_id)
-        status = deployment.end_of(run_id, seconds=NOTICED_SECONDS)
+
+def _lose_a_run(
+    deployment: Deployment,
+    *,
+    lose: Callable[[str, str], object],
+    restore: Callable[[str], object] = lambda _: None,
+    status: str = "FAILURE",
+) -> None:
+    """Until one ends with that status, and in time: a run may succeed just before its container is lost."""
+    ended = "SUCCESS"
+    while ended == "SUCCESS":
+        container, run_id = deployment.busy_worker()
+        lose(container, run_id)
+        ended = deployment.end_of(run_id, seconds=NOTICED_SECONDS)
+        restore(container)
+    assert ended == status, ended
 
 
 DISTURBANCES: dict[str, Disturbance] = {
