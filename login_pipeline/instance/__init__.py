@@ -1,1 +1,1 @@
-"""Dagster's own parts, as both dagster.yaml files name them: run launcher, run queue, storage."""
+"""Runs on any number of hosts: the launcher that deploy/dagster.yaml names, and the workers that take runs from it."""

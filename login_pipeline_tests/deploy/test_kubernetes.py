@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 KUBERNETES = "1.37"
 KEDA: Mapping = json.loads((HERE / "keda.json").read_text(encoding="utf-8"))
 CHART: Mapping = json.loads((HERE / "dagster-chart.json").read_text(encoding="utf-8"))
-SCALING = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+DOCUMENT = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
 SERVICES: Mapping = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
 # The containers of docker-compose.yml speak to LocalStack. On AWS the role of the service account gives credentials.
 FOR_LOCALSTACK = {
@@ -281,7 +281,7 @@ def test_the_chart_writes_the_dagster_yaml_of_the_image(launcher: str) -> None:
 def test_every_setting_and_secret_that_a_pod_names_exists() -> None:
     created = {
         (name, key)
-        for name, keys in re.findall(r"create secret generic (\S+)((?: --from-\w+=\S+)+)", SCALING.replace("\\\n", ""))
+        for name, keys in re.findall(r"create secret generic (\S+)((?: --from-\w+=\S+)+)", DOCUMENT.replace("\\\n", ""))
         for key in re.findall(r"--from-\w+=([\w-]+)", keys)
     }
     everything = mappings([OBJECTS, *VALUES.values()])

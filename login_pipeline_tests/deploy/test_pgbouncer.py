@@ -1,4 +1,4 @@
-"""What holds for many clients of one server, and only by what docs/scaling.md says where PgBouncer is between."""
+"""What holds for many clients of one server, and only by what docs/databases.md says where PgBouncer is between."""
 
 import os
 
