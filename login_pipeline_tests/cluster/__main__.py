@@ -1,7 +1,7 @@
 """Drains through the containers, loses a part in the middle of each further drain, and accounts for every message.
 
 `python -m login_pipeline_tests.cluster`, or `make cluster-test`. It needs Docker. Exit codes: 0 every message is in one
-place after each; 1 one is not, or the rest was not drained without a person.
+place after each; 1 one is not, or the rest was not drained without a person; 2 Docker cannot run the containers.
 """
 
 import argparse
@@ -64,6 +64,9 @@ def main() -> int:
                     sys.stderr.write(cluster.logs())
     except KeyboardInterrupt:
         return 130
+    except (FileNotFoundError, RuntimeError) as error:
+        sys.stderr.write(f"docker-compose.yml cannot be run here, with Docker and Compose 2: {error}\n")
+        return 2
     return 1 if any(outcome.wrong for outcome in outcomes) else 0
 
 

@@ -7,8 +7,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from login_pipeline.instance.worker import HOST_TAG
@@ -21,6 +22,8 @@ STATUS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 STARTED = "{ runsOrError(filter: {statuses: [STARTED]}) { ... on Runs { results { runId tags { key value } } } } }"
 # What a killed run held comes back within a test, and a run takes seconds.
 SETTINGS = {"LOGIN_VISIBILITY_TIMEOUT": "120", "LOGIN_BATCH_SIZE": "5000", "LOGIN_RUN_INTERVAL": "10"}
+# Of Dagster: runs, events and schedules. Each has connections of its own.
+STORAGES = 3
 # A run that has begun so long ago holds messages.
 HOLDING_SECONDS = 2.0
 SECRETS = (
@@ -89,8 +92,12 @@ class Deployment:
     def graphql(self, query: str, **variables: Any) -> Any:
         body = json.dumps({"query": query, "variables": variables}).encode()
         url = f"http://{HOST}:{self._environment['DAGSTER_PORT']}/graphql"
-        with urlopen(Request(url, body, {"Content-Type": "application/json"}), timeout=60) as answer:
-            return json.loads(answer.read())["data"]
+        headers = {"Content-Type": "application/json"}
+        # A connection that Dagster's web server keeps to a PostgreSQL that was restarted meanwhile fails once.
+        for _ in range(1 + STORAGES):
+            with suppress(HTTPError), urlopen(Request(url, body, headers), timeout=60) as answer:
+                return json.loads(answer.read())["data"]
+        raise AssertionError("the web server does not answer")
 
     def logs(self) -> str:
         return self.compose("logs", "--no-color", "--tail", "200")
