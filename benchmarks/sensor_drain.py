@@ -23,6 +23,7 @@ from benchmarks.place import Place, Servers
 from benchmarks.plan import Scenario
 from benchmarks.processes import family_cpu_seconds
 from login_pipeline.local import supervisor
+from login_pipeline.settings import IN_FLIGHT_BUDGET
 from login_pipeline_tests.redis_server import RedisServer
 
 DAEMON = [sys.executable, "-m", "dagster._daemon", "run", "-m", "login_pipeline.definitions", "--log-level", "error"]
@@ -38,7 +39,9 @@ def measure_sensor_drain(scenario: Scenario, servers: Servers, number: int) -> M
     settings = {
         "LOGIN_SENSOR_ENABLED": "true",
         "LOGIN_RUN_INTERVAL": "0",  # a last batch that is not full would wait for more messages
+        # As docs/scaling.md has it: a run for each worker, and batches as large as that allows.
         "LOGIN_MAX_CONCURRENT_RUNS": str(len(WORKERS)),
+        "LOGIN_BATCH_SIZE": str(IN_FLIGHT_BUDGET // len(WORKERS)),
         **scenario.settings,
     }
     with (

@@ -20,8 +20,8 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import dagster as dg
-from celery import current_app, signals
-from celery.worker import state
+from celery import bootsteps, current_app, signals
+from celery.worker import WorkController, state
 from dagster_celery.make_app import make_app
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from dagster_celery.tasks import create_execute_job_task
@@ -34,6 +34,8 @@ DEFINITIONS = "login_pipeline.definitions"
 HOST_TAG = "login_pipeline/host"
 # Between two renewals of a lease, and two looks at whether the run is to end.
 LOOK_SECONDS = 3.0
+# Between two looks for processes that are gone.
+PLACES_SECONDS = 0.2
 # An interrupt between two steps is lost, so it is sent again.
 INTERRUPT_SECONDS = 10.0
 # How long the launcher may take to tag a run once it has sent it.
@@ -48,8 +50,10 @@ def work(redis_url: str, *, runs: int) -> NoReturn:
         {**app_arguments(redis_url), "include": [DEFINITIONS]}
     )
     create_execute_job_task(app)
+    app.steps["worker"].add(_Places)
     signals.worker_before_create_process.connect(_freeze)
     signals.task_prerun.connect(_begin)
+    signals.worker_process_shutdown.connect(_leave)
     signals.worker_shutting_down.connect(_shut_down)
     command = ["worker", "--concurrency", str(runs), "--loglevel", "warning", "--without-gossip", "--without-mingle"]
     if set_up_logging():
@@ -57,6 +61,20 @@ def work(redis_url: str, *, runs: int) -> NoReturn:
         command.insert(0, "--quiet")  # its banner is no JSON
     app.worker_main(command)
     sys.exit()
+
+
+class _Places(bootsteps.StartStopStep):  # type: ignore[misc]
+    """A place is free again as soon as the process of its run is gone.
+
+    Celery looks once when a process closes its files, which is a moment before it is gone, and then every 5 seconds
+    (celery issue 9588): longer than a run.
+    """
+
+    requires = ("celery.worker.components:Pool", "celery.worker.components:Timer")
+
+    def start(self, worker: WorkController) -> None:
+        """Celery calls it once the pool has started."""
+        worker.timer.call_repeatedly(PLACES_SECONDS, worker.pool.maintain_pool)
 
 
 def _keep_our_logging(**_: Any) -> None:
@@ -83,6 +101,11 @@ def _begin(kwargs: dict[str, Any], **_: Any) -> None:
 
 def _hold(_: int, __: FrameType | None) -> None:
     """Between two steps nothing is cut off."""
+
+
+def _leave(**_: Any) -> None:
+    """Celery has the result, and ends the process by SIGTERM: one that does not heed it stays for a second more."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 
 
 def _repeat(work: Callable[[], object]) -> None:
