@@ -27,12 +27,15 @@ _CONFIG: dict[str, Any] = {
     "broker_transport_options": {
         # Then a task is delivered again whose worker was lost before its run began.
         "visibility_timeout": 300,
+        "unacked_restore_throttle": 1,  # else that is looked for each 100 s only
         "socket_timeout": 10,
         "socket_connect_timeout": 5,
         "socket_keepalive": True,
         "health_check_interval": 10,
     },
 }
+# The tag with the host on which a run works.
+HOST_TAG = "login_pipeline/host"
 # How long a lease is valid.
 LEASE_SECONDS = 15
 

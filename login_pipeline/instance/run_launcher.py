@@ -15,7 +15,7 @@ from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
-from login_pipeline.instance.celery_config import app_arguments, lease, redis_client
+from login_pipeline.instance.celery_config import HOST_TAG, app_arguments, lease, redis_client
 
 # How long a lease may be missing: Redis may have lost its data, and each process renews its lease soon.
 MISSING_SECONDS = 10.0
@@ -49,7 +49,8 @@ class LeasedRunLauncher(CeleryRunLauncher):
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Dagster's run monitoring asks it of each run that has started."""
         running = CheckRunHealthResult(WorkerStatus.RUNNING)
-        if DAGSTER_CELERY_TASK_ID_TAG not in run.tags:  # it runs elsewhere: `login-pipeline drain`
+        # The daemon may be lost before it adds the first; a run without both works elsewhere: `login-pipeline drain`.
+        if not {DAGSTER_CELERY_TASK_ID_TAG, HOST_TAG} & run.tags.keys():
             return running
         try:
             valid = self._redis.exists(lease(run.run_id))

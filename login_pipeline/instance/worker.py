@@ -7,6 +7,7 @@ Dagster wants it to end, or the worker does.
 """
 
 import gc
+import logging
 import os
 import signal
 import socket
@@ -26,12 +27,10 @@ from dagster_celery.make_app import make_app
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from dagster_celery.tasks import create_execute_job_task
 
-from login_pipeline.instance.celery_config import LEASE_SECONDS, app_arguments, lease, redis_client
+from login_pipeline.instance.celery_config import HOST_TAG, LEASE_SECONDS, app_arguments, lease, redis_client
 from login_pipeline.logs.setup import set_up_logging
 
 DEFINITIONS = "login_pipeline.definitions"
-# The tag with the host on which a run works.
-HOST_TAG = "login_pipeline/host"
 # Between two renewals of a lease, and two looks at whether the run is to end.
 LOOK_SECONDS = 3.0
 # Between two looks for processes that are gone.
@@ -88,11 +87,33 @@ def _freeze(**_: Any) -> None:
 
 def _begin(kwargs: dict[str, Any], **_: Any) -> None:
     """In a run's process, before the run."""
+    run_id = kwargs["execute_job_args_packed"]["pipeline_run_id"]
+    run = _started(run_id)
+    if run and run.status is dg.DagsterRunStatus.CANCELING:  # while it waited in Redis
+        _instance().report_run_canceled(run)
+    elif run and run.status is dg.DagsterRunStatus.STARTING:  # else it is delivered again, and Dagster ignores it
+        _take_care_of(run_id)
+
+
+def _started(run_id: str) -> dg.DagsterRun | None:
+    """The run, once Dagster's database responds: a task that fails is not delivered again, and its run is lost."""
+    while True:
+        try:
+            return _instance().get_run_by_id(run_id)
+        except Exception as error:
+            logging.getLogger(__name__).warning(
+                "Run %s waits: Dagster's database, LOGIN_DAGSTER_DATABASE_URL, cannot be used (%s)",
+                run_id,
+                type(error).__name__,
+            )
+            time.sleep(LOOK_SECONDS)
+
+
+def _take_care_of(run_id: str) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         # Dagster takes these as interrupts while a step runs. Between two steps it restores the handler of SIGINT for
         # both, and Celery ignores SIGINT: from the first step on, SIGTERM would never be heard again.
         signal.signal(each, _hold)
-    run_id = kwargs["execute_job_args_packed"]["pipeline_run_id"]
     client = redis_client(current_app.conf.broker_url)
     _repeat(lambda: client.set(lease(run_id), os.getpid(), ex=LEASE_SECONDS))
     _repeat(_Ending(run_id).look)
@@ -129,8 +150,6 @@ def _tag_host(run_id: str) -> None:
     """Once the launcher has tagged the run: whoever adds a tag writes all of them."""
     until = time.monotonic() + TAG_SECONDS
     while run := _instance().get_run_by_id(run_id):
-        if run.status is not dg.DagsterRunStatus.STARTING:  # it is delivered again
-            return
         if DAGSTER_CELERY_TASK_ID_TAG in run.tags or time.monotonic() > until:
             _instance().add_run_tags(run_id, {HOST_TAG: socket.gethostname()})
             return

@@ -4,15 +4,16 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from socket import gethostname
+from urllib.parse import urlsplit
 
 import dagster as dg
 import pytest
 import trustme
 from dagster._core.launcher import LaunchRunContext
 
-from login_pipeline.instance.worker import HOST_TAG
+from login_pipeline.instance.celery_config import HOST_TAG
 from login_pipeline.local.ports import HOST, wait_until
-from login_pipeline_tests.conftest import Command, Pipeline
+from login_pipeline_tests.conftest import Command, Pipeline, Servers, new_database
 from login_pipeline_tests.faults.tls_proxy import RedisTlsProxy
 from login_pipeline_tests.instance.cluster import Cluster
 from login_pipeline_tests.instance.cluster import cluster as new_cluster
@@ -70,6 +71,38 @@ def test_run_that_is_delivered_again_is_not_run_again(
     assert wait_until(lambda: IGNORED in [event.message for event in cluster.instance.all_logs(run_id)], seconds=60)
     assert len(pipeline.database.logins()) == 1
     assert cluster.run(run_id).status is SUCCESS
+
+
+def test_run_that_is_terminated_while_it_waits_for_a_worker_is_canceled_and_receives_nothing(
+    pipeline: Pipeline, cluster: Cluster, body: Callable[..., str]
+) -> None:
+    pipeline.queue.send(body())
+    run_id = cluster.launch()
+    assert cluster.instance.run_launcher.terminate(run_id)
+    cluster.worker()
+    assert cluster.ends(run_id, dg.DagsterRunStatus.CANCELED)
+    assert not cluster.began(run_id)
+    assert cluster.ends(cluster.launch(), SUCCESS)
+    assert len(pipeline.database.logins()) == 1
+
+
+@pytest.mark.direct_database
+def test_run_waits_for_dagsters_database_where_it_is_away_when_a_worker_takes_the_run(
+    pipeline: Pipeline, cluster: Cluster, servers: Servers, body: Callable[..., str]
+) -> None:
+    with new_database(servers) as dagsters:
+        pipeline.set(LOGIN_DAGSTER_DATABASE_URL=dagsters.url.replace("postgresql://", "postgresql+psycopg2://"))
+        with dg.DagsterInstance.get() as cluster.instance:
+            pipeline.queue.send(body())
+            run_id = cluster.launch()
+            name = urlsplit(dagsters.url).path[1:]
+            pipeline.database.query(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+            worker = cluster.worker()
+            assert wait_until(lambda: worker.log().count(f"Run {run_id} waits") > 1, seconds=60)
+            pipeline.database.query(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+            assert cluster.ends(run_id, SUCCESS)
+            worker.stop()
+    assert len(pipeline.database.logins()) == 1
 
 
 def test_worker_needs_redis_and_celery_and_a_masking_key(
