@@ -88,14 +88,14 @@ def _freeze(**_: Any) -> None:
 def _begin(kwargs: dict[str, Any], **_: Any) -> None:
     """In a run's process, before the run."""
     run_id = kwargs["execute_job_args_packed"]["pipeline_run_id"]
-    run = _started(run_id)
+    run = _stored(run_id)
     if run and run.status is dg.DagsterRunStatus.CANCELING:  # while it waited in Redis
         _instance().report_run_canceled(run)
     elif run and run.status is dg.DagsterRunStatus.STARTING:  # else it is delivered again, and Dagster ignores it
         _take_care_of(run_id)
 
 
-def _started(run_id: str) -> dg.DagsterRun | None:
+def _stored(run_id: str) -> dg.DagsterRun | None:
     """The run, once Dagster's database responds: a task that fails is not delivered again, and its run is lost."""
     while True:
         try:
