@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import dagster as dg
+import redis
 from celery import bootsteps, current_app, signals
 from celery.worker import WorkController, state
 from dagster_celery.make_app import make_app
@@ -86,38 +87,45 @@ def _freeze(**_: Any) -> None:
 
 
 def _begin(kwargs: dict[str, Any], **_: Any) -> None:
-    """In a run's process, before the run."""
+    """In a run's process, before the run: a task that fails here is not delivered again, and its run is lost."""
     run_id = kwargs["execute_job_args_packed"]["pipeline_run_id"]
-    run = _stored(run_id)
-    if run and run.status is dg.DagsterRunStatus.CANCELING:  # while it waited in Redis
-        _instance().report_run_canceled(run)
-    elif run and run.status is dg.DagsterRunStatus.STARTING:  # else it is delivered again, and Dagster ignores it
-        _take_care_of(run_id)
-
-
-def _stored(run_id: str) -> dg.DagsterRun | None:
-    """The run, once Dagster's database responds: a task that fails is not delivered again, and its run is lost."""
     while True:
         try:
-            return _instance().get_run_by_id(run_id)
+            if _is_decided(run_id):
+                return
         except Exception as error:
             logging.getLogger(__name__).warning(
-                "Run %s waits: Dagster's database, LOGIN_DAGSTER_DATABASE_URL, cannot be used (%s)",
+                "Run %s waits: the database in LOGIN_DAGSTER_DATABASE_URL or the server in LOGIN_REDIS_URL "
+                "cannot be used (%s)",
                 run_id,
                 type(error).__name__,
             )
-            time.sleep(LOOK_SECONDS)
+        time.sleep(LOOK_SECONDS)
 
 
-def _take_care_of(run_id: str) -> None:
+def _is_decided(run_id: str) -> bool:
+    """Whether Dagster may read the run: here it begins, or Dagster sees that it is not to begin."""
+    run = _instance().get_run_by_id(run_id)
+    if run and run.status is dg.DagsterRunStatus.CANCELING:  # while it waited in Redis
+        _instance().report_run_canceled(run)
+    elif run and run.status is dg.DagsterRunStatus.STARTING:
+        client = redis_client(current_app.conf.broker_url)
+        # A task that waits here for longer than Redis does is delivered again, and one of them is to begin.
+        if not client.set(lease(run_id), os.getpid(), ex=LEASE_SECONDS, nx=True):
+            return False
+        _take_care_of(run_id, client)
+    return True
+
+
+def _take_care_of(run_id: str, client: redis.Redis) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         # Dagster takes these as interrupts while a step runs. Between two steps it restores the handler of SIGINT for
         # both, and Celery ignores SIGINT: from the first step on, SIGTERM would never be heard again.
         signal.signal(each, _hold)
-    client = redis_client(current_app.conf.broker_url)
     _repeat(lambda: client.set(lease(run_id), os.getpid(), ex=LEASE_SECONDS))
     _repeat(_Ending(run_id).look)
-    _tag_host(run_id)
+    with suppress(Exception):  # a run works without it, too
+        _tag_host(run_id)
 
 
 def _hold(_: int, __: FrameType | None) -> None:
@@ -157,7 +165,7 @@ def _tag_host(run_id: str) -> None:
 
 
 class _Ending:
-    """Interrupts the run of this process when it is canceled, failed or deleted."""
+    """Interrupts the run of this process when it is terminated, failed or deleted."""
 
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
@@ -166,8 +174,11 @@ class _Ending:
     def look(self) -> None:
         """Called again and again."""
         run = _instance().get_run_by_id(self._run_id)
-        is_to_end = run is None or run.is_finished or run.status is dg.DagsterRunStatus.CANCELING
-        if is_to_end and time.monotonic() > self._next:
+        # Its event, for Dagster writes STARTED over the status of a run that is terminated as it begins.
+        terminated = bool(_instance().all_logs(self._run_id, of_type=dg.DagsterEventType.PIPELINE_CANCELING))
+        if run and terminated and run.status is dg.DagsterRunStatus.STARTED:
+            _instance().report_run_canceling(run)
+        if (run is None or run.is_finished or terminated) and time.monotonic() > self._next:
             self._next = time.monotonic() + INTERRUPT_SECONDS
             os.kill(os.getpid(), signal.SIGTERM)
 

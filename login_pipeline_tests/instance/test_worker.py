@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from socket import gethostname
 from urllib.parse import urlsplit
@@ -11,7 +12,7 @@ import pytest
 import trustme
 from dagster._core.launcher import LaunchRunContext
 
-from login_pipeline.instance.celery_config import HOST_TAG
+from login_pipeline.instance.celery_config import HOST_TAG, lease, redis_client
 from login_pipeline.local.ports import HOST, wait_until
 from login_pipeline_tests.conftest import Command, Pipeline, Servers, new_database
 from login_pipeline_tests.faults.tls_proxy import RedisTlsProxy
@@ -71,6 +72,20 @@ def test_run_that_is_delivered_again_is_not_run_again(
     assert wait_until(lambda: IGNORED in [event.message for event in cluster.instance.all_logs(run_id)], seconds=60)
     assert len(pipeline.database.logins()) == 1
     assert cluster.run(run_id).status is SUCCESS
+
+
+def test_run_that_another_process_is_about_to_begin_is_not_begun_until_that_one_is_gone(
+    pipeline: Pipeline, cluster: Cluster, body: Callable[..., str]
+) -> None:
+    pipeline.queue.send(body())
+    run_id = cluster.launch()
+    with closing(redis_client(cluster.redis.url)) as client:
+        client.set(lease(run_id), "another process")
+        cluster.worker()
+        assert not wait_until(lambda: bool(cluster.began(run_id)), seconds=10)
+        client.delete(lease(run_id))
+    assert cluster.ends(run_id, SUCCESS)
+    assert len(pipeline.database.logins()) == 1
 
 
 def test_run_that_is_terminated_while_it_waits_for_a_worker_is_canceled_and_receives_nothing(
