@@ -7,6 +7,7 @@ from functools import cache
 from itertools import pairwise
 
 import pytest
+import yaml
 
 from benchmarks.autoscaling.day import Day, Decide, simulate
 from benchmarks.autoscaling.parameters import MINUTE, MODEL, Hours
@@ -61,10 +62,18 @@ def test_same_seed_gives_the_same_day() -> None:
     assert simulate(DEFAULTS).seconds == default_day().seconds
 
 
-def test_workers_follow_the_queue_from_none_to_the_limit_and_back() -> None:
+def test_workers_are_scaled_as_in_kubernetes() -> None:
+    *_, scaled = yaml.safe_load_all((ROOT / "deploy" / "kubernetes" / "autoscaling.yaml").read_text(encoding="utf-8"))
+    behavior = scaled["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    assert MODEL.scaler.min_replicas == scaled["spec"]["minReplicaCount"]
+    assert MODEL.scaler.stabilization == behavior["scaleDown"]["stabilizationWindowSeconds"]
+    assert behavior["scaleUp"]["stabilizationWindowSeconds"] == 0
+
+
+def test_workers_follow_the_queue_from_one_to_the_limit_and_back() -> None:
     day = default_day()
     workers = [second.workers for second in day.seconds]
-    assert set(workers[TRAFFIC.silence.begin + 10 * MINUTE : TRAFFIC.silence.end]) == {0}
+    assert set(workers[TRAFFIC.silence.begin + 10 * MINUTE : TRAFFIC.silence.end]) == {1}
     assert workers[TRAFFIC.burst.end] == DEFAULTS.max_concurrent_runs
     assert set(workers[TRAFFIC.burst.end + 10 * MINUTE : TRAFFIC.no_database.begin]) == {1}
     changes = sum(before != after for before, after in pairwise(workers))

@@ -3,6 +3,8 @@
 import math
 from typing import NamedTuple
 
+from login_pipeline.ingest.preflight import PRIMARY_SECONDS
+
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
@@ -21,23 +23,21 @@ class Place(NamedTuple):
     start_seconds: int = 30
     # Source: login_pipeline/instance/worker.py, LAST_SECONDS.
     stop_seconds: int = 10
-    # A run that finds no database. Source: login_pipeline/ingest/preflight.py, PRIMARY_SECONDS.
-    no_database_seconds: int = 30
+    # A run that finds no database.
+    no_database_seconds: float = PRIMARY_SECONDS
 
 
 class Scaler(NamedTuple):
-    """KEDA with its defaults, and the HorizontalPodAutoscaler that it makes.
+    """The HorizontalPodAutoscaler that KEDA makes from deploy/kubernetes/autoscaling.yaml.
 
     A replica for each LOGIN_BATCH_SIZE messages, and LOGIN_MAX_CONCURRENT_RUNS of them at most.
-
-    Sources: KEDA, "ScaledObject specification" and "AWS SQS Queue"; Kubernetes, "Horizontal Pod Autoscaling".
     """
 
-    min_replicas: int = 0
-    polling_interval: int = 30
-    cooldown: int = 300
-    sync: int = 15
+    # As in the manifest.
+    min_replicas: int = 1
     stabilization: int = 300
+    # Source: Kubernetes, "Horizontal Pod Autoscaling".
+    sync: int = 15
     tolerance: float = 0.1
 
 

@@ -70,24 +70,18 @@ class Autoscaler:
 
     def __init__(self, scaler: Scaler, settings: Settings) -> None:
         self._scaler, self._settings = scaler, settings
-        self._active = -scaler.cooldown
         self._recommended: deque[tuple[int, int]] = deque()
         self.replicas = scaler.min_replicas
 
     def look(self, messages: int, now: int) -> None:
-        """KEDA decides between none and one, the HorizontalPodAutoscaler how many."""
+        """Looks at the queue when it is time to."""
         scaler = self._scaler
-        if now % scaler.polling_interval == 0:
-            if messages:
-                self._active = now
-                self.replicas = max(self.replicas, 1)
-            elif now - self._active >= scaler.cooldown:
-                self.replicas = scaler.min_replicas
-        if self.replicas and now % scaler.sync == 0:
-            load = messages / self._settings.batch_size
-            enough = abs(load / self.replicas - 1) <= scaler.tolerance
-            wanted = self.replicas if enough else min(max(math.ceil(load), 1), self._settings.max_concurrent_runs)
-            self._recommended.append((now, max(wanted, scaler.min_replicas)))
-            while self._recommended[0][0] <= now - scaler.stabilization:
-                self._recommended.popleft()
-            self.replicas = max(wanted for _, wanted in self._recommended)
+        if now % scaler.sync:
+            return
+        load = messages / self._settings.batch_size
+        enough = abs(load / self.replicas - 1) <= scaler.tolerance
+        wanted = self.replicas if enough else min(math.ceil(load), self._settings.max_concurrent_runs)
+        self._recommended.append((now, max(wanted, scaler.min_replicas)))
+        while self._recommended[0][0] <= now - scaler.stabilization:
+            self._recommended.popleft()
+        self.replicas = max(wanted for _, wanted in self._recommended)
