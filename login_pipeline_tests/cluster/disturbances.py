@@ -47,7 +47,11 @@ def redis_killed(deployment: Deployment) -> None:
 
 
 def redis_loses_its_data(deployment: Deployment) -> None:
-    deployment.compose("exec", "-T", "redis", "redis-cli", "FLUSHALL")
+    """It is killed, and starts again with an empty disk."""
+    container = deployment.container("redis")
+    deployment.docker("exec", container, "sh", "-c", "rm -r /data/*")
+    deployment.docker("kill", "--signal", "KILL", container)
+    deployment.docker("start", container)
 
 
 def daemon_restarted(deployment: Deployment) -> None:
