@@ -20,8 +20,8 @@ from login_pipeline_tests.conftest import Database, Queue, client_of
 PROJECT = "login-cluster-test"
 STATUS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 STARTED = "{ runsOrError(filter: {statuses: [STARTED]}) { ... on Runs { results { runId tags { key value } } } } }"
-# What a killed run held comes back within a test, and a run takes seconds.
-SETTINGS = {"LOGIN_VISIBILITY_TIMEOUT": "120", "LOGIN_BATCH_SIZE": "5000", "LOGIN_RUN_INTERVAL": "10"}
+# What a killed run held comes back within a test; a drain takes ten runs, so that some are left in its middle.
+SETTINGS = {"LOGIN_VISIBILITY_TIMEOUT": "120", "LOGIN_BATCH_SIZE": "2000", "LOGIN_RUN_INTERVAL": "10"}
 # Of Dagster: runs, events and schedules. Each has connections of its own.
 STORAGES = 3
 # A run that has begun so long ago holds messages.
