@@ -42,6 +42,11 @@ INTERRUPT_SECONDS = 10.0
 TAG_SECONDS = 5.0
 # How long the runs of a worker that is stopped may still take.
 LAST_SECONDS = 10.0
+# A run with one of these has no process, or one that is about to begin it or to end it.
+NOT_BEGUN = {dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING}
+
+# The run of this process, from when it has the lease until its task is over.
+_OWN: set[str] = set()
 
 
 def work(redis_url: str, *, runs: int) -> NoReturn:
@@ -53,7 +58,7 @@ def work(redis_url: str, *, runs: int) -> NoReturn:
     app.steps["worker"].add(_Places)
     signals.worker_before_create_process.connect(_freeze)
     signals.task_prerun.connect(_begin)
-    signals.worker_process_shutdown.connect(_leave)
+    signals.task_postrun.connect(_end)
     signals.worker_shutting_down.connect(_shut_down)
     command = ["worker", "--concurrency", str(runs), "--loglevel", "warning", "--without-gossip", "--without-mingle"]
     if set_up_logging():
@@ -87,11 +92,49 @@ def _freeze(**_: Any) -> None:
 
 
 def _begin(kwargs: dict[str, Any], **_: Any) -> None:
-    """In a run's process, before the run: a task that fails here is not delivered again, and its run is lost."""
-    run_id = kwargs["execute_job_args_packed"]["pipeline_run_id"]
+    """In a run's process, before Dagster reads the run."""
+    _settle(_run_id(kwargs), _is_taken)
+
+
+def _is_taken(run_id: str) -> bool:
+    """False where another process is about to begin the run: a task that waits for long is delivered again."""
+    run = _instance().get_run_by_id(run_id)
+    if run and run.status in NOT_BEGUN:
+        client = redis_client(current_app.conf.broker_url)
+        if not client.set(lease(run_id), os.getpid(), ex=LEASE_SECONDS, nx=True):
+            return run.status is dg.DagsterRunStatus.CANCELING  # there it is seen to
+        _take_care_of(run_id, client)
+    return True
+
+
+def _end(kwargs: dict[str, Any], **_: Any) -> None:
+    """In that process, after the task: Dagster's database may have been away, or the run canceled before it began."""
+    if (run_id := _run_id(kwargs)) in _OWN:
+        _OWN.remove(run_id)
+        # Celery ends the process so once it has the result: one that does not heed it stays for a second more.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+        _settle(run_id, _has_ended)
+
+
+def _has_ended(run_id: str) -> bool:
+    run = _instance().get_run_by_id(run_id)
+    if run and run.status is dg.DagsterRunStatus.CANCELING:
+        _instance().report_run_canceled(run)
+    elif run and not run.is_finished:
+        _instance().report_run_failed(run, "The run's process could not report its end; the worker's log says why")
+    return True
+
+
+def _run_id(kwargs: dict[str, Any]) -> str:
+    """Of a task of Dagster's."""
+    return str(kwargs["execute_job_args_packed"]["pipeline_run_id"])
+
+
+def _settle(run_id: str, is_settled: Callable[[str], bool]) -> None:
+    """Waits for Dagster's database and for Redis: a task that fails is not delivered again, and its run is lost."""
     while True:
         try:
-            if _is_decided(run_id):
+            if is_settled(run_id):
                 return
         except Exception as error:
             logging.getLogger(__name__).warning(
@@ -103,25 +146,12 @@ def _begin(kwargs: dict[str, Any], **_: Any) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def _is_decided(run_id: str) -> bool:
-    """Whether Dagster may read the run: here it begins, or Dagster sees that it is not to begin."""
-    run = _instance().get_run_by_id(run_id)
-    if run and run.status is dg.DagsterRunStatus.CANCELING:  # while it waited in Redis
-        _instance().report_run_canceled(run)
-    elif run and run.status is dg.DagsterRunStatus.STARTING:
-        client = redis_client(current_app.conf.broker_url)
-        # A task that waits here for longer than Redis does is delivered again, and one of them is to begin.
-        if not client.set(lease(run_id), os.getpid(), ex=LEASE_SECONDS, nx=True):
-            return False
-        _take_care_of(run_id, client)
-    return True
-
-
 def _take_care_of(run_id: str, client: redis.Redis) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         # Dagster takes these as interrupts while a step runs. Between two steps it restores the handler of SIGINT for
         # both, and Celery ignores SIGINT: from the first step on, SIGTERM would never be heard again.
         signal.signal(each, _hold)
+    _OWN.add(run_id)
     _repeat(lambda: client.set(lease(run_id), os.getpid(), ex=LEASE_SECONDS))
     _repeat(_Ending(run_id).look)
     with suppress(Exception):  # a run works without it, too
@@ -130,11 +160,6 @@ def _take_care_of(run_id: str, client: redis.Redis) -> None:
 
 def _hold(_: int, __: FrameType | None) -> None:
     """Between two steps nothing is cut off."""
-
-
-def _leave(**_: Any) -> None:
-    """Celery has the result, and ends the process by SIGTERM: one that does not heed it stays for a second more."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 
 
 def _repeat(work: Callable[[], object]) -> None:
@@ -178,7 +203,8 @@ class _Ending:
         terminated = bool(_instance().all_logs(self._run_id, of_type=dg.DagsterEventType.PIPELINE_CANCELING))
         if run and terminated and run.status is dg.DagsterRunStatus.STARTED:
             _instance().report_run_canceling(run)
-        if (run is None or run.is_finished or terminated) and time.monotonic() > self._next:
+        is_to_end = run is None or run.is_finished or terminated
+        if is_to_end and self._run_id in _OWN and time.monotonic() > self._next:
             self._next = time.monotonic() + INTERRUPT_SECONDS
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from socket import gethostname
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import dagster as dg
 import pytest
 import trustme
 from dagster._core.launcher import LaunchRunContext
+from kombu.exceptions import OperationalError
 
 from login_pipeline.instance.celery_config import HOST_TAG, lease, redis_client
 from login_pipeline.local.ports import HOST, wait_until
@@ -96,28 +98,73 @@ def test_run_that_is_terminated_while_it_waits_for_a_worker_is_canceled_and_rece
     assert cluster.instance.run_launcher.terminate(run_id)
     cluster.worker()
     assert cluster.ends(run_id, dg.DagsterRunStatus.CANCELED)
-    assert not cluster.began(run_id)
+    assert not cluster.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_START)
     assert cluster.ends(cluster.launch(), SUCCESS)
     assert len(pipeline.database.logins()) == 1
 
 
+class DagstersDatabase(NamedTuple):
+    pipeline: Pipeline
+    name: str
+
+    def is_away(self, away: bool) -> None:
+        """Nobody can connect, and Dagster connects for each statement."""
+        self.pipeline.database.query(f'ALTER DATABASE "{self.name}" ALLOW_CONNECTIONS {not away}')
+
+
+@pytest.fixture
+def dagsters(pipeline: Pipeline, cluster: Cluster, servers: Servers) -> Iterator[DagstersDatabase]:
+    """A database of Dagster's own."""
+    with new_database(servers) as database:
+        pipeline.set(LOGIN_DAGSTER_DATABASE_URL=database.url.replace("postgresql://", "postgresql+psycopg2://"))
+        with dg.DagsterInstance.get() as cluster.instance:
+            yield DagstersDatabase(pipeline, urlsplit(database.url).path[1:])
+            for worker in cluster.workers:
+                worker.kill()
+
+
 @pytest.mark.direct_database
 def test_run_waits_for_dagsters_database_where_it_is_away_when_a_worker_takes_the_run(
-    pipeline: Pipeline, cluster: Cluster, servers: Servers, body: Callable[..., str]
+    pipeline: Pipeline, cluster: Cluster, dagsters: DagstersDatabase, body: Callable[..., str]
 ) -> None:
-    with new_database(servers) as dagsters:
-        pipeline.set(LOGIN_DAGSTER_DATABASE_URL=dagsters.url.replace("postgresql://", "postgresql+psycopg2://"))
-        with dg.DagsterInstance.get() as cluster.instance:
-            pipeline.queue.send(body())
-            run_id = cluster.launch()
-            name = urlsplit(dagsters.url).path[1:]
-            pipeline.database.query(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-            worker = cluster.worker()
-            assert wait_until(lambda: worker.log().count(f"Run {run_id} waits") > 1, seconds=60)
-            pipeline.database.query(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
-            assert cluster.ends(run_id, SUCCESS)
-            worker.stop()
+    """Also where its process is lost then."""
+    pipeline.queue.send(body())
+    run_id = cluster.launch()
+    dagsters.is_away(True)
+    worker = cluster.worker()
+    waits = f"Run {run_id} waits"
+    assert wait_until(lambda: worker.log().count(waits) > 1, seconds=60)
+    for process in worker.process.children():
+        process.kill()
+    before = worker.log().count(waits)
+    assert wait_until(lambda: worker.log().count(waits) > before, seconds=60)
+    dagsters.is_away(False)
+    assert cluster.ends(run_id, SUCCESS)
     assert len(pipeline.database.logins()) == 1
+
+
+@pytest.mark.direct_database
+def test_run_that_loses_dagsters_database_as_it_begins_fails_when_that_is_back(
+    pipeline: Pipeline, cluster: Cluster, dagsters: DagstersDatabase, body: Callable[..., str]
+) -> None:
+    pipeline.queue.send(body())
+    run_id = cluster.launch()
+    worker = cluster.worker()
+    with closing(redis_client(cluster.redis.url)) as client:
+        while not client.exists(lease(run_id)):
+            pass
+    dagsters.is_away(True)
+    assert wait_until(lambda: f"Run {run_id} waits" in worker.log(), seconds=60)
+    dagsters.is_away(False)
+    assert cluster.ends(run_id, dg.DagsterRunStatus.FAILURE)
+    assert cluster.ends(cluster.launch(), SUCCESS)
+    assert len(pipeline.database.logins()) == 1
+
+
+def test_run_that_redis_cannot_take_is_not_launched(cluster: Cluster) -> None:
+    cluster.redis.kill()
+    with pytest.raises(OperationalError):
+        cluster.launch()
 
 
 def test_worker_needs_redis_and_celery_and_a_masking_key(
