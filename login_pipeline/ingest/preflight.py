@@ -7,8 +7,9 @@ from login_pipeline.postgres.retries import retried
 from login_pipeline.sqs.errors import endpoint_in_clear
 from login_pipeline.sqs.login_queues import LoginQueues
 
-# How long a run waits for a database that is starting, or whose primary another server becomes.
-PRIMARY_SECONDS = 60.0
+# How long a run waits for a database that is starting, or whose primary another server becomes: a minute, and the pause
+# in which that passes.
+PRIMARY_SECONDS = 65.0
 
 
 def check_surroundings(queues: LoginQueues, database: LoginDatabase, masker: Masker, *, waits: bool = False) -> None:

@@ -20,7 +20,7 @@ _CONFIG: dict[str, Any] = {
     "worker_max_tasks_per_child": 1,
     "worker_redirect_stdouts": False,
     "worker_enable_remote_control": False,
-    # The daemon waits so long for Redis; a worker waits for ever.
+    # The daemon waits so long for Redis; a worker waits without an end.
     "task_publish_retry_policy": {"max_retries": 10, "interval_start": 0, "interval_step": 1, "interval_max": 5},
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,

@@ -93,7 +93,7 @@ class Deployment:
         body = json.dumps({"query": query, "variables": variables}).encode()
         url = f"http://{HOST}:{self._environment['DAGSTER_PORT']}/graphql"
         headers = {"Content-Type": "application/json"}
-        # A connection that Dagster's web server keeps to a PostgreSQL that was restarted meanwhile fails once.
+        # A connection that Dagster's web server keeps to a PostgreSQL that was restarted fails once.
         for _ in range(1 + STORAGES):
             with suppress(HTTPError), urlopen(Request(url, body, headers), timeout=60) as answer:
                 return json.loads(answer.read())["data"]

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import psutil
 import psycopg2
@@ -35,13 +35,6 @@ TIMES = {
 }
 SETUP_SECONDS = 120.0
 STATES = "SELECT nodeport, reportedstate::text, goalstate::text FROM pgautofailover.node"
-
-
-class Promotion(NamedTuple):
-    """The node that died, and how many seconds nobody took writes."""
-
-    dead: "Node"
-    seconds: float
 
 
 class Node:
