@@ -24,8 +24,8 @@ MIN_INBOX_DAYS = 15
 # What all runs together may hold, in messages: the limit less room for other consumers.
 IN_FLIGHT_BUDGET = 100_000
 
-# What masking_key_source can name beside a file: AWS Secrets Manager, and Systems Manager Parameter Store.
-KEY_STORES = ("secretsmanager", "ssm")
+# Where a secret can be beside a file: AWS Secrets Manager, and Systems Manager Parameter Store.
+SECRET_STORES = ("secretsmanager", "ssm")
 
 _QUEUE_URL = re.compile(r"https?://[^/\s]+/\S+")
 _BUCKET_URL = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/?#]+)*/?")
@@ -263,7 +263,7 @@ class Settings(LoadSettings):
     @classmethod
     def _is_a_file_or_a_store(cls, source: str | None) -> str | None:
         store, _, name = (source or "").partition(":")
-        if source is not None and not Path(source).is_absolute() and not (store in KEY_STORES and name):
+        if source is not None and not Path(source).is_absolute() and not (store in SECRET_STORES and name):
             raise ValueError("is neither an absolute path nor secretsmanager:NAME nor ssm:NAME")
         return source
 

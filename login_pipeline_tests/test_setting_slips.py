@@ -144,7 +144,7 @@ def _utf_16(file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("make", "says"),
-    [(_utf_16, "is no text in UTF-8; save it as UTF-8"), (Path.mkdir, "is not a file; name a file of masking keys")],
+    [(_utf_16, "is no text in UTF-8; save it as UTF-8"), (Path.mkdir, "is not a file; name one that has the secret")],
 )
 def test_file_of_keys_in_another_encoding_or_a_folder_is_a_sentence(
     pipeline: Pipeline, tmp_path: Path, make: Callable[[Path], None], says: str

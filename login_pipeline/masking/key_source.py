@@ -1,24 +1,9 @@
-"""Where the masking keys are: in the environment, in a file, in AWS Secrets Manager or in SSM Parameter Store."""
+"""Where the masking keys are: in the environment, or where LOGIN_MASKING_KEY_SOURCE says."""
 
-import os
-import stat
-from contextlib import suppress
-from pathlib import Path
-
-from botocore.exceptions import ClientError
-
-from login_pipeline.aws import FAULTS, Fault, aws_client, error_code, explain_sdk_errors
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.masking.keys import KeyRing, WeakKeyError, read_key_ring
-from login_pipeline.settings import KEY_STORES, Settings, example, variable
-
-# A file on a read-only mount, as secrets are in containers, gets owner and mode where the mount is declared. Compose
-# passes the host's file on as it is. Source: Kubernetes, Secret volumes; Docker, Swarm and Compose secrets.
-_MOUNTED = (
-    "it is mounted read-only, so let this user read it, and not others, where the mount comes from: fsGroup and "
-    "defaultMode: 0440 in Kubernetes, uid and mode: 0400 in Docker Swarm, chown and chmod 400 of the host's file in "
-    "Compose"
-)
+from login_pipeline.secret_source import read_secret
+from login_pipeline.settings import Settings, example, variable
 
 
 def masking_keys(settings: Settings) -> KeyRing:
@@ -37,76 +22,8 @@ def masking_keys(settings: Settings) -> KeyRing:
         )
     else:
         where, remedy = f"{variable('masking_key_source')}={source}", "put into it"
-        store, _, name = source.partition(":")
-        text = _in_aws(store, name, settings.queue_region) if store in KEY_STORES else _in_file(Path(source))
+        text = read_secret(settings, "masking_key_source")
     try:
         return read_key_ring(text)
     except WeakKeyError as problem:
         raise ConfigurationError(f"{where} {problem}; {remedy} {example('masking_key')}") from None
-
-
-def _in_file(file: Path) -> str:
-    """Read only where other users of this machine cannot."""
-    where = f"{variable('masking_key_source')}={file}"
-    try:
-        mode = file.stat().st_mode
-        if not stat.S_ISREG(mode):
-            raise ConfigurationError(f"{where} is not a file; name a file of masking keys")
-        if mode & stat.S_IRWXO:
-            remedy = _MOUNTED if _is_mounted_read_only(file) else f"run: chmod 600 {file}"
-            raise ConfigurationError(
-                f"{where} is open to every user of this machine; {remedy}; and make a new key where others have been "
-                "able to read this one"
-            )
-        return file.read_text(encoding="utf-8-sig")  # with a byte order mark or without
-    except OSError as error:
-        denied = isinstance(error, PermissionError) and _is_mounted_read_only(file)
-        remedy = _MOUNTED if denied else "name a file of masking keys that this user may read"
-        raise ConfigurationError(f"{where} cannot be read: {error.strerror}; {remedy}") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(
-            f"{where} is no text in UTF-8; save it as UTF-8, or write it with keys generate"
-        ) from None
-
-
-def _is_mounted_read_only(file: Path) -> bool:
-    with suppress(OSError):  # in a folder that this user may not enter
-        return bool(os.statvfs(file).f_flag & os.ST_RDONLY)
-    return False
-
-
-def _in_secrets_manager(name: str, region: str | None) -> str:
-    return str(aws_client("secretsmanager", region).get_secret_value(SecretId=name).get("SecretString", ""))
-
-
-def _in_parameter_store(name: str, region: str | None) -> str:
-    parameter = aws_client("ssm", region).get_parameter(Name=name, WithDecryption=True)["Parameter"]
-    if parameter.get("Type") != "SecureString":
-        raise ConfigurationError(
-            f"{variable('masking_key_source')}=ssm:{name} is stored in clear, as a {parameter.get('Type')}; make a new "
-            "key, and store it as a SecureString"
-        )
-    return str(parameter["Value"])
-
-
-def _in_aws(store: str, name: str, region: str | None) -> str:
-    where = f"{variable('masking_key_source')}={store}:{name}"
-    service, read = _KEY_STORES[store]
-    try:
-        with explain_sdk_errors(service, f"read {where}"):
-            return read(name, region)
-    except ClientError as error:
-        code = error_code(error)
-        fault = FAULTS.get(code)
-        if fault is Fault.NOT_FOUND:
-            raise ConfigurationError(f"{where} does not exist ({code}); create it, or correct AWS_REGION") from None
-        if fault is Fault.NOT_ALLOWED:
-            raise ConfigurationError(
-                f"The AWS credentials may not read {where} ({code}); allow them secretsmanager:GetSecretValue or "
-                "ssm:GetParameter on it, and kms:Decrypt on its key"
-            ) from None
-        raise ConfigurationError(f"AWS refused to read {where} ({code}); try again") from None
-
-
-# What a place begins with (KEY_STORES in settings.py): the service's name, and how it is read.
-_KEY_STORES = {"secretsmanager": ("Secrets Manager", _in_secrets_manager), "ssm": ("SSM", _in_parameter_store)}

@@ -106,7 +106,7 @@ def test_weak_key_is_refused_and_not_quoted(aws: str, refusal: Refusal) -> None:
 
 def test_parameter_in_clear_is_refused(aws: str, refusal: Refusal) -> None:
     boto3.client("ssm").put_parameter(Name=aws, Value=KEY, Type="String")
-    assert "is stored in clear, as a String; make a new key" in refusal(f"ssm:{aws}")
+    assert "is stored in clear, as a String; make a new secret" in refusal(f"ssm:{aws}")
 
 
 def test_endpoint_that_does_not_respond_or_is_none_is_one_sentence(
@@ -135,7 +135,7 @@ def test_refusal_of_aws_is_one_sentence(
 ) -> None:
     """No server at hand refuses so."""
     client = boto3.client("ssm", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")  # noqa: S106
-    monkeypatch.setattr("login_pipeline.masking.key_source.aws_client", lambda *_: client)
+    monkeypatch.setattr("login_pipeline.secret_source.aws_client", lambda *_: client)
     stubber = Stubber(client)
     stubber.add_client_error("get_parameter", code, "a secret")
     with stubber:
