@@ -77,7 +77,7 @@ _TLS = {
 _OTHER_TLS = "{endpoint} does not speak TLS as the AWS SDK does; correct {variable}"
 
 
-def aws_client(service: Literal["s3", "secretsmanager", "ssm"], region: str | None) -> Any:
+def aws_client(service: Literal["rds", "s3", "secretsmanager", "ssm"], region: str | None) -> Any:
     """A client of the service; without a region the SDK finds one.
 
     Raises:

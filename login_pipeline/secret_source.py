@@ -20,8 +20,8 @@ _MOUNTED = (
 )
 
 
-def read_secret(settings: Settings, setting: SettingName) -> str:
-    """The text at the place that `setting` names.
+def read_secret(settings: Settings, setting: SettingName, *, stage: str = "AWSCURRENT") -> str:
+    """The text at the place that `setting` names; in Secrets Manager the version with the staging label `stage`.
 
     Raises:
         ConfigurationError: it cannot be read, or others can read it.
@@ -29,12 +29,13 @@ def read_secret(settings: Settings, setting: SettingName) -> str:
     source = settings.require(setting)
     where = f"{variable(setting)}={source}"
     store, _, name = source.partition(":")
-    return _in_aws(where, store, name, settings.queue_region) if store in SECRET_STORES else _in_file(where, source)
+    if store not in SECRET_STORES:
+        return _in_file(where, Path(source))
+    return _in_aws(where, store, name, settings.queue_region, stage)
 
 
-def _in_file(where: str, path: str) -> str:
+def _in_file(where: str, file: Path) -> str:
     """Read only where other users of this machine cannot."""
-    file = Path(path)
     try:
         mode = file.stat().st_mode
         if not stat.S_ISREG(mode):
@@ -60,11 +61,12 @@ def _is_mounted_read_only(file: Path) -> bool:
     return False
 
 
-def _in_secrets_manager(where: str, name: str, region: str | None) -> str:
-    return str(aws_client("secretsmanager", region).get_secret_value(SecretId=name).get("SecretString", ""))
+def _in_secrets_manager(where: str, name: str, region: str | None, stage: str) -> str:
+    secret = aws_client("secretsmanager", region).get_secret_value(SecretId=name, VersionStage=stage)
+    return str(secret.get("SecretString", ""))
 
 
-def _in_parameter_store(where: str, name: str, region: str | None) -> str:
+def _in_parameter_store(where: str, name: str, region: str | None, stage: str) -> str:
     parameter = aws_client("ssm", region).get_parameter(Name=name, WithDecryption=True)["Parameter"]
     if parameter.get("Type") != "SecureString":
         raise ConfigurationError(
@@ -74,11 +76,11 @@ def _in_parameter_store(where: str, name: str, region: str | None) -> str:
     return str(parameter["Value"])
 
 
-def _in_aws(where: str, store: str, name: str, region: str | None) -> str:
+def _in_aws(where: str, store: str, name: str, region: str | None, stage: str) -> str:
     service, read = _STORES[store]
     try:
         with explain_sdk_errors(service, f"read {where}"):
-            return read(where, name, region)
+            return read(where, name, region, stage)
     except ClientError as error:
         code = error_code(error)
         fault = FAULTS.get(code)

@@ -26,6 +26,8 @@ IN_FLIGHT_BUDGET = 100_000
 
 # Where a secret can be beside a file: AWS Secrets Manager, and Systems Manager Parameter Store.
 SECRET_STORES = ("secretsmanager", "ssm")
+# What a password's source can be, too: a token of IAM, made for each connection.
+RDS_IAM = "rds-iam"
 
 _QUEUE_URL = re.compile(r"https?://[^/\s]+/\S+")
 _BUCKET_URL = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/?#]+)*/?")
@@ -42,7 +44,9 @@ SettingName = Literal[
     "queue_url",
     "dead_letter_queue_url",
     "database_url",
+    "database_password_source",
     "maintenance_database_url",
+    "maintenance_database_password_source",
     "masking_method",
     "masking_key",
     "masking_key_source",
@@ -139,11 +143,22 @@ class Settings(LoadSettings):
         description="libpq URL of the database with table user_logins.",
         examples=["postgresql://loader:password@db.example.com:5432/analytics"],
     )
+    database_password_source: str | None = Field(
+        None,
+        description="Where to read the password of LOGIN_DATABASE_URL instead: an absolute path, secretsmanager:NAME, "
+        "ssm:NAME or rds-iam.",
+        examples=["secretsmanager:login-pipeline/database"],
+    )
     maintenance_database_url: SecretStr | None = Field(
         None,
         description="libpq URL of the role that may create, update and delete: for prepare, prune, restore, forget, "
         "unmask, keys rotate and backup --accept-losses. Defaults to LOGIN_DATABASE_URL.",
         examples=["postgresql://maintenance:password@db.example.com:5432/analytics"],
+    )
+    maintenance_database_password_source: str | None = Field(
+        None,
+        description="Where to read the password of LOGIN_MAINTENANCE_DATABASE_URL instead, likewise.",
+        examples=["secretsmanager:login-pipeline/maintenance-database"],
     )
     masking_method: MaskingMethod = Field(
         MaskingMethod.HMAC_SHA256,
@@ -259,13 +274,14 @@ class Settings(LoadSettings):
             raise ValueError("is not the URL of a Redis server")
         return url
 
-    @field_validator("masking_key_source")
+    @field_validator("masking_key_source", "database_password_source", "maintenance_database_password_source")
     @classmethod
-    def _is_a_file_or_a_store(cls, source: str | None) -> str | None:
+    def _is_a_file_or_a_store(cls, source: str | None, info: ValidationInfo) -> str | None:
         store, _, name = (source or "").partition(":")
-        if source is not None and not Path(source).is_absolute() and not (store in SECRET_STORES and name):
-            raise ValueError("is neither an absolute path nor secretsmanager:NAME nor ssm:NAME")
-        return source
+        more = () if info.field_name == "masking_key_source" else (RDS_IAM,)
+        if source is None or Path(source).is_absolute() or (store in SECRET_STORES and name) or source in more:
+            return source
+        raise ValueError(" nor ".join(("is neither an absolute path", "secretsmanager:NAME", "ssm:NAME", *more)))
 
     @field_validator("database_url", "maintenance_database_url")
     @classmethod

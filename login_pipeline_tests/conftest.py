@@ -299,6 +299,28 @@ def body() -> Callable[..., str]:
     return valid
 
 
+@pytest.fixture(scope="session")
+def aws_endpoint() -> Iterator[str]:
+    """Secrets Manager and Parameter Store of ministack."""
+    with temporary_folder() as folder:
+        server = LocalSqs(folder / "aws", services="secretsmanager,ssm")
+        try:
+            yield server.endpoint
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def aws(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a secret of this test, which is not made yet; the SDK calls `aws_endpoint`."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws_endpoint)
+    monkeypatch.setenv("AWS_REGION", REGION)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    return f"login-pipeline/{secrets.token_hex(4)}"
+
+
 Command = Callable[..., tuple[int, str, str]]
 
 

@@ -55,6 +55,7 @@ def local_services(folder: Path | None = None) -> Iterator[dict[str, str]]:
             variable("queue_url"): create_queue(queue_server.endpoint, QUEUE),
             variable("dead_letter_queue_url"): create_queue(queue_server.endpoint, DEAD_LETTER_QUEUE),
             variable("database_url"): database_server.create_database("logins"),
+            variable("database_password_source"): "",
             variable("maintenance_database_url"): "",  # or pruning would reach the database in a shell that has one set
             variable("masking_key"): _masking_key(folder / "masking_key"),
             variable("masking_key_source"): "",

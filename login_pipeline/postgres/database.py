@@ -13,6 +13,7 @@ from login_pipeline.errors import ConfigurationError
 from login_pipeline.logs.setup import log_c_stderr
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import Loaded, Row, load_rows
+from login_pipeline.postgres.credentials import Credentials, Login
 from login_pipeline.postgres.dead_letters import STATEMENT_SECONDS, DeadLetterRecord, Letter
 from login_pipeline.postgres.errors import not_connected, statement_refused
 from login_pipeline.postgres.exclusion import try_exclusion
@@ -54,6 +55,7 @@ class LoginDatabase:
         self.access = Access.from_settings(settings, maintenance=maintenance)
         self.settings = settings
         self._maintenance = maintenance
+        self._credentials = Credentials(settings, self.access)
         self._kept = KeptConnection(self._connect) if keep_connection else None
 
     def close(self) -> None:
@@ -244,11 +246,14 @@ class LoginDatabase:
             cursor.limit_time(seconds)
 
     def _connect(self) -> InterruptibleConnection:
+        return self._credentials.log_in(self._connect_with)
+
+    def _connect_with(self, login: Login) -> InterruptibleConnection:
         url = self.settings.require(self.access.setting)
         parameters = extensions.parse_dsn(url)
         try:
             connection: InterruptibleConnection = psycopg2.connect(
-                extensions.make_dsn(url, **trusting_the_system(parameters)),
+                extensions.make_dsn(url, **trusting_the_system(parameters), **login),
                 connection_factory=InterruptibleConnection,
                 connect_timeout=parameters.get("connect_timeout", CONNECT_SECONDS),
                 application_name="login-pipeline",

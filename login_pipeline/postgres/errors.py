@@ -75,6 +75,10 @@ _CHECKS_REPLICA_IDENTITY = "CheckCmdReplicaIdentity"
 _CHECK_ROW_SECURITY = {"check_enable_rls", "ExecWithCheckOptions"}
 
 
+class PasswordRefusedError(ConfigurationError):
+    """The server does not accept the user and the password."""
+
+
 def refused_row(error: psycopg2.Error) -> str | None:
     """The name of the condition, such as check_violation, where it may be about a row; None where it is not.
 
@@ -173,17 +177,22 @@ _AWAY = {
     "session is (not )?read-only|hot standby mode": "no server that it names is what target_session_attrs asks for; "
     "write read-write there, and name the primary server, too",
 }
+# PostgreSQL's SQLSTATE 28P01, which psycopg2 does not pass on where there is no connection yet; PgBouncer's; RDS's of a
+# token. Not of a server that speaks another language: there a password that was just changed fails.
+_PASSWORD_REFUSED = "(password|SASL|PAM) authentication failed"  # noqa: S105
 # What does not.
 _WRONG = {
     "invalid response to SSL negotiation": "what listens there is no PostgreSQL; check host and port",
-    "(password|SASL) authentication failed": "the server does not accept the user and the password",
+    _PASSWORD_REFUSED: "the server does not accept the user and the password",
     "no such user": "PgBouncer knows no such user; its auth_file or auth_query names those that it lets in",
     "unsupported startup parameter": "PgBouncer passes no options on; take them out of the URL and of PGOPTIONS, and "
     "have the server set them with ALTER ROLE",
-    "no password supplied": "the server asks for a password; give one in the URL, PGPASSWORD or the password file",
+    "no password supplied": "the server asks for a password; give one in the URL, PGPASSWORD or the password file, or "
+    "name its place in LOGIN_DATABASE_PASSWORD_SOURCE",
     r"pg_hba\.conf": "no line of the server's pg_hba.conf lets this user in from here, or it asks for TLS",
     "not permitted to log in": "the role may not log in; ALTER ROLE ... LOGIN lets it",
-    "(?<!password )(?<!SASL )authentication failed": "the server does not let this user in; its pg_hba.conf says why",
+    "(?<!password )(?<!SASL )(?<!PAM )authentication failed": "the server does not let this user in; its pg_hba.conf "
+    "says why",
     "permission denied for database": "the role lacks CONNECT on the database; grant it",
     "private key file": "the client's private key cannot be used; check sslkey and the mode of its file",
     "certificate file": "the client's certificate cannot be used; check sslcert",
@@ -208,7 +217,8 @@ def not_connected(says: str, access: Access) -> ConfigurationError:
         "libpq or the server gave a reason that is not among those that can be repeated without quoting the URL; "
         "check the URL, the password and the server's log"
     )
-    return ConfigurationError(f"The database in {access.variable} cannot be used: {because}", retryable=not wrong)
+    kind = PasswordRefusedError if re.search(_PASSWORD_REFUSED, says) else ConfigurationError
+    return kind(f"The database in {access.variable} cannot be used: {because}", retryable=not wrong)
 
 
 def _said(sentences: Mapping[str, str], says: str) -> list[str]:

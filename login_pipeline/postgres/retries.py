@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from itertools import chain, repeat
+from operator import attrgetter
 from typing import TypeVar
 
 from login_pipeline.errors import LoginPipelineError
@@ -14,8 +15,13 @@ PAUSES: Sequence[float] = (1, 2)
 Result = TypeVar("Result")
 
 
-def retried(attempt: Callable[[], Result], *, seconds: float) -> Result:
-    """What `attempt` returns; it is made again while its error may pass and the time is not over.
+def retried(
+    attempt: Callable[[], Result],
+    *,
+    seconds: float,
+    passes: Callable[[LoginPipelineError], bool] = attrgetter("retryable"),
+) -> Result:
+    """What `attempt` returns; it is made again while its error passes and the time is not over.
 
     Raises:
         LoginPipelineError: what the last attempt raised.
@@ -29,7 +35,7 @@ def retried(attempt: Callable[[], Result], *, seconds: float) -> Result:
         except LoginPipelineError as error:
             pause = next(pauses)
             # An attempt with less time than that would fail for want of it, and its sentence would say so.
-            if not error.retryable or time.monotonic() + 2 * pause > until:
+            if not passes(error) or time.monotonic() + 2 * pause > until:
                 raise
             if not waiting:
                 waiting = True

@@ -22,6 +22,11 @@ class Access(NamedTuple):
         return cls(_MAINTENANCE if apart else _RUN, maintenance)
 
     @property
+    def password_setting(self) -> SettingName:
+        """The setting that names where the password of that URL is."""
+        return "maintenance_database_password_source" if self.setting == _MAINTENANCE else "database_password_source"
+
+    @property
     def variable(self) -> str:
         """The environment variable whose URL is used: what a sentence about the database names."""
         return variable(self.setting)

@@ -46,12 +46,15 @@ TASKS = {
     "maintenance": "MaintenanceTask",
 }
 # For LocalStack; on AWS a task has its role. The masking key is read from Secrets Manager, not from the environment.
+# ECS puts the passwords into PGPASSWORD, as Dagster's storage needs them, too.
 NOT_ON_AWS = {
     "AWS_ACCESS_KEY_ID",
     "AWS_ENDPOINT_URL_SQS",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
+    "LOGIN_DATABASE_PASSWORD_SOURCE",
+    "LOGIN_MAINTENANCE_DATABASE_PASSWORD_SOURCE",
     "LOGIN_MASKING_KEY",
 }
 

@@ -29,13 +29,14 @@ def passwords(service: str) -> set[str]:
 @pytest.mark.parametrize("name", sorted(set(SETTING_NAMES) - NOT_FOR_CONTAINERS))
 def test_setting_of_the_env_file_reaches_the_containers_that_use_it(name: SettingName, service: str) -> None:
     if (
-        (name == "maintenance_database_url" and service != "maintenance")
+        (name.startswith("maintenance_database_") and service != "maintenance")
         or (name == "redis_url" and service == "maintenance")
         or (name in MASKING and service == "dagster-daemon")
     ):
         assert variable(name) not in environment(service)
-    elif name == "database_url" and service == "maintenance":
-        assert environment(service)[variable(name)] == environment(service)["LOGIN_MAINTENANCE_DATABASE_URL"]
+    elif name.startswith("database_") and service == "maintenance":
+        of_maintenance = variable(name).replace("LOGIN_", "LOGIN_MAINTENANCE_")
+        assert environment(service)[variable(name)] == environment(service)[of_maintenance]
     else:
         assert re.search(rf"\$\{{{variable(name)}\b", environment(service)[variable(name)])
 

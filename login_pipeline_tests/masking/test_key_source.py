@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +16,6 @@ import trustme
 from botocore.stub import Stubber
 
 from login_pipeline.errors import ConfigurationError
-from login_pipeline.local.services import temporary_folder
-from login_pipeline.local.sqs import LocalSqs
 from login_pipeline.masking.key_source import masking_keys
 from login_pipeline.masking.keys import KeyRing, read_key_ring
 from login_pipeline.masking.masker import Masker
@@ -29,26 +27,6 @@ KEY = secrets.token_hex(32)
 RING = read_key_ring(KEY)
 Read = Callable[[str | Path], KeyRing]
 Refusal = Callable[[str | Path], str]
-
-
-@pytest.fixture(scope="module")
-def aws_endpoint() -> Iterator[str]:
-    with temporary_folder() as folder:
-        server = LocalSqs(folder / "aws", services="secretsmanager,ssm")
-        try:
-            yield server.endpoint
-        finally:
-            server.stop()
-
-
-@pytest.fixture
-def aws(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", aws_endpoint)
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    return f"login-pipeline/{secrets.token_hex(4)}"
 
 
 @pytest.fixture
