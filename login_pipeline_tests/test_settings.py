@@ -36,6 +36,9 @@ def test_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) 
         ("LOGIN_DEAD_LETTER_QUEUE_URL", "arn:aws:sqs:eu-west-1:1:logins"),
         ("LOGIN_DATABASE_URL", "mysql://u:p@h/d"),
         ("LOGIN_MAINTENANCE_DATABASE_URL", "mysql://u:p@h/d"),
+        ("LOGIN_DATABASE_PASSWORD_SOURCE", "vault:logins"),
+        ("LOGIN_MAINTENANCE_DATABASE_PASSWORD_SOURCE", "ssm:"),
+        ("LOGIN_MASKING_KEY_SOURCE", "rds-iam"),
         ("LOGIN_SENSOR_ENABLED", "perhaps"),
     ],
 )

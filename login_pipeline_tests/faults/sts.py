@@ -18,6 +18,9 @@ _ANSWER = """<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15
 </Credentials></AssumeRoleResult></AssumeRoleResponse>"""
 
 
+_REFUSAL = "<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>"
+
+
 def secret(number: int) -> str:
     """The secret of the credentials that were given as the `number`th."""
     return f"secret/{number}+with:all=that&base64 has"
@@ -29,8 +32,8 @@ def token(number: int) -> str:
 
 
 @contextmanager
-def sts_server() -> Iterator[str]:
-    """The endpoint of a server that gives others each time AssumeRole is called, which expire SOON."""
+def sts_server(*, refuses: bool = False) -> Iterator[str]:
+    """The endpoint of a server that gives others each time AssumeRole is called, which expire SOON; or refuses."""
     numbers = count(1)
 
     class Handler(BaseHTTPRequestHandler):
@@ -39,8 +42,8 @@ def sts_server() -> Iterator[str]:
             number = next(numbers)
             expiration = (datetime.now(UTC) + SOON).isoformat()
             parts = {"number": number, "secret": secret(number).replace("&", "&amp;"), "token": token(number)}
-            answer = _ANSWER.format(**parts, expiration=expiration).encode()
-            self.send_response(200)
+            answer = (_REFUSAL if refuses else _ANSWER.format(**parts, expiration=expiration)).encode()
+            self.send_response(403 if refuses else 200)
             self.send_header("Content-Type", "text/xml")
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
