@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import dagster as dg
 import pytest
 import trustme
+from celery.exceptions import OperationalError
 from dagster._core.launcher import LaunchRunContext
-from kombu.exceptions import OperationalError
 
 from login_pipeline.instance.celery_config import HOST_TAG, lease, redis_client
 from login_pipeline.local.ports import HOST, wait_until
