@@ -28,6 +28,10 @@ OWNERS = ["team:data-platform"]
 
 # In the metadata of user_logins_table: LoadFigures.commits.
 COMMITS = "commits"
+# In the metadata of raw_sqs_messages: how old its oldest message was.
+OLDEST_AGE = "oldest_message_age_seconds"
+# In the metadata of masked_logins: the day of the key, where it is known.
+KEY_MADE_ON = "masking_key_made_on"
 
 MESSAGE_ID = dg.TableColumn("message_id", "string", "The SQS MessageId of the first sending: the idempotency key.")
 RECEIPT_HANDLE = dg.TableColumn("receipt_handle", "string", "What deletes the message, for this delivery only.")
@@ -98,7 +102,7 @@ def raw_sqs_messages(
         metadata={
             "dagster/row_count": len(raw),
             "delivered_before": int((raw["receive_count"] > 1).sum()),
-            "oldest_message_age_seconds": _age(raw),
+            OLDEST_AGE: _age(raw),
             "queue_ran_dry": batch.ran_dry,
             "seconds": _seconds_since(started),
         },
@@ -126,6 +130,7 @@ def masked_logins(raw_sqs_messages: pd.DataFrame, masking: MaskingResource) -> d
             "dagster/row_count": len(logins),
             "messages_with_unknown_keys": with_unknown_keys,
             "masking_method": str(masking.masker.method),
+            **({KEY_MADE_ON: made_on.isoformat()} if (made_on := masking.masker.key_made_on) else {}),
             "distinct_ips": logins["masked_ip"].nunique(),
             "distinct_devices": logins["masked_device_id"].nunique(),
             "distinct_app_versions": logins["app_version"].nunique(),

@@ -1,7 +1,6 @@
 """The sensor that keeps as many runs going as the queue has batches."""
 
 import os
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -9,6 +8,7 @@ import dagster as dg
 
 from login_pipeline.defs.assets import login_queue
 from login_pipeline.defs.decision import FAILURES_TO_BACK_OFF, Runs, decide, remembered
+from login_pipeline.defs.facts import active_runs, newest_failures
 from login_pipeline.defs.jobs import login_job
 from login_pipeline.defs.resources import LoginQueueResource
 from login_pipeline.errors import LoginPipelineError
@@ -17,13 +17,6 @@ from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.queue import QueueDepth
 from login_pipeline.sqs.transport.client import ClientOptions
 
-ACTIVE_STATUSES = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 # At every look of Dagster's daemon, which comes every 5 seconds; 5 would skip every other look.
 #
 # Source: dagster/_daemon/sensor.py, MIN_INTERVAL_LOOP_TIME. A run lasts seconds; a place that is free is to be filled.
@@ -71,38 +64,17 @@ def _kept(settings: Settings, options: ClientOptions, environment: frozenset[tup
 
 
 def _runs(instance: dg.DagsterInstance, settings: Settings) -> Runs:
-    active = _active_runs(instance, timedelta(seconds=settings.visibility_timeout))
+    active = active_runs(instance, timedelta(seconds=settings.visibility_timeout))
     at_work = sum(run.dagster_run.status is dg.DagsterRunStatus.STARTED for run in active)
     newest = instance.get_runs(dg.RunsFilter(job_name=login_job.name), limit=1)
+    failures = newest_failures(instance, FAILURES_TO_BACK_OFF)
     return Runs(
         newest=newest[0].run_id if newest else None,
         on_their_way=len(active) - at_work,
         at_work=at_work,
-        failing=_failing(instance),
+        failing=failures[0] if len(failures) == FAILURES_TO_BACK_OFF else None,
         limited=isinstance(instance.run_coordinator, dg.QueuedRunCoordinator),
     )
-
-
-def _active_runs(instance: dg.DagsterInstance, longest: timedelta) -> Sequence[dg.RunRecord]:
-    """The runs at work and on their way.
-
-    A run whose state did not change for longer than a run may last was lost, with its host say, and does not count. A
-    run that waits in Dagster's queue cannot be lost.
-    """
-    changed_after = datetime.now(UTC) - longest
-    active = instance.get_run_records(dg.RunsFilter(job_name=login_job.name, statuses=ACTIVE_STATUSES))
-    return [
-        run
-        for run in active
-        if run.dagster_run.status is dg.DagsterRunStatus.QUEUED or run.update_timestamp > changed_after
-    ]
-
-
-def _failing(instance: dg.DagsterInstance) -> str | None:
-    ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
-    last = instance.get_runs(dg.RunsFilter(job_name=login_job.name, statuses=ended), limit=FAILURES_TO_BACK_OFF)
-    failed = [run.run_id for run in last if run.status is dg.DagsterRunStatus.FAILURE]
-    return failed[0] if len(failed) == FAILURES_TO_BACK_OFF else None
 
 
 def _observation(depth: QueueDepth, active: int) -> dg.AssetObservation:

@@ -34,8 +34,6 @@ _CONFIG: dict[str, Any] = {
         "health_check_interval": 10,
     },
 }
-# The tag with the host on which a run works.
-HOST_TAG = "login_pipeline/host"
 # How long a lease is valid.
 LEASE_SECONDS = 15
 

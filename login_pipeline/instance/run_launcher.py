@@ -15,7 +15,8 @@ from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
-from login_pipeline.instance.celery_config import HOST_TAG, app_arguments, lease, redis_client
+from login_pipeline.instance import HOST_TAG
+from login_pipeline.instance.celery_config import app_arguments, lease, redis_client
 
 # How long a lease may be missing: Redis may have lost its data, and each process renews its lease soon.
 MISSING_SECONDS = 10.0

@@ -28,7 +28,8 @@ from dagster_celery.make_app import make_app
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from dagster_celery.tasks import create_execute_job_task
 
-from login_pipeline.instance.celery_config import HOST_TAG, LEASE_SECONDS, app_arguments, lease, redis_client
+from login_pipeline.instance import HOST_TAG
+from login_pipeline.instance.celery_config import LEASE_SECONDS, app_arguments, lease, redis_client
 from login_pipeline.logs.setup import set_up_logging
 
 DEFINITIONS = "login_pipeline.definitions"

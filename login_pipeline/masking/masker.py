@@ -1,6 +1,10 @@
 """The masks that the settings ask for, made from the key."""
 
+from datetime import date
+from functools import cached_property
+
 from login_pipeline.masking.key_source import masking_keys
+from login_pipeline.masking.keys import MaskingKey
 from login_pipeline.masking.methods import Masks, aes_siv_masks, hmac_sha256_masks, sha256_masks
 from login_pipeline.settings import MaskingMethod, Settings
 
@@ -22,6 +26,11 @@ class Masker:
         """How the masks are made."""
         return self._settings.masking_method
 
+    @property
+    def key_made_on(self) -> date | None:
+        """The day on which the key was made; None where it has none, or there is no key. Raises as `masks` does."""
+        return None if self.method is MaskingMethod.SHA256 else self._key.made_on
+
     def masks(self) -> Masks:
         """One mask a column.
 
@@ -33,5 +42,9 @@ class Masker:
                 self._masks = sha256_masks()
             else:
                 keyed = aes_siv_masks if self.method is MaskingMethod.AES_SIV else hmac_sha256_masks
-                self._masks = keyed(masking_keys(self._settings).active)
+                self._masks = keyed(self._key)
         return self._masks
+
+    @cached_property
+    def _key(self) -> MaskingKey:
+        return masking_keys(self._settings).active

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from datetime import datetime
 from typing import Any
 
 import psycopg2
@@ -10,6 +11,7 @@ from psycopg2 import extensions
 
 from login_pipeline.database_url import trusting_the_system
 from login_pipeline.errors import ConfigurationError
+from login_pipeline.logins.reasons import Reason
 from login_pipeline.logs.setup import log_c_stderr
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import Loaded, Row, load_rows
@@ -23,7 +25,9 @@ from login_pipeline.postgres.session import InterruptibleConnection, Interruptib
 from login_pipeline.postgres.tables import (
     LOCK_SECONDS,
     PREPARE_SECONDS,
+    Table,
     columns,
+    is_there,
     missing_tables,
     prepare,
     rehearse,
@@ -149,6 +153,15 @@ class LoginDatabase:
         with self.transaction(seconds=STATEMENT_SECONDS) as cursor:
             yield DeadLetterRecord(cursor, letters)
             cursor.connection.rollback()
+
+    def dead_letters_since(self, moment: datetime) -> dict[Reason, int]:
+        """How many dead letters were recorded since, by reason, every one; raises as `transaction` does."""
+        with self.transaction(seconds=STATEMENT_SECONDS) as cursor:
+            counts: dict[str, int] = {}
+            if is_there(cursor, Table.DEAD_LETTERS):
+                cursor.execute(statements.dead_letters.count_since, {"moment": moment})
+                counts = dict(cursor.fetchall())
+        return {reason: counts.get(reason, 0) for reason in Reason}
 
     def loaded_among(self, message_ids: Sequence[str]) -> set[str]:
         """Which of these messages have their row; raises as `transaction` does."""

@@ -40,10 +40,10 @@ _Checks = namedtuple(
 )
 checks = _Checks(**_read("checks"))
 
-_Dagster = namedtuple("_Dagster", "purge_check_results purge_observations")
+_Dagster = namedtuple("_Dagster", "purge_check_results purge_observations size")
 dagster = _Dagster(**_read("dagster"))
 
-_DeadLetters = namedtuple("_DeadLetters", "create known savepoint record undo")
+_DeadLetters = namedtuple("_DeadLetters", "create known savepoint record undo count_since")
 dead_letters = _DeadLetters(**_read("dead_letters"))
 
 _Erasures = namedtuple(

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from login_pipeline.instance.celery_config import HOST_TAG
+from login_pipeline.instance import HOST_TAG
 from login_pipeline.local.ports import HOST, free_port, wait_until
 from login_pipeline_tests import ROOT
 from login_pipeline_tests.conftest import Database, Queue, client_of

@@ -14,7 +14,8 @@ import trustme
 from celery.exceptions import OperationalError
 from dagster._core.launcher import LaunchRunContext
 
-from login_pipeline.instance.celery_config import HOST_TAG, lease, redis_client
+from login_pipeline.instance import HOST_TAG
+from login_pipeline.instance.celery_config import lease, redis_client
 from login_pipeline.local.ports import HOST, wait_until
 from login_pipeline_tests.conftest import Command, Pipeline, Servers, new_database
 from login_pipeline_tests.faults.tls_proxy import RedisTlsProxy

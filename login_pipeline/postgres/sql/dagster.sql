@@ -1,5 +1,5 @@
--- What Dagster 1.13 keeps in PostgreSQL and has no call to delete: results of asset checks, which outlive their run, and
--- observations that no run made. Each statement commits for itself.
+-- Dagster's own database, and what Dagster 1.13 keeps there and has no call to delete: results of asset checks, which
+-- outlive their run, and observations that no run made. Each statement commits for itself.
 
 -- name: purge_check_results
 DELETE FROM asset_check_executions WHERE run_id = ANY (%(run_ids)s);
@@ -22,3 +22,6 @@ WHERE id IN (
     ORDER BY id
     LIMIT %(limit)s
 );
+
+-- name: size
+SELECT pg_database_size(current_database());

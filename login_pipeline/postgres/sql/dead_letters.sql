@@ -28,3 +28,7 @@ RETURNING sqs_message_id;
 
 -- name: undo
 ROLLBACK TO SAVEPOINT unrecorded;
+
+-- name: count_since
+-- By reason, without what it is about: these are a closed set, and what follows them is not.
+SELECT split_part(reason, '.', 1), count(*) FROM user_logins_dead_letters WHERE sent_at > %(moment)s GROUP BY 1;

@@ -1,0 +1,281 @@
+"""What is known of the pipeline at one moment, and where from. It changes nothing, and needs no masking key.
+
+The processes that load live for seconds, so nothing is counted in one: SQS has the queues, PostgreSQL the dead letters,
+and Dagster's records all that runs did. What one source does not say is None, and costs the others nothing.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from itertools import takewhile
+from typing import Any, NamedTuple, TypeVar
+
+import dagster as dg
+from dagster_postgres import PostgresEventLogStorage
+
+from login_pipeline.defs.assets import (
+    KEY_MADE_ON,
+    OLDEST_AGE,
+    masked_logins,
+    quarantined_logins,
+    raw_sqs_messages,
+    user_logins_table,
+)
+from login_pipeline.defs.backup import user_logins_backup
+from login_pipeline.defs.checks import user_logins_table_checks
+from login_pipeline.defs.jobs import login_job
+from login_pipeline.errors import LoginPipelineError
+from login_pipeline.instance import HOST_TAG
+from login_pipeline.logins.reasons import Reason
+from login_pipeline.postgres import statements
+from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.sqs.login_queues import LoginQueues
+from login_pipeline.sqs.queue import QueueDepth
+
+ACTIVE_STATUSES = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+ENDED_STATUSES = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+# More failures in a row are counted as so many.
+MAX_FAILURES = 100
+# So many materializations are read at once.
+READ_AT_ONCE = 500
+# Of the newest results of a check so many may be missing: of runs that are at work, or failed before it.
+RESULTS = 10
+
+Said = TypeVar("Said")
+
+
+class Source(StrEnum):
+    """What was asked."""
+
+    LOGIN_QUEUE = "login_queue"
+    DEAD_LETTER_QUEUE = "dead_letter_queue"
+    DATABASE = "database"
+    DAGSTER = "dagster"
+
+
+class Batches(NamedTuple):
+    """What the assets of login_job say of the messages they handled, in messages.
+
+    What a step that failed has done before is not in it: its messages come back, and are duplicates then.
+    """
+
+    loaded: int
+    duplicates: int
+    quarantined: int
+    deleted: int
+
+
+class Check(NamedTuple):
+    """The newest result of a check on the table; one that did not pass has failed or, where `warns`, only warned."""
+
+    passed: bool
+    warns: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What Dagster's records say. Runs are those of login_job."""
+
+    # Runs that no worker has taken yet, and those at work now.
+    waiting: int
+    at_work: int
+    # Hosts that work on a run, or whose run has ended since. Idle workers are not known here.
+    hosts: int
+    # Runs that ended since, by status, and the seconds that the longest of them took.
+    ended: Mapping[dg.DagsterRunStatus, int]
+    longest_seconds: float
+    # How many of the newest runs that ended have failed, one after another.
+    failures_in_a_row: int
+    # What was done since.
+    batches: Batches
+    # When messages were last received, and how old the oldest of them was, in seconds. How old the oldest on the queue
+    # is only CloudWatch knows: SQS says it nobody who asks for a queue's attributes.
+    received_at: datetime | None
+    oldest_age: float | None
+    # The newest results of the checks on the table, by name, and what two of them counted.
+    checks: Mapping[str, Check]
+    rows: int | None
+    rows_below_k: int | None
+    # When a backup was last made by a run; one by a command without DAGSTER_HOME is not known here.
+    backup_at: datetime | None
+    # The day of the key that the newest run masked with; None without a key, or where its day is not written with it.
+    key_made_on: date | None
+    # The size of Dagster's own database; None where that is not PostgreSQL.
+    database_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """All that is known. `problems` has a sentence for each source that said nothing."""
+
+    login_queue: QueueDepth | None
+    dead_letter_queue: QueueDepth | None
+    # Dead letters that were recorded since, by reason; every reason is there. What SQS's redrive policy moves to the
+    # dead-letter queue has no record.
+    dead_letters: Mapping[Reason, int] | None
+    runs: RunFacts | None
+    problems: Mapping[Source, str]
+
+
+def gather(instance: dg.DagsterInstance, queues: LoginQueues, database: LoginDatabase, *, since: datetime) -> Facts:
+    """Asks every source; raises nothing that is theirs.
+
+    Args:
+        instance: Dagster's records.
+        queues: Both queues.
+        database: That of user_logins.
+        since: From when on runs that ended, their messages, and dead letters are counted.
+    """
+    problems: dict[Source, str] = {}
+    longest = timedelta(seconds=database.settings.visibility_timeout)
+
+    def ask(source: Source, question: Callable[[], Said]) -> Said | None:
+        try:
+            return question()
+        except LoginPipelineError as error:
+            problems[source] = error.sentence
+        return None
+
+    return Facts(
+        login_queue=ask(Source.LOGIN_QUEUE, lambda: queues.login_queue.depth()),
+        dead_letter_queue=ask(Source.DEAD_LETTER_QUEUE, lambda: queues.dead_letter_queue.depth()),
+        dead_letters=ask(Source.DATABASE, lambda: database.dead_letters_since(since)),
+        runs=ask(Source.DAGSTER, lambda: _run_facts(instance, since, longest)),
+        problems=problems,
+    )
+
+
+def active_runs(instance: dg.DagsterInstance, longest: timedelta) -> Sequence[dg.RunRecord]:
+    """The runs of login_job at work and on their way.
+
+    A run whose state did not change for longer than a run may last was lost, with its host say, and does not count. A
+    run that waits in Dagster's queue cannot be lost.
+    """
+    changed_after = datetime.now(UTC) - longest
+    active = instance.get_run_records(dg.RunsFilter(job_name=login_job.name, statuses=ACTIVE_STATUSES))
+    return [
+        run
+        for run in active
+        if run.dagster_run.status is dg.DagsterRunStatus.QUEUED or run.update_timestamp > changed_after
+    ]
+
+
+def newest_failures(instance: dg.DagsterInstance, limit: int) -> list[str]:
+    """The ids of the newest runs of login_job that ended, as far as they failed; at most `limit`."""
+    ended = instance.get_runs(dg.RunsFilter(job_name=login_job.name, statuses=ENDED_STATUSES), limit=limit)
+    return [run.run_id for run in takewhile(lambda run: run.status is dg.DagsterRunStatus.FAILURE, ended)]
+
+
+def _run_facts(instance: dg.DagsterInstance, since: datetime, longest: timedelta) -> RunFacts:
+    try:
+        return _recorded(instance, since, longest)
+    except Exception as error:  # SQLAlchemy's, or Dagster's own
+        raise LoginPipelineError(
+            f"Dagster's records cannot be read ({type(error).__name__}); check DAGSTER_HOME, and the database that its "
+            "dagster.yaml names (LOGIN_DAGSTER_DATABASE_URL)"
+        ) from None
+
+
+def _recorded(instance: dg.DagsterInstance, since: datetime, longest: timedelta) -> RunFacts:
+    active = active_runs(instance, longest)
+    at_work = sum(run.dagster_run.status is dg.DagsterRunStatus.STARTED for run in active)
+    ended = instance.get_run_records(
+        dg.RunsFilter(job_name=login_job.name, statuses=ENDED_STATUSES, updated_after=since)
+    )
+    received, received_at = _newest(instance, raw_sqs_messages)
+    masked, _ = _newest(instance, masked_logins)
+    _, backup_at = _newest(instance, user_logins_backup)
+    results = _check_results(instance)
+    made_on = masked.get(KEY_MADE_ON)
+    return RunFacts(
+        waiting=len(active) - at_work,
+        at_work=at_work,
+        hosts=len({run.dagster_run.tags.get(HOST_TAG) for run in [*active, *ended]} - {None}),
+        ended=Counter(run.dagster_run.status for run in ended),
+        longest_seconds=max((_seconds(run) for run in ended), default=0.0),
+        failures_in_a_row=len(newest_failures(instance, MAX_FAILURES)),
+        batches=_batches(instance, since),
+        received_at=received_at,
+        oldest_age=received.get(OLDEST_AGE),
+        checks={
+            name: Check(result.passed, result.severity is dg.AssetCheckSeverity.WARN)
+            for name, result in results.items()
+        },
+        rows=_count(results.get("rows_agree_with_the_inbox"), "rows"),
+        rows_below_k=_count(results.get("rows_share_their_group_with_others"), "rows_below_k"),
+        backup_at=backup_at,
+        key_made_on=date.fromisoformat(made_on) if made_on else None,
+        database_bytes=_database_bytes(instance),
+    )
+
+
+def _seconds(run: dg.RunRecord) -> float:
+    """From its start to its end; 0 where it never started."""
+    return (run.end_time or 0.0) - run.start_time if run.start_time else 0.0
+
+
+def _batches(instance: dg.DagsterInstance, since: datetime) -> Batches:
+    done: Counter[str] = Counter()
+    for materialization in _since(instance, quarantined_logins, since):
+        said = _plain(materialization.metadata)
+        done.update(quarantined=said["dagster/row_count"], deleted=said["deleted"])
+    for materialization in _since(instance, user_logins_table, since):
+        said = _plain(materialization.metadata)
+        done.update({name: said[name] for name in Batches._fields})
+    return Batches(**{name: done[name] for name in Batches._fields})
+
+
+def _since(
+    instance: dg.DagsterInstance, asset: dg.AssetsDefinition, since: datetime
+) -> Iterator[dg.AssetMaterialization]:
+    wanted = dg.AssetRecordsFilter(asset.key, after_timestamp=since.timestamp())
+    result = instance.fetch_materializations(wanted, limit=READ_AT_ONCE)
+    while True:
+        yield from (each.asset_materialization for each in result.records if each.asset_materialization)
+        if not result.has_more:
+            return
+        result = instance.fetch_materializations(wanted, limit=READ_AT_ONCE, cursor=result.cursor)
+
+
+def _newest(instance: dg.DagsterInstance, asset: dg.AssetsDefinition) -> tuple[dict[str, Any], datetime | None]:
+    """What the newest materialization says, and of when it is."""
+    event = instance.get_latest_materialization_event(asset.key)
+    if event is None or event.asset_materialization is None:
+        return {}, None
+    return _plain(event.asset_materialization.metadata), datetime.fromtimestamp(event.timestamp, UTC)
+
+
+def _check_results(instance: dg.DagsterInstance) -> dict[str, dg.AssetCheckEvaluation]:
+    """The newest result of each check on the table that has one."""
+    results: dict[str, dg.AssetCheckEvaluation] = {}
+    for spec in user_logins_table_checks.check_specs:
+        history = instance.event_log_storage.get_asset_check_execution_history(spec.key, limit=RESULTS)
+        evaluations = (each.evaluation for each in history if isinstance(each.evaluation, dg.AssetCheckEvaluation))
+        if evaluation := next(evaluations, None):
+            results[spec.name] = evaluation
+    return results
+
+
+def _count(result: dg.AssetCheckEvaluation | None, name: str) -> int | None:
+    """What a check has counted; None where it did not get so far."""
+    return _plain(result.metadata).get(name) if result else None
+
+
+def _plain(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Any]:
+    return {name: value.value for name, value in metadata.items()}
+
+
+def _database_bytes(instance: dg.DagsterInstance) -> int | None:
+    storage = instance.event_log_storage
+    if not isinstance(storage, PostgresEventLogStorage):
+        return None
+    with storage.index_connection() as connection:
+        return int(connection.exec_driver_sql(statements.dagster.size).scalar_one())
