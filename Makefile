@@ -77,7 +77,7 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 
 lock: $(INSTALLED) ## resolve the dependencies anew, for every platform and Python from 3.11 on
 	@$(UV_COMPILE) --all-extras pyproject.toml requirements/build.in -o requirements/dev.lock
-	@$(UV_COMPILE) --extra ui --extra cluster pyproject.toml requirements/build.in -o requirements/production.lock
+	@$(UV_COMPILE) --extra ui --extra cluster --extra metrics pyproject.toml requirements/build.in -o requirements/production.lock
 	@$(UV_COMPILE) requirements/audit.in -o requirements/audit.lock
 	@$(UV_COMPILE) requirements/templates.in -o requirements/templates.lock
 	@$(UV_COMPILE) --exclude-newer 2025-05-20 deploy/localstack/requirements.in -o deploy/localstack/requirements.lock

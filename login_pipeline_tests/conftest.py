@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
@@ -27,6 +28,7 @@ from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline.local.services import temporary_folder
 from login_pipeline.local.sqs import LocalSqs
 from login_pipeline.signals import raise_at_signals
+from login_pipeline_tests import ROOT
 from login_pipeline_tests.bodies import valid
 from login_pipeline_tests.pgbouncer import PgBouncer
 from login_pipeline_tests.sqs_server.process import QueueServer
@@ -291,6 +293,25 @@ def pipeline(
     monkeypatch.setattr("login_pipeline.ingest.preflight.PRIMARY_SECONDS", 0)
     with pipeline.instance:
         yield pipeline
+
+
+@pytest.fixture
+def dagsters(servers: Servers) -> Iterator[Database]:
+    """A database for Dagster's own records."""
+    with new_database(servers) as database:
+        yield database
+
+
+@pytest.fixture
+def recorded(pipeline: Pipeline, dagsters: Database, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """An instance with its records in PostgreSQL, as in production; DAGSTER_HOME names it."""
+    home = tmp_path / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_bytes((ROOT / "deploy/dagster.yaml").read_bytes())
+    storage = dagsters.url.replace("postgresql://", "postgresql+psycopg2://")
+    pipeline.set(DAGSTER_HOME=str(home), LOGIN_DAGSTER_DATABASE_URL=storage, LOGIN_MAX_CONCURRENT_RUNS=1)
+    with dg.DagsterInstance.get() as instance:
+        yield instance
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ def declared(*extras: str) -> set[str]:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("login_pipeline", ("cluster", "local")),
+        ("login_pipeline", ("cluster", "local", "metrics")),
         ("login_pipeline_tests", ("cluster", "local", "dev")),
         ("benchmarks", ("local", "dev")),
         ("deploy", ("local", "dev")),

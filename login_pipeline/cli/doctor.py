@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from login_pipeline.backup.identity import read_manifest, require_own_backup
 from login_pipeline.backup.store import backup_store
-from login_pipeline.cli.options import cluster_extra, counted
+from login_pipeline.cli.options import counted, extra
 from login_pipeline.core_dumps import dump_taker
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.masking.key_source import masking_keys
@@ -175,7 +175,7 @@ def _backup_place(settings: Settings, database: LoginDatabase) -> str:
 
 
 def _redis(settings: Settings) -> str:
-    with cluster_extra():
+    with extra("cluster", needed_by="LOGIN_REDIS_URL"):
         from login_pipeline.instance.celery_config import require_redis
     require_redis(settings.require("redis_url"))
     return "it responds"

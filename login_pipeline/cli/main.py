@@ -14,12 +14,13 @@ from login_pipeline.cli.database import backup, check, prepare, prune, restore
 from login_pipeline.cli.dev import dev
 from login_pipeline.cli.doctor import examine
 from login_pipeline.cli.keys import keys
-from login_pipeline.cli.options import DONE, FAILED, INTERRUPTED, MISCONFIGURED, as_json, cluster_extra, counted, end
+from login_pipeline.cli.options import DONE, FAILED, INTERRUPTED, MISCONFIGURED, as_json, counted, end, extra
 from login_pipeline.cli.output import drain_progress, show, show_drain, show_findings, show_redrive
 from login_pipeline.cli.privacy import forget, unmask
 from login_pipeline.cli.send import send_lines
 from login_pipeline.errors import ConfigurationError, LoginPipelineError
 from login_pipeline.ingest.redrive import problems, redrive
+from login_pipeline.local.ports import HOST
 from login_pipeline.local.sample_messages import sample_messages
 from login_pipeline.local.services import local_services
 from login_pipeline.logs.setup import report_error, report_warning, set_up_logging
@@ -123,9 +124,33 @@ def worker(runs: int) -> None:
     settings = read_settings()
     redis_url = settings.require("redis_url")
     Masker(settings).masks()
-    with cluster_extra():
+    with extra("cluster", needed_by="LOGIN_REDIS_URL"):
         from login_pipeline.instance.worker import work
     work(redis_url, runs=runs)
+
+
+@cli.command()
+@click.option("--host", default=HOST, show_default=True, help="Address to listen on; nobody is asked who they are.")
+@click.option("--port", type=click.IntRange(1, 65535), default=9464, show_default=True, help="Port to listen on.")
+def metrics(host: str, port: int) -> None:
+    """Serve metrics to Prometheus at /metrics, until Ctrl-C.
+
+    They are asked of SQS, PostgreSQL and Dagster's records at each scrape (docs/metrics.md). Needs no masking key.
+    """
+    settings = read_settings()
+    for name in ("queue_url", "database_url"):
+        settings.require(name)
+    if not os.getenv("DAGSTER_HOME"):
+        raise ConfigurationError(
+            "DAGSTER_HOME is not set, so nothing is known of any run; set it to the folder of the pipeline's "
+            "dagster.yaml"
+        )
+    with extra("metrics", needed_by="login-pipeline metrics"):
+        from login_pipeline.cli.metrics import serve
+    from login_pipeline.cli.runs import dagster_instance
+
+    with dagster_instance() as instance:
+        serve(settings, instance, host, port)
 
 
 @cli.command("redrive")

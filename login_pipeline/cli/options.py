@@ -21,8 +21,8 @@ def counted(number: int, noun: str) -> str:
 
 
 @contextmanager
-def cluster_extra() -> Iterator[None]:
-    """Around an import of what only the extra `cluster` brings.
+def extra(name: str, *, needed_by: str) -> Iterator[None]:
+    """Around an import of what only this extra brings.
 
     Raises:
         ConfigurationError: it is not installed.
@@ -31,7 +31,7 @@ def cluster_extra() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            f"LOGIN_REDIS_URL needs {error.name}, which is not installed: pip install 'login-pipeline[cluster]'"
+            f"{needed_by} needs {error.name}, which is not installed: pip install 'login-pipeline[{name}]'"
         ) from None
 
 

@@ -56,7 +56,6 @@ class Source(StrEnum):
     """What was asked."""
 
     LOGIN_QUEUE = "login_queue"
-    DEAD_LETTER_QUEUE = "dead_letter_queue"
     DATABASE = "database"
     DAGSTER = "dagster"
 
@@ -64,7 +63,7 @@ class Source(StrEnum):
 class Batches(NamedTuple):
     """What the assets of login_job say of the messages they handled, in messages.
 
-    What a step that failed has done before is not in it: its messages come back, and are duplicates then.
+    What a step did before it failed is not in it.
     """
 
     loaded: int
@@ -96,8 +95,8 @@ class RunFacts:
     failures_in_a_row: int
     # What was done since.
     batches: Batches
-    # When messages were last received, and how old the oldest of them was, in seconds. How old the oldest on the queue
-    # is only CloudWatch knows: SQS says it nobody who asks for a queue's attributes.
+    # When a run last received, and how old its oldest message was, in seconds. The age of the oldest message on the
+    # queue is no attribute of a queue: only CloudWatch has it.
     received_at: datetime | None
     oldest_age: float | None
     # The newest results of the checks on the table, by name, and what two of them counted.
@@ -117,9 +116,8 @@ class Facts:
     """All that is known. `problems` has a sentence for each source that said nothing."""
 
     login_queue: QueueDepth | None
-    dead_letter_queue: QueueDepth | None
-    # Dead letters that were recorded since, by reason; every reason is there. What SQS's redrive policy moves to the
-    # dead-letter queue has no record.
+    # Dead letters that were recorded since, by reason; every reason is there. What SQS's redrive policy moves has no
+    # record.
     dead_letters: Mapping[Reason, int] | None
     runs: RunFacts | None
     problems: Mapping[Source, str]
@@ -130,7 +128,7 @@ def gather(instance: dg.DagsterInstance, queues: LoginQueues, database: LoginDat
 
     Args:
         instance: Dagster's records.
-        queues: Both queues.
+        queues: The login queue is asked for its depth; a role with sensor-policy.json may.
         database: That of user_logins.
         since: From when on runs that ended, their messages, and dead letters are counted.
     """
@@ -146,7 +144,6 @@ def gather(instance: dg.DagsterInstance, queues: LoginQueues, database: LoginDat
 
     return Facts(
         login_queue=ask(Source.LOGIN_QUEUE, lambda: queues.login_queue.depth()),
-        dead_letter_queue=ask(Source.DEAD_LETTER_QUEUE, lambda: queues.dead_letter_queue.depth()),
         dead_letters=ask(Source.DATABASE, lambda: database.dead_letters_since(since)),
         runs=ask(Source.DAGSTER, lambda: _run_facts(instance, since, longest)),
         problems=problems,

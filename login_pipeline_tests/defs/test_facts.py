@@ -1,6 +1,6 @@
 """What is known of the pipeline is what SQS, PostgreSQL and Dagster's records say at that moment."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -16,22 +16,10 @@ from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.settings import read_settings
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.queue import QueueDepth
-from login_pipeline_tests import ROOT
-from login_pipeline_tests.conftest import MASKING_KEY, Pipeline
+from login_pipeline_tests.conftest import MASKING_KEY, Database, Pipeline
 
 Body = Callable[..., str]
 SUCCESS, FAILURE = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
-
-
-@pytest.fixture
-def instance(pipeline: Pipeline, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """One with its records in PostgreSQL, as in production."""
-    (tmp_path / "dagster.yaml").write_bytes((ROOT / "deploy/dagster.yaml").read_bytes())
-    storage = pipeline.database.url.replace("postgresql://", "postgresql+psycopg2://")
-    pipeline.set(LOGIN_DAGSTER_DATABASE_URL=storage, DAGSTER_HOME=str(tmp_path), LOGIN_MAX_CONCURRENT_RUNS=1)
-    pipeline.set(LOGIN_REDIS_URL="redis://127.0.0.1:1/0")
-    with dg.DagsterInstance.get() as instance:
-        yield instance
 
 
 def facts(instance: dg.DagsterInstance, since: timedelta = timedelta(minutes=10)) -> Facts:
@@ -44,12 +32,12 @@ def add_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, **tags: s
 
 
 def test_before_the_first_run_nothing_has_happened_and_nothing_is_wrong(
-    pipeline: Pipeline, instance: dg.DagsterInstance, body: Body
+    pipeline: Pipeline, recorded: dg.DagsterInstance, body: Body
 ) -> None:
     pipeline.queue.send(body(), body())
-    known = facts(instance)
+    known = facts(recorded)
     assert known.problems == {}
-    assert (known.login_queue, known.dead_letter_queue) == (QueueDepth(2, 0, 0), QueueDepth(0, 0, 0))
+    assert known.login_queue == QueueDepth(2, 0, 0)
     assert known.dead_letters == dict.fromkeys(Reason, 0)
     assert known.runs is not None
     assert (known.runs.batches, known.runs.failures_in_a_row) == (Batches(0, 0, 0, 0), 0)
@@ -57,14 +45,14 @@ def test_before_the_first_run_nothing_has_happened_and_nothing_is_wrong(
 
 
 def test_what_runs_did_is_added_up_and_what_is_older_is_left_out(
-    pipeline: Pipeline, instance: dg.DagsterInstance, body: Body, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, recorded: dg.DagsterInstance, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("login_pipeline.defs.facts.READ_AT_ONCE", 1)
     pipeline.set(LOGIN_MASKING_KEY=f"2026-01-02:{MASKING_KEY}")
     for _ in range(3):
         pipeline.queue.send(body(), body(), "not a login", body(ip="nowhere"))
-        assert run("login_job", instance).passed
-    known = facts(instance)
+        assert run("login_job", recorded).passed
+    known = facts(recorded)
     assert known.dead_letters == {**dict.fromkeys(Reason, 0), Reason.NOT_JSON: 3, Reason.MALFORMED: 3}
     assert known.runs is not None
     assert known.runs.batches == Batches(loaded=6, duplicates=0, quarantined=6, deleted=12)
@@ -76,7 +64,7 @@ def test_what_runs_did_is_added_up_and_what_is_older_is_left_out(
     assert known.runs.key_made_on == date(2026, 1, 2)
     assert known.runs.database_bytes is not None
     assert known.runs.database_bytes > 1_000_000
-    later = facts(instance, since=timedelta(0))
+    later = facts(recorded, since=timedelta(0))
     assert later.runs is not None
     assert (later.runs.batches, later.runs.ended, sum((later.dead_letters or {}).values())) == (
         Batches(0, 0, 0, 0),
@@ -86,27 +74,27 @@ def test_what_runs_did_is_added_up_and_what_is_older_is_left_out(
     assert later.runs.received_at == known.runs.received_at
 
 
-def test_runs_on_their_way_at_work_and_failed_in_a_row_are_counted(instance: dg.DagsterInstance) -> None:
+def test_runs_on_their_way_at_work_and_failed_in_a_row_are_counted(recorded: dg.DagsterInstance) -> None:
     for status in (FAILURE, SUCCESS, FAILURE, FAILURE, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING):
-        add_run(instance, status)
+        add_run(recorded, status)
     for host in ("a", "b", "b"):
-        add_run(instance, dg.DagsterRunStatus.STARTED, **{HOST_TAG: host})
-    runs = facts(instance).runs
+        add_run(recorded, dg.DagsterRunStatus.STARTED, **{HOST_TAG: host})
+    runs = facts(recorded).runs
     assert runs is not None
     assert (runs.waiting, runs.at_work, runs.hosts, runs.failures_in_a_row) == (2, 3, 2, 2)
 
 
-def check(instance: dg.DagsterInstance) -> Run:
-    return run("user_logins_checks_job", instance)
+def check(recorded: dg.DagsterInstance) -> Run:
+    return run("user_logins_checks_job", recorded)
 
 
 def test_newest_results_of_the_checks_are_known_also_while_they_run_again(
-    pipeline: Pipeline, instance: dg.DagsterInstance, body: Body
+    pipeline: Pipeline, recorded: dg.DagsterInstance, body: Body
 ) -> None:
     pipeline.queue.send(body(), body())
-    assert run("login_job", instance).passed
-    assert check(instance).passed
-    runs = facts(instance).runs
+    assert run("login_job", recorded).passed
+    assert check(recorded).passed
+    runs = facts(recorded).runs
     assert runs is not None
     assert len(runs.checks) == 6
     assert {name for name, result in runs.checks.items() if not result.passed} == {"rows_share_their_group_with_others"}
@@ -114,48 +102,47 @@ def test_newest_results_of_the_checks_are_known_also_while_they_run_again(
     assert (runs.rows, runs.rows_below_k) == (2, 2)
 
     pipeline.database.query("INSERT INTO user_logins (user_id) VALUES ('of no message')")
-    assert not check(instance).passed
-    instance.create_run_for_job(defs.resolve_job_def("user_logins_checks_job"))  # it plans the checks
-    runs = facts(instance).runs
+    assert not check(recorded).passed
+    recorded.create_run_for_job(defs.resolve_job_def("user_logins_checks_job"))  # it plans the checks
+    runs = facts(recorded).runs
     assert runs is not None
     assert runs.checks["rows_agree_with_the_inbox"] == Check(passed=False, warns=False)
     assert runs.rows == 3
 
 
 def test_backup_that_a_run_made_is_known(
-    pipeline: Pipeline, instance: dg.DagsterInstance, body: Body, tmp_path: Path
+    pipeline: Pipeline, recorded: dg.DagsterInstance, body: Body, tmp_path: Path
 ) -> None:
     pipeline.set(LOGIN_BACKUP_URL=str(tmp_path / "backups"))
     pipeline.queue.send(body())
-    assert run("login_job", instance).passed
-    assert run("user_logins_backup_job", instance).passed
-    runs = facts(instance).runs
+    assert run("login_job", recorded).passed
+    assert run("user_logins_backup_job", recorded).passed
+    runs = facts(recorded).runs
     assert runs is not None
     assert runs.backup_at is not None
     assert datetime.now(UTC) - runs.backup_at < timedelta(minutes=1)
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "sources"),
+    ("setting", "value", "source"),
     [
-        ("LOGIN_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing", {Source.DATABASE}),
-        ("LOGIN_DEAD_LETTER_QUEUE_URL", "http://127.0.0.1:1/000000000000/none", {Source.DEAD_LETTER_QUEUE}),
-        ("AWS_ENDPOINT_URL_SQS", "http://127.0.0.1:1", {Source.LOGIN_QUEUE, Source.DEAD_LETTER_QUEUE}),
+        ("LOGIN_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing", Source.DATABASE),
+        ("AWS_ENDPOINT_URL_SQS", "http://127.0.0.1:1", Source.LOGIN_QUEUE),
     ],
 )
 def test_source_that_says_nothing_costs_the_others_nothing(
-    pipeline: Pipeline, instance: dg.DagsterInstance, setting: str, value: str, sources: set[Source]
+    pipeline: Pipeline, recorded: dg.DagsterInstance, setting: str, value: str, source: Source
 ) -> None:
     pipeline.set(**{setting: value})
-    known = facts(instance)
-    assert set(known.problems) == sources
-    assert (known.dead_letters is None) == (Source.DATABASE in sources)
+    known = facts(recorded)
+    assert set(known.problems) == {source}
+    assert (known.dead_letters is None) == (source is Source.DATABASE)
     assert known.runs is not None
 
 
-def test_dagster_that_cannot_be_read_is_a_sentence(pipeline: Pipeline, instance: dg.DagsterInstance) -> None:
-    pipeline.database.query("ALTER TABLE runs RENAME TO gone")
-    known = facts(instance)
+def test_dagster_that_cannot_be_read_is_a_sentence(dagsters: Database, recorded: dg.DagsterInstance) -> None:
+    dagsters.query("ALTER TABLE runs RENAME TO gone")
+    known = facts(recorded)
     assert known.runs is None
     assert known.login_queue is not None
     assert known.problems[Source.DAGSTER].startswith("Dagster's records cannot be read (")

@@ -19,7 +19,7 @@ import yaml
 from login_pipeline.local.ports import wait_until
 from login_pipeline.local.services import temporary_folder
 from login_pipeline.local.sqs import REGION, LocalSqs
-from login_pipeline.settings import Settings
+from login_pipeline.settings import MAX_IN_FLIGHT, Settings
 from login_pipeline.sqs.login_queues import MIN_DELIVERIES
 from login_pipeline_tests import ROOT
 from login_pipeline_tests.conftest import Command, Pipeline, Queue
@@ -207,6 +207,22 @@ def test_workers_are_scaled_to_a_batch_each_and_no_further_than_runs_are_launche
     assert [each["ReturnData"] for each in (*metrics, backlog)] == [False, False, False, True]
     depth = {metrics[0]["Id"]: 70_000, metrics[1]["Id"]: 30_000, metrics[2]["Id"]: 4}
     assert eval(backlog["Expression"], {}, depth) == 25_000  # noqa: S307 - ours, in CloudWatch's syntax and Python's
+
+
+def test_alarms_are_about_the_figures_that_sqs_publishes_of_the_login_queue() -> None:
+    in_flight, stalled = properties(QUEUES, "MessagesInFlight"), properties(QUEUES, "NobodyReceives")
+    assert in_flight["MetricName"] == "ApproximateNumberOfMessagesNotVisible"
+    assert in_flight["Threshold"] == 0.9 * MAX_IN_FLIGHT
+    *figures, expression = stalled["Metrics"]
+    metrics = [each["MetricStat"]["Metric"] for each in figures]
+    assert [each["MetricName"] for each in metrics] == [
+        "ApproximateNumberOfMessagesVisible",
+        "NumberOfMessagesReceived",
+    ]
+    named = [each["Dimensions"] for each in (in_flight, *metrics)]
+    assert named == [[{"Name": "QueueName", "Value": {"Fn::GetAtt": ["LoginQueue", "QueueName"]}}]] * 3
+    assert [each["ReturnData"] for each in stalled["Metrics"]] == [False, False, True]
+    assert expression["Expression"] == "IF(FILL(received, 0) == 0, visible, 0)"
 
 
 def test_nobody_sees_the_ui_without_a_login_and_by_default_nobody_changes_anything_in_it() -> None:

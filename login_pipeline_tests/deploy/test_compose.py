@@ -25,13 +25,13 @@ def passwords(service: str) -> set[str]:
     return set(re.findall(r"POSTGRES_\w*PASSWORD", str(environment(service))))
 
 
-@pytest.mark.parametrize("service", ["dagster-daemon", "worker", "maintenance"])
+@pytest.mark.parametrize("service", ["dagster-daemon", "worker", "maintenance", "metrics"])
 @pytest.mark.parametrize("name", sorted(set(SETTING_NAMES) - NOT_FOR_CONTAINERS))
 def test_setting_of_the_env_file_reaches_the_containers_that_use_it(name: SettingName, service: str) -> None:
     if (
         (name.startswith("maintenance_database_") and service != "maintenance")
-        or (name == "redis_url" and service == "maintenance")
-        or (name in MASKING and service == "dagster-daemon")
+        or (name == "redis_url" and service in {"maintenance", "metrics"})
+        or (name in MASKING and service in {"dagster-daemon", "metrics"})
     ):
         assert variable(name) not in environment(service)
     elif name.startswith("database_") and service == "maintenance":
@@ -53,7 +53,7 @@ def test_an_image_is_built_by_one_service_only() -> None:
 
 
 def test_each_process_has_its_own_password_only() -> None:
-    assert passwords("dagster-daemon") == passwords("worker") == {"POSTGRES_RUN_PASSWORD"}
+    assert passwords("dagster-daemon") == passwords("worker") == passwords("metrics") == {"POSTGRES_RUN_PASSWORD"}
     assert passwords("dagster-webserver") == {"POSTGRES_UI_PASSWORD"}
     assert passwords("prepare") == passwords("maintenance") == {"POSTGRES_MAINTENANCE_PASSWORD"}
     assert passwords("localstack") == passwords("redis") == set()
@@ -72,6 +72,11 @@ def test_the_web_server_has_no_masking_key_no_credentials_and_no_way_to_table_an
         "LOGIN_LOG_FORMAT",
     }
     assert "secrets" not in SERVICES["dagster-webserver"]
+
+
+def test_what_serves_the_metrics_has_no_masking_key() -> None:
+    assert not {variable("masking_key"), variable("masking_key_source")} & set(environment("metrics"))
+    assert "secrets" not in SERVICES["metrics"]
 
 
 def test_workers_can_be_added() -> None:
