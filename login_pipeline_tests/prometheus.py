@@ -38,7 +38,7 @@ class Prometheus:
         self._port = free_port()
         folder.mkdir()
         configuration = yaml.safe_load((FOLDER / "prometheus.yml").read_text(encoding="utf-8"))
-        configuration["global"] = {"scrape_interval": "4s", "scrape_timeout": "4s", "evaluation_interval": "1s"}
+        configuration["global"] = {"scrape_interval": "5s", "scrape_timeout": "5s", "evaluation_interval": "1s"}
         configuration["scrape_configs"][0]["static_configs"] = [{"targets": [f"{HOST}:{scrapes}"]}]
         (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
         (folder / RULES.name).write_text(rules, encoding="utf-8")

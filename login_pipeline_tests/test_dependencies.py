@@ -42,7 +42,7 @@ def declared(*extras: str) -> set[str]:
     ("folder", "extras"),
     [
         ("login_pipeline", ("cluster", "local", "metrics")),
-        ("login_pipeline_tests", ("cluster", "local", "dev")),
+        ("login_pipeline_tests", ("cluster", "local", "metrics", "dev")),
         ("benchmarks", ("local", "dev")),
         ("deploy", ("local", "dev")),
     ],

@@ -216,17 +216,17 @@ def _recorded(instance: dg.DagsterInstance, since: datetime, longest: timedelta)
 
 def _seconds(run: dg.RunRecord) -> float:
     """From its start to its end; 0 where it never started."""
-    return (run.end_time or 0.0) - run.start_time if run.start_time else 0.0
+    return run.end_time - run.start_time if run.start_time and run.end_time else 0.0
 
 
 def _batches(instance: dg.DagsterInstance, since: datetime) -> Batches:
     done: Counter[str] = Counter()
     for materialization in _since(instance, quarantined_logins, since):
         said = _plain(materialization.metadata)
-        done.update(quarantined=said["dagster/row_count"], deleted=said["deleted"])
+        done.update(quarantined=said.get("dagster/row_count", 0), deleted=said.get("deleted", 0))
     for materialization in _since(instance, user_logins_table, since):
-        said = _plain(materialization.metadata)
-        done.update({name: said[name] for name in Batches._fields})
+        said = _plain(materialization.metadata)  # one that a person reported in the UI has none of it
+        done.update({name: said.get(name, 0) for name in Batches._fields})
     return Batches(**{name: done[name] for name in Batches._fields})
 
 
