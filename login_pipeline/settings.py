@@ -50,6 +50,7 @@ SettingName = Literal[
     "masking_method",
     "masking_key",
     "masking_key_source",
+    "envelope",
     "batch_size",
     "max_concurrent_runs",
     "run_interval",
@@ -71,6 +72,15 @@ class MaskingMethod(StrEnum):
     HMAC_SHA256 = "hmac-sha256"
     AES_SIV = "aes-siv"
     SHA256 = "sha256"
+
+
+class Envelope(StrEnum):
+    """Which envelopes are opened."""
+
+    AUTO = "auto"
+    NONE = "none"
+    SNS = "sns"
+    EVENTBRIDGE = "eventbridge"
 
 
 class LogFormat(StrEnum):
@@ -175,6 +185,12 @@ class Settings(LoadSettings):
         None,
         description="Where to read the masking keys instead: an absolute path, secretsmanager:NAME or ssm:NAME.",
         examples=["secretsmanager:login-pipeline/masking-key"],
+    )
+    envelope: Envelope = Field(
+        Envelope.AUTO,
+        description="Which envelopes to open around a login: auto (those of SNS and EventBridge), sns, eventbridge, or "
+        "none. A message without one is read as it is.",
+        examples=["auto"],
     )
     batch_size: int = Field(
         25_000,

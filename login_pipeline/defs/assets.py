@@ -33,7 +33,7 @@ OLDEST_AGE = "oldest_message_age_seconds"
 # In the metadata of masked_logins: the day of the key, where it is known.
 KEY_MADE_ON = "masking_key_made_on"
 
-MESSAGE_ID = dg.TableColumn("message_id", "string", "The SQS MessageId of the first sending: the idempotency key.")
+MESSAGE_ID = dg.TableColumn("message_id", "string", "The idempotency key: SNS's MessageId, or SQS's first one.")
 RECEIPT_HANDLE = dg.TableColumn("receipt_handle", "string", "What deletes the message, for this delivery only.")
 
 
@@ -65,7 +65,8 @@ login_queue = dg.AssetSpec(
                 RECEIPT_HANDLE,
                 dg.TableColumn("sent_timestamp", "int64", "When it was first sent, in ms since the epoch."),
                 dg.TableColumn("receive_count", "int64", "How often SQS has delivered it."),
-                dg.TableColumn("body", "string", "The message as it was sent: personal data in clear."),
+                dg.TableColumn("body", "string", "The message as it was received: personal data in clear."),
+                dg.TableColumn("content", "string", "The body out of its envelopes: personal data in clear."),
             ]
         )
     },

@@ -80,16 +80,18 @@ class RejectedError(Exception):
     """Leaves the parser from any depth with its reason code."""
 
 
-def parse_login(body: str) -> LoginEvent | Rejection:
-    """What the body of a message says, or why it is not a login. Raises nothing."""
+def parse_login(content: str) -> LoginEvent | Rejection:
+    """What a message says, or why it is not a login: also where its envelope left a Reason. Raises nothing."""
+    if isinstance(content, Reason):
+        return Rejection(content)
     try:
-        return _login(*decode(body))
+        return _login(*decode(content))
     except RejectedError as rejected:
         return Rejection(str(rejected))
 
 
 def is_rejection(reason: str) -> bool:
-    """Whether `parse_login` rejects bodies with this code."""
+    """Whether `parse_login` rejects messages with this code."""
     kind, _, field = reason.partition(".")
     return reason in OF_THE_BODY or (kind in OF_A_FIELD and field in FIELDS)
 

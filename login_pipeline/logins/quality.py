@@ -73,15 +73,15 @@ def _misfits(name: str, values: list[Any]) -> dict[str, int]:
 
 def _clear_values(raw: pd.DataFrame, masked: pd.DataFrame) -> dict[str, list[str]]:
     """The ip and device_id in clear of each row of `masked`, in its order."""
-    bodies = dict(zip(raw["message_id"], raw["body"], strict=True))
-    pairs = [pair for message_id in masked["message_id"] if (pair := _in_clear(bodies[message_id]))]
+    contents = dict(zip(raw["message_id"], raw["content"], strict=True))
+    pairs = [pair for message_id in masked["message_id"] if (pair := _in_clear(contents[message_id]))]
     return {"ip": [ip for ip, _ in pairs], "device_id": [device_id for _, device_id in pairs]}
 
 
-def _in_clear(body: str) -> tuple[str, str] | None:
-    """The canonical ip and the device_id; None where the body has none."""
+def _in_clear(content: str) -> tuple[str, str] | None:
+    """The canonical ip and the device_id; None where the message has none."""
     try:
-        fields, _ = decode(body)
+        fields, _ = decode(content)
         return (canonical_ip(fields.ip), fields.device_id) if isinstance(fields.device_id, str) else None
     except (RejectedError, ValueError, TypeError):  # no JSON object; no address; no text
         return None

@@ -10,6 +10,9 @@ class Reason(StrEnum):
     NOT_JSON = "not_json"
     NOT_AN_OBJECT = "not_an_object"
     DUPLICATE_KEY = "duplicate_key"
+    # An attribute says base64 or gzip, and it is not that, or no UTF-8; or gzip, and it is too long once inflated.
+    BAD_ENCODING = "bad_encoding"
+    TOO_LARGE = "too_large"
     # A field of the contract, whose name follows.
     MISSING = "missing"
     WRONG_TYPE = "wrong_type"
@@ -29,5 +32,7 @@ class Reason(StrEnum):
         return f"{self}.{subject}"
 
 
-OF_THE_BODY = frozenset({Reason.NOT_JSON, Reason.NOT_AN_OBJECT, Reason.DUPLICATE_KEY})
+OF_THE_BODY = frozenset(
+    {Reason.NOT_JSON, Reason.NOT_AN_OBJECT, Reason.DUPLICATE_KEY, Reason.BAD_ENCODING, Reason.TOO_LARGE}
+)
 OF_A_FIELD = frozenset(Reason) - OF_THE_BODY - {Reason.REFUSED, Reason.EXPIRED}

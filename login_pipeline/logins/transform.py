@@ -11,8 +11,8 @@ from login_pipeline.logins.columns import NAMES
 from login_pipeline.logins.event import LoginEvent, Rejection, create_date, parse_login
 from login_pipeline.masking.methods import Masks
 
-# What raw_sqs_messages has; sent_timestamp is in milliseconds since the epoch. The sender's own attributes may hold
-# personal data, as the body does.
+# What raw_sqs_messages has; sent_timestamp is in milliseconds since the epoch. `content` is the body out of its
+# envelopes. The sender's own attributes may hold personal data, as the body does.
 RAW_COLUMNS = [
     "message_id",
     "sqs_message_id",
@@ -20,6 +20,7 @@ RAW_COLUMNS = [
     "sent_timestamp",
     "receive_count",
     "body",
+    "content",
     "attributes",
 ]
 # What masked_logins has: the table's columns, the idempotency key, and what deletes the message.
@@ -34,7 +35,7 @@ class MaskedBatch(NamedTuple):
 
 
 def raw_messages(
-    messages: Sequence[tuple[str, str, str, int, int, str, Mapping[str, Any], *tuple[Any, ...]]],
+    messages: Sequence[tuple[str, str, str, int, int, str, str, Mapping[str, Any], *tuple[Any, ...]]],
 ) -> pd.DataFrame:
     """The messages as a DataFrame of RAW_COLUMNS, a row each."""
     columns = {name: [message[place] for message in messages] for place, name in enumerate(RAW_COLUMNS)}
@@ -45,7 +46,7 @@ def raw_messages(
 @no_cycle_collection()
 def mask_logins(raw: pd.DataFrame, masks: Masks) -> MaskedBatch:
     """The valid messages of `raw` as a DataFrame of MASKED_COLUMNS; the others are left out."""
-    parsed = [parse_login(body) for body in raw["body"]]
+    parsed = [parse_login(content) for content in raw["content"]]
     logins = [login for login in parsed if isinstance(login, LoginEvent)]
     messages = raw[_flags(isinstance(login, LoginEvent) for login in parsed)]
     columns = {
@@ -71,7 +72,7 @@ def rejected_messages(raw: pd.DataFrame, masked: pd.DataFrame) -> pd.DataFrame:
     """
     taken = set(masked["message_id"])
     rejected = raw[_flags(message_id not in taken for message_id in raw["message_id"])]
-    reasons = [_reason(body) for body in rejected["body"]]
+    reasons = [_reason(content) for content in rejected["content"]]
     return rejected.assign(reason=pd.Series(reasons, index=rejected.index, dtype=object))
 
 
@@ -86,8 +87,8 @@ def _flags(flags: Iterable[bool]) -> "np.ndarray[Any, np.dtype[np.bool_]]":
     return np.fromiter(flags, dtype=bool)
 
 
-def _reason(body: str) -> str:
-    rejection = parse_login(body)
+def _reason(content: str) -> str:
+    rejection = parse_login(content)
     if not isinstance(rejection, Rejection):
         raise AssertionError("a valid login was not masked")
     return rejection.reason

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 
+from login_pipeline.settings import Envelope
+from login_pipeline.sqs.envelope import CONTENT_ENCODING, UUID, open_envelopes
+
 REASON = "reason"
 ORIGINAL_MESSAGE_ID = "original_message_id"
 ORIGINAL_SENT_TIMESTAMP = "original_sent_timestamp"
@@ -14,9 +17,8 @@ OUR_NAMES = {REASON, ORIGINAL_MESSAGE_ID, ORIGINAL_SENT_TIMESTAMP}
 # Attributes of one message. Source: Amazon SQS Developer Guide, "Amazon SQS message attributes".
 MAX_ATTRIBUTES = 10
 
-# As SQS makes them. Any sender can write the attribute: what is taken for an id is stored and logged, so it can
-# be no other text.
-_MESSAGE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# Any sender can write the attribute: what is taken for an id is stored and logged, so it can be no other text.
+_MESSAGE_ID = re.compile(UUID)
 
 
 class SystemAttributes(msgspec.Struct, gc=False):
@@ -65,6 +67,7 @@ class Message(NamedTuple):
     `message_id` and `sent_timestamp` are those of the first sending: a message that was moved to the
     dead-letter queue and back has new ones in SQS, and is still the same login. `sqs_message_id` is the one
     of this sending. Attributes that this pipeline would not have written are ignored: it was first sent then.
+    What SNS published has SNS's MessageId as its `message_id`: SNS may send one to the queue twice.
     """
 
     message_id: str
@@ -73,29 +76,33 @@ class Message(NamedTuple):
     sent_timestamp: int
     receive_count: int
     body: str
+    # The body out of its envelopes, or the Reason why it cannot be opened (envelope.py).
+    content: str
     # The sender's own; those that this pipeline writes are left out.
     attributes: Attributes = NO_ATTRIBUTES
     # Why it is on the dead-letter queue, if this pipeline put it there.
     reason: str = ""
 
     @classmethod
-    def from_sqs(cls, received: Received) -> Self:
+    def from_sqs(cls, received: Received, envelope: Envelope) -> Self:
         """From an entry of ReceiveMessage's response, with all its attributes."""
         sent, own = received.system.sent_timestamp, received.attributes
-        message_id, reason, attributes = received.message_id, "", NO_ATTRIBUTES
+        message_id, reason, encoding, attributes = received.message_id, "", "", NO_ATTRIBUTES
         if own:
             original_id, original_sent = _text(own, ORIGINAL_MESSAGE_ID), _text(own, ORIGINAL_SENT_TIMESTAMP)
             if _MESSAGE_ID.fullmatch(original_id) and _is_timestamp(original_sent, not_after=sent):
                 message_id, sent = original_id, int(original_sent)
-            reason = _text(own, REASON)
+            reason, encoding = _text(own, REASON), _text(own, CONTENT_ENCODING)
             attributes = {name: attribute for name, attribute in own.items() if name not in OUR_NAMES}
+        content, sns_message_id = open_envelopes(received.body, encoding, envelope)
         return cls(
-            message_id,
+            sns_message_id or message_id,
             received.message_id,
             received.receipt_handle,
             sent,
             received.system.receive_count,
             received.body,
+            content,
             attributes,
             reason,
         )
@@ -111,14 +118,16 @@ def sent_again(
 ) -> dict[str, Any]:
     """What SendMessageBatch puts on a queue so that the message stays the one that it was.
 
-    The sender's attributes are kept as far as SQS's limit leaves room beside ours.
+    The sender's attributes are kept as far as SQS's limit leaves room beside ours, and first the one without which the
+    body cannot be read.
     """
     ours = {
         ORIGINAL_MESSAGE_ID: Attribute("String", message_id),
         ORIGINAL_SENT_TIMESTAMP: Attribute("Number", str(sent_timestamp)),
         **more,
     }
-    kept = islice(attributes.items(), MAX_ATTRIBUTES - len(ours))
+    needed_first = sorted(attributes.items(), key=lambda attribute: attribute[0] != CONTENT_ENCODING)
+    kept = islice(needed_first, MAX_ATTRIBUTES - len(ours))
     return {
         "MessageBody": body,
         "MessageAttributes": {name: attribute.entry() for name, attribute in [*kept, *ours.items()]},

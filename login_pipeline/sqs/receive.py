@@ -18,7 +18,8 @@ MAX_MESSAGES = 10
 GROWTH = 4
 # One empty poll proves nothing: SQS may not have asked the server that has the message.
 EMPTY_POLLS = 3
-# Of all bodies in a batch, about: with 1 MiB each, which SQS takes, a full one would need 10 GB.
+# Of all bodies in a batch, and of what is in their envelopes, about: with 1 MiB each, which SQS takes, a full one would
+# need 10 GB.
 MAX_CHARACTERS = 256 * 1024 * 1024
 
 # Long polls at once, each for at most so many messages; what each of them brought.
@@ -83,6 +84,7 @@ class _Receiver:
             self._full_polls += len(polls) - empty
             self.empty_polls = empty if received else self.empty_polls + empty
             self._characters += sum(len(message.body) for message in received)
+            self._characters += sum(len(each.content) for each in received if each.content is not each.body)
             if self._characters >= MAX_CHARACTERS:
                 self.stop()
         return not empty

@@ -29,7 +29,7 @@ MASKS = hmac_sha256_masks(MaskingKey(bytes(range(7, 250, 7))))
 def batch(*bodies: str) -> pd.DataFrame:
     """Messages with these bodies, as they are received."""
     return raw_messages(
-        [(f"id-{n}", f"id-{n}", f"receipt-{n}", 1_767_225_600_000, 1, text, {}) for n, text in enumerate(bodies)]
+        [(f"id-{n}", f"id-{n}", f"receipt-{n}", 1_767_225_600_000, 1, text, text, {}) for n, text in enumerate(bodies)]
     )
 
 
@@ -104,7 +104,7 @@ def test_two_spellings_of_an_address_are_equal_values(body: Body) -> None:
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"ip": "nowhere", "device_id": "x"}', '{"ip": 7, "device_id": []}', "{}"])
 def test_row_of_a_message_that_has_nothing_to_mask_fails(raw: pd.DataFrame, masked: pd.DataFrame, text: str) -> None:
-    raw.at[1, "body"] = text
+    raw.at[1, "content"] = text
     assert failed(raw, masked) == ["equal_values_have_equal_masks"]
 
 

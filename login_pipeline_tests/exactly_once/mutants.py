@@ -13,6 +13,7 @@ from login_pipeline.ingest.quarantine import quarantine
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.dead_letters import Letter
+from login_pipeline.settings import Envelope
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.message import Attributes, Message, Received, sent_again
 from login_pipeline.sqs.receive import Batch
@@ -67,8 +68,8 @@ def _today(_sent_timestamp: int) -> date:
     return datetime.now(UTC).date()
 
 
-def _forget_the_first_sending(cls: type[Message], received: Received) -> Message:
-    return _from_sqs(msgspec.structs.replace(received, attributes={}))
+def _forget_the_first_sending(cls: type[Message], received: Received, envelope: Envelope) -> Message:
+    return _from_sqs(msgspec.structs.replace(received, attributes={}), envelope)
 
 
 def _trust_the_table(refused: Mapping[str, str], _believed: Collection[str], *, taken: bool) -> dict[str, str]:

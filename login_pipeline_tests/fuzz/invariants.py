@@ -67,7 +67,7 @@ def _require_text(value: object, most: int) -> None:
 def require_batch(bodies: list[str]) -> int:
     """How many of the bodies are logins; raises AssertionError where an invariant of the batch is broken."""
     raw = raw_messages(
-        [(f"id-{n}", f"id-{n}", f"receipt-{n}", 1767225600000, 1, body, {}) for n, body in enumerate(bodies)]
+        [(f"id-{n}", f"id-{n}", f"receipt-{n}", 1767225600000, 1, body, body, {}) for n, body in enumerate(bodies)]
     )
     assert list(raw.columns) == RAW_COLUMNS
     masked, _ = mask_logins(raw, _MASKS)

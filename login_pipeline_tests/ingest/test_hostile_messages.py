@@ -11,7 +11,7 @@ from login_pipeline.cli.drain import Totals
 from login_pipeline.cli.output import show_drain, show_redrive, show_rows
 from login_pipeline.ingest.redrive import redrive
 from login_pipeline.logins.columns import NAMES
-from login_pipeline.settings import read_settings
+from login_pipeline.settings import Envelope, read_settings
 from login_pipeline.sqs.message import Message, ReceiveResponse
 from login_pipeline_tests.conftest import Pipeline
 from login_pipeline_tests.defs.test_assets import stored
@@ -81,7 +81,7 @@ def test_text_that_is_no_message_id_is_not_taken_for_one() -> None:
             },
         }
         (received,) = msgspec.convert({"Messages": [entry]}, ReceiveResponse, strict=False).messages
-        message = Message.from_sqs(received)
+        message = Message.from_sqs(received, Envelope.AUTO)
         assert (message.message_id, message.sent_timestamp) == ("its own", 1767225600000), text
 
 

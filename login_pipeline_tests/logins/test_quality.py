@@ -13,7 +13,7 @@ from login_pipeline_tests.bodies import valid
 @pytest.fixture
 def logins() -> pd.DataFrame:
     bodies = [valid(locale=None), *[valid()] * 5]
-    raw = raw_messages([(f"id-{n}", f"id-{n}", f"receipt-{n}", 0, 1, body, {}) for n, body in enumerate(bodies)])
+    raw = raw_messages([(f"id-{n}", f"id-{n}", f"receipt-{n}", 0, 1, body, body, {}) for n, body in enumerate(bodies)])
     return mask_logins(raw, hmac_sha256_masks(MaskingKey(bytes(range(32))))).logins
 
 

@@ -231,7 +231,7 @@ def test_batches_hold_ten_entries_and_256_kib() -> None:
 
 
 def message(number: int, receipt_handle: str = "handle") -> Message:
-    return Message(f"id-{number}", f"id-{number}", receipt_handle, 0, 1, "body")
+    return Message(f"id-{number}", f"id-{number}", receipt_handle, 0, 1, "body", "body")
 
 
 class ScriptedPolls:
