@@ -1,4 +1,4 @@
-"""Runs so many hostile bodies through the parser and the masks: `make fuzz`."""
+"""Runs so many hostile bodies, bare and in envelopes, through the parser and the masks: `make fuzz`."""
 
 import argparse
 import sys
@@ -7,8 +7,8 @@ from collections import Counter
 from itertools import islice
 from random import Random
 
-from login_pipeline_tests.fuzz.invariants import require_batch, require_body
-from login_pipeline_tests.fuzz.mutations import bodies
+from login_pipeline_tests.fuzz.invariants import require_batch, require_body, require_opened
+from login_pipeline_tests.fuzz.mutations import messages
 
 BATCH = 1_000
 EXAMPLES = 3
@@ -16,18 +16,20 @@ EXAMPLES = 3
 
 def fuzz(inputs: int, seed: int) -> tuple[Counter[str], list[str]]:
     """What became of the bodies, by reason, and those that broke an invariant, the first few of them."""
-    source = bodies(Random(seed))  # noqa: S311 - to be replayed, not to be secret
+    source = messages(Random(seed))  # noqa: S311 - to be replayed, not to be secret
     outcomes: Counter[str] = Counter()
     broken: list[str] = []
     for first in range(0, inputs, BATCH):
         batch = list(islice(source, min(BATCH, inputs - first)))
-        for body in batch:
+        contents: list[str] = []
+        for sent in batch:
             try:
-                outcomes[require_body(body)] += 1
+                contents.append(require_opened(sent))
+                outcomes[require_body(contents[-1])] += 1
             except Exception as error:
-                broken.append(f"{type(error).__name__}: {error!s:.200}\n  {body!a:.2000}")
+                broken.append(f"{type(error).__name__}: {error!s:.200}\n  {sent.body!a:.2000}")
         try:
-            require_batch(batch)
+            require_batch(contents)
         except Exception as error:
             broken.append(f"{type(error).__name__}: {error!s:.200}\n  in the batch from input {first:,} on")
         if len(broken) >= EXAMPLES:

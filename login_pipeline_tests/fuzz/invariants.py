@@ -1,5 +1,6 @@
 """What must hold for every body, and for every batch of them."""
 
+import re
 from collections.abc import Callable
 
 from login_pipeline.logins.event import (
@@ -17,13 +18,27 @@ from login_pipeline.logins.event import (
 )
 from login_pipeline.logins.ip_address import parsed_ip
 from login_pipeline.logins.quality import count_misfits
+from login_pipeline.logins.reasons import Reason
 from login_pipeline.logins.transform import RAW_COLUMNS, mask_logins, raw_messages, rejected_messages
 from login_pipeline.masking.keys import MaskingKey
 from login_pipeline.masking.methods import TOKEN, hmac_sha256_masks
 from login_pipeline.postgres.copy import copy_lines
+from login_pipeline.settings import Envelope
+from login_pipeline.sqs.envelope import MAX_INFLATED, UUID, open_envelopes
+from login_pipeline_tests.fuzz.mutations import Sent
 
 _MASKS = hmac_sha256_masks(MaskingKey(bytes(range(32))))
 _LOADED_BY_NAME = {"user_id": 128, "device_type": 32}
+
+
+def require_opened(sent: Sent) -> str:
+    """What is in the message's envelopes; raises AssertionError where an invariant is broken."""
+    content, sns_message_id = open_envelopes(sent.body, sent.encoding, Envelope.AUTO)
+    assert not sns_message_id or re.fullmatch(UUID, sns_message_id), "an id that is none, and that may quote the body"
+    assert sent.content in (None, content), "an envelope that is not opened"
+    assert len(content) <= max(len(sent.body), MAX_INFLATED)
+    assert open_envelopes(sent.body, sent.encoding, Envelope.NONE) == (sent.body, "")
+    return content
 
 
 def require_body(body: str) -> str:
@@ -33,7 +48,8 @@ def require_body(body: str) -> str:
         assert is_rejection(parsed.reason), "a reason that nobody knows, and that may quote the body"
     else:
         _require_login(parsed)
-    assert _decoded(decode, body) == _decoded(decode_exactly, body), "msgspec and Python's parser differ"
+    if not isinstance(body, Reason):
+        assert _decoded(decode, body) == _decoded(decode_exactly, body), "msgspec and Python's parser differ"
     return "login" if isinstance(parsed, LoginEvent) else parsed.reason
 
 

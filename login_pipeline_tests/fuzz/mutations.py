@@ -1,10 +1,12 @@
-"""Bodies that are nearly logins: some bytes of a good or a bad one changed, at random from a seed."""
+"""Bodies that are nearly logins, and envelopes that are nearly some: bytes changed at random from a seed."""
 
 import json
 from collections.abc import Callable, Iterator
 from random import Random
+from typing import NamedTuple
 
 from login_pipeline_tests.bodies import FIELDS, POISON, valid
+from login_pipeline_tests.envelopes import base64_of, event, fifo_notification, gzip_of, notification
 
 # Bytes. Longer bodies only slow the search; tests of their own have those.
 LONGEST_SEED = 4_096
@@ -31,6 +33,7 @@ TOKENS = [
     *(b"::", b"::ffff:1.2.3.4", b"fe80::1%eth0", b"1.2.3.4/8", b"0.0.0.0", b"255.255.255.255", b"2001:db8::1", b"%"),
     *(b"2147483647", b"2147483648", b"1.2.3.4.5", b"-rc.1", b"+build", b"v", b"0", b"x" * 33, b"x" * 129),
     *(f'"{field}"'.encode() for field in FIELDS),
+    *(b'"Message"', b'"MessageId"', b'"TopicArn"', b'"detail"', b'"detail-type"', b'"Content-Encoding"'),
 ]
 
 _SEEDS = [body.encode("utf-8", "surrogatepass") for body in (*[valid()] * 400, *(poison.body for poison in POISON))]
@@ -39,13 +42,58 @@ SEEDS = [seed for seed in _SEEDS if len(seed) <= LONGEST_SEED]
 Mutation = Callable[[Random, bytes], bytes]
 
 
+class Sent(NamedTuple):
+    """A message: its body, how an attribute says that it is encoded, and what must be in it where that is known."""
+
+    body: str
+    encoding: str = ""
+    content: str | None = None
+
+
 def bodies(source: Random) -> Iterator[str]:
     """Bodies without an end. Bytes that are no UTF-8 become lone surrogates, as JSON can spell them."""
     while True:
-        body = source.choice(SEEDS)
-        for _ in range(source.choice((1, 1, 1, 2, 3, 8))):
-            body = source.choice(MUTATIONS)(source, body)
-        yield body.decode("utf-8", "surrogateescape")
+        yield _mutated(source, source.choice(SEEDS))
+
+
+def messages(source: Random) -> Iterator[Sent]:
+    """The same bodies, half of them in an envelope, and half of the envelopes mutated, too."""
+    for body in bodies(source):
+        wrap = source.choice(WRAPS) if source.random() < 0.5 and _is_unicode(body) else Sent
+        sent = wrap(body)
+        if wrap is not Sent and source.random() < 0.5:
+            sent = Sent(_mutated(source, sent.body.encode()), sent.encoding)
+        yield sent
+
+
+def _mutated(source: Random, body: bytes) -> str:
+    for _ in range(source.choice((1, 1, 1, 2, 3, 8))):
+        body = source.choice(MUTATIONS)(source, body)
+    return body.decode("utf-8", "surrogateescape")
+
+
+def _is_unicode(body: str) -> bool:
+    try:
+        body.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _gzip_in_notification(body: str) -> str:
+    return notification(gzip_of(body), MessageAttributes={"Content-Encoding": {"Type": "String", "Value": "gzip"}})
+
+
+# What is no JSON, or has a key twice, leaves an event closed.
+WRAPS: list[Callable[[str], Sent]] = [
+    lambda body: Sent(notification(body), "", body),
+    lambda body: Sent(fifo_notification(body), "", body),
+    lambda body: Sent(_gzip_in_notification(body), "", body),
+    lambda body: Sent(base64_of(body), "base64", body),
+    lambda body: Sent(gzip_of(body), "gzip", body),
+    lambda body: Sent(event(body)),
+    lambda body: Sent(notification(event(body))),
+]
 
 
 def _flip(source: Random, body: bytes) -> bytes:
