@@ -11,6 +11,7 @@ import stat
 import subprocess
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -19,6 +20,7 @@ from login_pipeline_tests.at_rest.deployment import Deployment
 from login_pipeline_tests.at_rest.faults import PLANTS
 from login_pipeline_tests.at_rest.sentinels import Sentinel, Sentinels
 from login_pipeline_tests.cli.test_dev import COMMAND
+from login_pipeline_tests.envelopes import event, gzip_of, notification
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -67,6 +69,7 @@ def by_the_sensor(deployment: Deployment, sentinels: Sentinels) -> None:
     bodies = [sent.login(), sent.login_ipv4()]
     deployment.queue.send(*bodies, *(malformed(sentinels.of(path)) for path, malformed in MALFORMED.items()))
     in_attributes(deployment, sentinels.of("in attributes"))
+    in_envelopes(deployment, sentinels.of("in envelopes"))
     assert deployment.drained_by_the_sensor()
 
 
@@ -76,6 +79,13 @@ def in_attributes(deployment: Deployment, own: Sentinel) -> None:
     attributes: dict[str, Any] = {name: {"DataType": "String", "StringValue": text} for name, text in values.items()}
     attributes["original_sent_timestamp"] = {"DataType": "Number", "StringValue": "1"}
     deployment.queue.send(own.login(), own.login(ip="no address"), **attributes)
+
+
+def in_envelopes(deployment: Deployment, own: Sentinel) -> None:
+    deployment.queue.send(*(event(own.login(ip=ip)) for ip in (own.ip, "no address")))
+    encoded = [gzip_of(own.login(ip=ip)) for ip in (own.ipv4, "no address")]
+    deployment.queue.send(*encoded, **{"Content-Encoding": {"DataType": "String", "StringValue": "gzip"}})
+    deployment.queue.send(*(notification(own.login(ip=ip), MessageId=str(uuid4())) for ip in (own.ip, "no address")))
 
 
 def refused_by_the_database(deployment: Deployment, sentinels: Sentinels) -> str:
