@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test cluster-test failover-test chaos fuzz bench simulate test-localstack test-pgbouncer lint lint-templates reference format lock audit sbom clean
+.PHONY: help install demo dev test cluster-test failover-test chaos fuzz bench simulate test-localstack test-pgbouncer lint lint-templates reference format lock audit sbom wheel release-notes clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -100,6 +100,13 @@ sbom: $(AUDIT)/.installed ## write what the image is made of to sbom.cdx.json, i
 	@$(AUDIT)/bin/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible \
 	  --output-file sbom.cdx.json requirements/production.lock
 
+wheel: $(INSTALLED) ## build the wheel into dist/
+	@rm -rf build dist
+	@$(BIN)/python -m pip wheel -qq --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+
+release-notes: ## print what CHANGELOG.md says of TAG, once tag, version and heading agree
+	@$(PYTHON) -m login_pipeline_tests.release $(TAG)
+
 clean: ## remove the virtual environments and the local services' data
 	@test ! -L .login-pipeline/postgresql || rm -rf "$$(readlink .login-pipeline/postgresql)"
-	rm -rf $(VENV) .venv-localstack .venv-audit .venv-templates .login-pipeline sbom.cdx.json
+	rm -rf $(VENV) .venv-localstack .venv-audit .venv-templates .login-pipeline build dist sbom.cdx.json
