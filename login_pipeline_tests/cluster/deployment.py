@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,8 @@ from login_pipeline.local.ports import HOST, free_port, wait_until
 from login_pipeline_tests import ROOT
 from login_pipeline_tests.conftest import Database, Queue, client_of
 
-PROJECT = "login-cluster-test"
+# Of this process: another such test on the same engine keeps its containers.
+PROJECT = f"login-cluster-test-{os.getpid()}"
 STATUS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 STARTED = "{ runsOrError(filter: {statuses: [STARTED]}) { ... on Runs { results { runId tags { key value } } } } }"
 # What a killed run held comes back within a test; a drain takes ten runs, so that some are left in its middle.
@@ -49,7 +51,7 @@ class Deployment:
         self.database = Database(f"postgresql://login_pipeline:{password}@{HOST}:{port}/logins?connect_timeout=5")
 
     def compose(self, *arguments: str) -> str:
-        return self._run(["docker", "compose", "--project-name", PROJECT, *arguments])
+        return self._run(["docker", "compose", *arguments])
 
     def docker(self, *arguments: str) -> str:
         return self._run(["docker", *arguments])
@@ -61,6 +63,17 @@ class Deployment:
     def workers(self) -> list[str]:
         """The ids of the containers that run."""
         return self.compose("ps", "--quiet", "--status", "running", "worker").split()
+
+    def roll(self, image: str) -> tuple[int, str]:
+        """The exit code of deploy/roll.py, and its last line."""
+        command = [sys.executable, "deploy/roll.py", image]
+        done = subprocess.run(command, env=self._environment, cwd=ROOT, capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr.splitlines()[-1]
+
+    def images(self) -> list[str]:
+        """The image of each process that a roll replaces."""
+        containers = self.compose("ps", "--quiet", "dagster-daemon", "dagster-webserver", "worker").split()
+        return self.docker("inspect", "--format", "{{.Image}}", *containers).split()
 
     def started_runs(self) -> dict[str, str]:
         """The containers that run them, by the runs' ids; those that have said so."""
@@ -115,7 +128,8 @@ def deployment(workers: int, settings: Mapping[str, str] = SETTINGS) -> Iterator
     ports = {name: str(free_port()) for name in ("DAGSTER_PORT", "POSTGRES_PORT", "LOCALSTACK_PORT")}
     made = {name: secrets.token_hex(32) for name in SECRETS}
     with tempfile.NamedTemporaryFile("w") as no_file:  # instead of a .env of the checkout
-        environment = {**os.environ, **ports, **made, **settings, "COMPOSE_ENV_FILES": no_file.name}
+        environment = {**os.environ, **ports, **made, **settings}
+        environment |= {"COMPOSE_PROJECT_NAME": PROJECT, "COMPOSE_ENV_FILES": no_file.name}
         it = Deployment(environment)
         try:
             it.compose("build", "--quiet")

@@ -12,6 +12,14 @@ NOTICED_SECONDS = 60.0
 
 TERMINATE = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
 
+# What is said of a roll to an image of which that command fails.
+ROLLED_BACK = {
+    "prepare": "its `login-pipeline prepare` did; login-pipeline:previous runs again.",
+    "worker": "as `docker compose logs` says; login-pipeline:previous runs again.",
+    "doctor": "finds wrong what was right before (doctor: masking); login-pipeline:previous runs again.",
+    "check": "finds wrong what was right before (check: exit code 1); login-pipeline:previous runs again.",
+}
+
 Disturbance = Callable[[Deployment], None]
 
 
@@ -86,6 +94,38 @@ def run_terminated(deployment: Deployment) -> None:
     _lose_a_run(deployment, lose=lambda _, run_id: deployment.graphql(TERMINATE, id=run_id), status="CANCELED")
 
 
+def rolled(deployment: Deployment) -> None:
+    """By deploy/roll.py, to another image, to the same one again, and to the one before."""
+    before = deployment.images()
+    another = _image(deployment, failing="nothing")
+    for image in (another, another, before[0]):
+        code, says = deployment.roll(image)
+        assert code == 0, says
+        assert deployment.images() == [_id(deployment, image)] * len(before), f"{image} is not what all processes run"
+
+
+def rolled_back(deployment: Deployment) -> None:
+    """By deploy/roll.py, from images of which one step fails each."""
+    before = deployment.images()
+    for failing in ("prepare", "worker", "doctor", "check"):
+        code, says = deployment.roll(_image(deployment, failing=failing))
+        assert code == 1, f"{failing} fails, and the roll ended with {code}: {says}"
+        assert ROLLED_BACK[failing] in says, says
+        assert deployment.images() == before, f"{failing} fails, and not all processes are back"
+
+
+def _image(deployment: Deployment, *, failing: str) -> str:
+    """Builds the image as it runs, but one command of which fails."""
+    image, here = f"login-pipeline:without-{failing}", "login_pipeline_tests/cluster"
+    build = ("build", "--quiet", "--file", f"{here}/failing.Dockerfile", "--build-arg", f"FAILING={failing}")
+    deployment.docker(*build, "--tag", image, here)
+    return image
+
+
+def _id(deployment: Deployment, image: str) -> str:
+    return deployment.docker("image", "inspect", "--format", "{{.Id}}", image).strip()
+
+
 def _lose_a_run(
     deployment: Deployment,
     *,
@@ -114,4 +154,6 @@ DISTURBANCES: dict[str, Disturbance] = {
     "LocalStack stands still for 20 s": localstack_away,
     "workers 1 -> 4 -> 1, one stopped each 10 s": workers_scaled,
     "a run is terminated in the UI": run_terminated,
+    "all processes are rolled to another image, and back": rolled,
+    "all processes are rolled to four images that do not work": rolled_back,
 }
