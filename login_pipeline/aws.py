@@ -37,8 +37,8 @@ class Fault(Enum):
     ENTRY = "a whole call is refused because of one of its entries"
 
 
-# The codes of SQS, Secrets Manager, SSM, S3 and KMS. S3 gives some errors no code but HTTP's status. Source: the error
-# lists of their API references.
+# The codes of SQS, SNS, Secrets Manager, SSM, S3 and KMS. S3 gives some errors no code but HTTP's status. Source: the
+# error lists of their API references.
 FAULTS = {
     **dict.fromkeys(
         (
@@ -50,14 +50,14 @@ FAULTS = {
     **dict.fromkeys(
         (
             *("AccessDenied", "AccessDeniedException", "KMS.AccessDeniedException", "KmsAccessDenied"),
-            *("DecryptionFailure", "DecryptionFailureException", "403"),
+            *("DecryptionFailure", "DecryptionFailureException", "403", "AuthorizationError", "KMSAccessDenied"),
         ),
         Fault.NOT_ALLOWED,
     ),
     **dict.fromkeys(
         (
             *("QueueDoesNotExist", "NonExistentQueue", "QueueDeletedRecently", "InvalidAddress"),
-            *("ResourceNotFoundException", "ParameterNotFound", "NoSuchKey", "404"),
+            *("ResourceNotFoundException", "ParameterNotFound", "NoSuchKey", "NotFound", "404"),
         ),
         Fault.NOT_FOUND,
     ),
@@ -77,14 +77,15 @@ _TLS = {
 _OTHER_TLS = "{endpoint} does not speak TLS as the AWS SDK does; correct {variable}"
 
 
-def aws_client(service: Literal["rds", "s3", "secretsmanager", "ssm"], region: str | None) -> Any:
-    """A client of the service; without a region the SDK finds one.
+def aws_client(service: Literal["rds", "s3", "secretsmanager", "sns", "ssm"], region: str | None, **config: Any) -> Any:
+    """A client of the service; without a region the SDK finds one. `config`: what botocore's Config takes.
 
     Raises:
         BotoCoreError: the SDK is not configured.
         ValueError: the endpoint that a variable names is no URL.
     """
-    return boto3.Session(region_name=region).client(service, config=Config(retries={"mode": "standard"}))
+    options = {"retries": {"mode": "standard"}, **config}
+    return boto3.Session(region_name=region).client(service, config=Config(**options))
 
 
 def error_code(error: ClientError) -> str:

@@ -36,5 +36,9 @@ class BackupError(LoginPipelineError):
     """A backup cannot be made, read or trusted; what the last one holds is still there."""
 
 
+class AlertError(LoginPipelineError):
+    """A message to people did not arrive, or it is not sure that it did."""
+
+
 class RunError(LoginPipelineError):
     """A run cannot do what was asked of it, such as materializing one asset without the others."""

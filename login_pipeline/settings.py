@@ -32,6 +32,9 @@ RDS_IAM = "rds-iam"
 _QUEUE_URL = re.compile(r"https?://[^/\s]+/\S+")
 _BUCKET_URL = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/?#]+)*/?")
 _REDIS_URL = re.compile(r"rediss?://[^/\s]+(/[0-9]+)?(\?\S*)?")
+# In clear on this machine only.
+_WEBHOOK_URL = re.compile(r"https://[!-~]+|http://(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?(/[!-~]*)?")
+_TOPIC = re.compile(r"sns:arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}")
 _QUEUE_URL_REGION = re.compile(r"https://(?:sqs\.([a-z0-9-]+)|([a-z0-9-]+)\.queue)\.amazonaws\.com")
 
 
@@ -60,6 +63,7 @@ SettingName = Literal[
     "min_group_size",
     "backup_url",
     "redis_url",
+    "alert_url",
     "local_dir",
     "region",
 ]
@@ -254,6 +258,12 @@ class Settings(LoadSettings):
         description="URL of the Redis server through which Dagster hands runs to the workers. One host needs none.",
         examples=["rediss://:password@redis.example.com:6379/0"],
     )
+    alert_url: SecretStr | None = Field(
+        None,
+        description="Where to say that something is wrong: the URL of a webhook that takes JSON as Slack's do, or "
+        "sns:ARN for a topic of SNS.",
+        examples=["https://hooks.slack.com/services/T00000000/B00000000/XXXXXXXX"],
+    )
     local_dir: str = Field(
         ".login-pipeline",
         description="Folder for the data of the embedded services (demo, dev and tests only).",
@@ -288,6 +298,14 @@ class Settings(LoadSettings):
     def _is_a_redis_url(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None and not _REDIS_URL.fullmatch(url.get_secret_value()):
             raise ValueError("is not the URL of a Redis server")
+        return url
+
+    @field_validator("alert_url")
+    @classmethod
+    def _is_a_webhook_or_a_topic(cls, url: SecretStr | None) -> SecretStr | None:
+        text = "" if url is None else url.get_secret_value()
+        if url is not None and not _WEBHOOK_URL.fullmatch(text) and not _TOPIC.fullmatch(text):
+            raise ValueError("is neither the https:// URL of a webhook nor sns:ARN of a standard topic")
         return url
 
     @field_validator("masking_key_source", "database_password_source", "maintenance_database_password_source")

@@ -10,6 +10,7 @@ from typing import IO, NoReturn
 
 import click
 
+from login_pipeline.alerts.delivery import deliver
 from login_pipeline.cli.database import backup, check, prepare, prune, restore
 from login_pipeline.cli.dev import dev
 from login_pipeline.cli.doctor import examine
@@ -163,6 +164,19 @@ def redrive_command(reason: str | None, dry_run: bool, as_json: bool) -> None:
     done = redrive(settings, reason, dry_run=dry_run)
     show(done.figures(), as_json=as_json, as_text=lambda: show_redrive(done))
     end(problems(done, reason, settings))
+
+
+@cli.command()
+@click.option("--test", is_flag=True, help="Send one message that says that it is a test.")
+def alert(test: bool) -> None:
+    """Try whether a message reaches the people in LOGIN_ALERT_URL.
+
+    health_sensor sends them what goes wrong, and that it is over.
+    """
+    if not test:
+        raise click.UsageError("name --test: health_sensor sends the others")
+    took = deliver("login-pipeline: this is a test; nothing is wrong.", read_settings())
+    click.echo(f"The test message arrived: {took}")
 
 
 @cli.command()

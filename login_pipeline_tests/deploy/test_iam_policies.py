@@ -8,9 +8,12 @@ from typing import Any
 import boto3
 import pytest
 
+from login_pipeline.alerts.delivery import deliver
 from login_pipeline.cli.drain import drain
 from login_pipeline.cli.send import send_lines
+from login_pipeline.errors import ConfigurationError
 from login_pipeline.ingest.redrive import redrive
+from login_pipeline.local.ports import HOST, free_port
 from login_pipeline.settings import read_settings
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.transport import curl
@@ -32,7 +35,8 @@ def calls(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Calls:
 
     def record(params: dict[str, Any], model: Any, **_: Any) -> None:
         service, operation = model.service_model.endpoint_prefix, model.name
-        called.add((f"{service}:{_action(operation)}", queues[params["QueueUrl"]]))
+        resource = queues[params["QueueUrl"]] if service == "sqs" else "YOUR-ALERT-TOPIC"
+        called.add((f"{service}:{_action(operation)}", resource))
 
     class Recorded(boto3.Session):
         def __init__(self, **settings: Any) -> None:
@@ -72,6 +76,14 @@ def test_redrive_policy_is_what_a_redrive_calls(pipeline: Pipeline, calls: Calls
 def test_sender_policy_is_what_sending_calls(pipeline: Pipeline, calls: Calls) -> None:
     assert send_lines(LoginQueues(read_settings()).login_queue, [b"one", b"two"]).messages == 2
     assert calls == allowed("sender-policy.json")
+
+
+def test_alert_policy_is_what_an_alert_calls(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SNS", f"http://{HOST}:{free_port()}")  # no topic is needed to see the call
+    monkeypatch.setenv("LOGIN_ALERT_URL", "sns:arn:aws:sns:us-east-1:000000000000:alerts")
+    with pytest.raises(ConfigurationError, match="SNS does not answer"):
+        deliver("something is wrong", read_settings())
+    assert calls == allowed("alert-policy.json")
 
 
 def test_masking_key_policy_reads_one_secret_and_decrypts_nothing_else() -> None:

@@ -1,0 +1,1 @@
+"""Says to people that something is wrong, and that it is over."""
