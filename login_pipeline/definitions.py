@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from login_pipeline.defs import assets, checks, jobs, sensors
+from login_pipeline.defs import assets, checks, health, jobs, sensors
 from login_pipeline.defs import backup as backup_asset
 from login_pipeline.defs.io_manager import RunScopedIOManager
 from login_pipeline.defs.resources import LoginDatabaseResource, LoginQueueResource, MaskingResource
@@ -35,7 +35,7 @@ defs = dg.Definitions(
         jobs.run_history_schedule,
         backup_asset.user_logins_backup_schedule,
     ],
-    sensors=[sensors.queue_depth_sensor],
+    sensors=[sensors.queue_depth_sensor, health.health_sensor],
     executor=dg.in_process_executor,
     resources={
         "sqs": LoginQueueResource(),

@@ -1,0 +1,69 @@
+"""The sensor that sends people what goes wrong, and that it is over."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+from pydantic import BaseModel, ValidationError
+
+from login_pipeline.alerts.decision import Said, decide
+from login_pipeline.alerts.delivery import deliver
+from login_pipeline.defs.conditions import NEW_LETTERS, Watch, what_is_wrong
+from login_pipeline.defs.facts import gather
+from login_pipeline.defs.resources import LoginDatabaseResource, LoginQueueResource
+from login_pipeline.errors import LoginPipelineError
+from login_pipeline.logs.setup import process_log
+from login_pipeline.settings import read_load_settings, read_settings
+from login_pipeline.sqs.login_queues import LoginQueues
+
+LOOK_SECONDS = 60
+# To read the depth of a queue: a look has 60 seconds for all that it asks and sends, and another one comes soon.
+ATTEMPTS, ANSWER_SECONDS = 1, 5
+
+
+class Cursor(BaseModel):
+    """What the sensor remembers from look to look."""
+
+    watch: Watch
+    said: Said
+
+
+@dg.sensor(
+    minimum_interval_seconds=LOOK_SECONDS,
+    default_status=(
+        dg.DefaultSensorStatus.RUNNING if read_load_settings().sensor_enabled else dg.DefaultSensorStatus.STOPPED
+    ),
+    description="Sends what goes wrong, and that it is over, to LOGIN_ALERT_URL. Looks once a minute.",
+)
+def health_sensor(
+    context: dg.SensorEvaluationContext, sqs: LoginQueueResource, postgres: LoginDatabaseResource
+) -> dg.SensorResult:
+    """Looks, and sends one message at most. What is not delivered is said at the next look."""
+    now = datetime.now(UTC)
+    try:
+        settings = read_settings()
+    except LoginPipelineError as error:
+        return dg.SensorResult(skip_reason=error.sentence)
+    if settings.alert_url is None:
+        return dg.SensorResult(skip_reason="LOGIN_ALERT_URL is not set, so nobody is sent what goes wrong")
+    options = sqs.client_options._replace(max_attempts=ATTEMPTS, read_timeout=ANSWER_SECONDS)
+    facts = gather(context.instance, LoginQueues(settings, options), postgres.database, since=now - NEW_LETTERS)
+    before = remembered(context.cursor, now)
+    watch = before.watch.after(facts, now)
+    decision = decide(what_is_wrong(facts, watch, settings, now), facts.problems, before.said, now)
+    said, reason = decision.undelivered, "There is nothing new to say"
+    if decision.message:
+        try:
+            deliver(decision.message, settings)
+            said, reason = decision.delivered, decision.message
+        except LoginPipelineError as error:
+            reason = error.sentence
+            process_log().error("alert_not_delivered", error=error.sentence)
+    return dg.SensorResult(skip_reason=reason, cursor=Cursor(watch=watch, said=said).model_dump_json())
+
+
+def remembered(cursor: str | None, now: datetime) -> Cursor:
+    """What the look before has remembered."""
+    try:
+        return Cursor.model_validate_json(cursor or "")
+    except ValidationError:  # there was none; or somebody else's: a person can write the cursor in the UI
+        return Cursor(watch=Watch(began=now), said=Said())
