@@ -127,7 +127,7 @@ class LoadSettings(LogSettings):
 
     sensor_enabled: bool = Field(
         False,
-        description="Start queue_depth_sensor and the schedules when Dagster first loads them.",
+        description="Start the sensors and the schedules when Dagster first loads them.",
         examples=["true"],
     )
     visibility_timeout: int = Field(

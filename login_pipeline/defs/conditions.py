@@ -13,8 +13,8 @@ from login_pipeline.settings import Settings
 MAX_AGE = timedelta(minutes=15)
 # How long a dead letter is new.
 NEW_LETTERS = timedelta(hours=1)
-# The schedule makes a backup a day, and a large one takes a while.
-MAX_BACKUP_AGE = timedelta(hours=26)
+# The schedule makes a backup a day; one that failed may be made again by day.
+MAX_BACKUP_AGE = timedelta(hours=36)
 # Source: NIST SP 800-57 part 1, table 1, symmetric key-derivation keys: about a year.
 MAX_KEY_AGE = timedelta(days=365)
 

@@ -37,6 +37,10 @@ class Webhook:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stops listening."""
         self.answers.set()
         self._server.shutdown()
         self._server.server_close()

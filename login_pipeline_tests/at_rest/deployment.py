@@ -12,6 +12,7 @@ import psycopg2
 from login_pipeline.local.ports import wait_until
 from login_pipeline.local.postgres import LocalPostgres
 from login_pipeline_tests import ROOT
+from login_pipeline_tests.alerts.webhook import SECRET, Webhook
 from login_pipeline_tests.at_rest import faults, places
 from login_pipeline_tests.cli.test_dev import ENDED, LAUNCH, Dev
 from login_pipeline_tests.conftest import Database, Queue, client_of
@@ -33,6 +34,7 @@ class Deployment:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._started = time.time()
+        self._webhook = Webhook()
         self._armed = folder / "armed"
         changes = folder / "changes"
         for each in (self._armed, changes, folder / "home", folder / "tmp"):
@@ -44,6 +46,7 @@ class Deployment:
             "PYTHONPATH": f"{changes}:{ROOT}",
             "PYTHONDONTWRITEBYTECODE": "1",
             faults.ARMED: str(self._armed),
+            "LOGIN_ALERT_URL": self._webhook.url,
         }
         self.dev = Dev(self.folder, **environment)
         settings = self.dev.settings()
@@ -59,6 +62,7 @@ class Deployment:
             os.kill(self.dev.pid(), signal.SIGINT)
         assert self.dev.ends(), self.dev.processes()
         self.dev.shell.wait()
+        self._webhook.close()
 
     def stop_sensor(self) -> None:
         """From now on only what is launched here runs."""
@@ -70,6 +74,10 @@ class Deployment:
     def drained_by_the_sensor(self) -> bool:
         """Waits until a run of the sensor's has loaded what is on the queue."""
         return _waited(lambda: "SUCCESS" in self._statuses().values() and self.queue.count() == 0)
+
+    def alerted(self) -> bool:
+        """Waits for a message of health_sensor's, which looks once a minute."""
+        return _waited(lambda: bool(self._webhook.texts))
 
     def launch(self) -> str:
         """Starts login_job; returns the run's id."""
@@ -109,7 +117,8 @@ class Deployment:
 
     def secrets(self) -> dict[str, str]:
         """The secrets in the environment, by name."""
-        return {name: (self.folder / name).read_text() for name in ("masking_key", "postgresql/password")}
+        own = {name: (self.folder / name).read_text() for name in ("masking_key", "postgresql/password")}
+        return {**own, "webhook": SECRET}
 
     def everything(self) -> places.Contents:
         """Every byte of every place where something could be left, but for SQS's own folder."""
@@ -130,10 +139,11 @@ class Deployment:
         yield from places.files(self._temporary_files())
 
     def files(self) -> places.Contents:
-        """All that is in the folder, but for SQS's own and PostgreSQL's programs."""
+        """All that is in the folder, but for SQS's own and PostgreSQL's programs; and what was sent to people."""
         own = [each for each in self.folder.iterdir() if each.name not in ("sqs", "postgresql", "changes")]
         postgresql = self.folder / "postgresql"
         yield from places.files([*own, postgresql / "data", postgresql / "server.log", postgresql / "password"])
+        yield from (("alert", text.encode()) for text in self._webhook.texts)
 
     def sqs(self) -> places.Contents:
         """What the queues keep: the one place where messages may be."""

@@ -158,6 +158,7 @@ def test_nothing_is_at_rest_but_in_sqs_and_what_is_leaked_on_purpose_is_found() 
         deployment, sentinels = Deployment(folder), Sentinels()
         try:
             require_ends(go_through(deployment, sentinels))
+            assert deployment.alerted()
             killed_with_the_daemon = sentinels.of("daemon killed").login()
             planted_logins = [sentinels.of(f"planted {name}").login() for name in PLANTS]
             search = sentinels.search(deployment.secrets())
@@ -165,7 +166,7 @@ def test_nothing_is_at_rest_but_in_sqs_and_what_is_leaked_on_purpose_is_found() 
             assert leaks(clean) == {}
             # That they are found in their own files shows that the search knows them.
             assert {name for names in clean.values() for name in names} == set(SECRETS_ARE_IN)
-            for file in (*deployment.secrets(), "env"):
+            for file in (*SECRETS_ARE_IN, "env"):
                 assert stat.S_IMODE((folder / file).stat().st_mode) == 0o600
             deployment.checkpoint()
             assert leaks(search.places(deployment.files())) == {}

@@ -95,12 +95,18 @@ def container(service: str) -> Document:
 
 def test_each_policy_of_deploy_iam_is_in_the_template_as_it_is() -> None:
     named = {"".join(map(str.capitalize, Path(file).stem.split("-"))): file for file in POLICIES}
-    assert set(named) == {name for name, each in QUEUES["Resources"].items() if each["Type"].endswith("ManagedPolicy")}
+    templates = {
+        name: template
+        for template in (QUEUES, SERVICE)
+        for name, each in template["Resources"].items()
+        if each["Type"].endswith("ManagedPolicy")
+    }
+    assert set(templates) - set(named) == {"BackupPolicy"}  # docs/recovery.md has it
     for name, file in named.items():
         expected = json.loads((IAM / file).read_text(encoding="utf-8"))
         # A key is in one store; the template has Secrets Manager.
         expected["Statement"] = [each for each in expected["Statement"] if not each["Sid"].endswith("Instead")]
-        assert with_placeholders(properties(QUEUES, name)["PolicyDocument"]) == expected, file
+        assert with_placeholders(properties(templates[name], name)["PolicyDocument"]) == expected, file
 
 
 def with_placeholders(policy: Any) -> Any:
@@ -110,6 +116,7 @@ def with_placeholders(policy: Any) -> Any:
         '{"Fn::GetAtt": ["LoginQueue", "Arn"]}': arn.format("sqs", "YOUR-LOGIN-QUEUE"),
         '{"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}': arn.format("sqs", "YOUR-DEAD-LETTER-QUEUE"),
         '{"Fn::GetAtt": ["Key", "Arn"]}': arn.format("kms", "key/YOUR-KMS-KEY-ID"),
+        '{"Ref": "AlarmTopicArn"}': arn.format("sns", "YOUR-ALERT-TOPIC"),
         '{"Ref": "MaskingKey"}': arn.format("secretsmanager", "secret:YOUR-MASKING-KEY-SECRET-AND-ITS-SUFFIX"),
     }
     text = re.sub(r'{"Fn::Sub": ("[^"]*")}', r"\1", json.dumps(policy)).replace("${AWS::Region}", "YOUR-REGION")
@@ -134,6 +141,12 @@ def test_task_has_the_rights_that_it_needs_and_no_other(role: str, policies: set
     assert "Policies" not in properties(SERVICE, role)
 
 
+def test_only_what_alerts_may_publish_and_only_where_there_is_a_topic() -> None:
+    policy = SERVICE["Resources"]["AlertPolicy"]
+    assert policy["Condition"] == "HasAlarmTopic"
+    assert policy["Properties"]["Roles"] == [{"Ref": "DaemonRole"}, {"Ref": "MaintenanceRole"}]
+
+
 def test_each_task_has_its_own_secrets_only_and_they_can_be_read_when_it_starts() -> None:
     secrets = {each: {one["Name"]: one["ValueFrom"]["Ref"] for one in container(each)["Secrets"]} for each in TASKS}
     assert secrets == {
@@ -155,7 +168,8 @@ def test_each_task_has_its_own_secrets_only_and_they_can_be_read_when_it_starts(
 def test_task_has_the_environment_of_the_service_in_the_compose_file(service: str) -> None:
     names = [each["Name"] for each in (*container(service)["Environment"], *container(service)["Secrets"])]
     assert len(names) == len(set(names))
-    assert set(names) == set(environment(service)) - NOT_ON_AWS
+    alerts = {"LOGIN_ALERT_URL"} if service == "worker" else set()  # the daemon does
+    assert set(names) == set(environment(service)) - NOT_ON_AWS - alerts
 
 
 @pytest.mark.parametrize("service", sorted(set(TASKS) - {"maintenance"}))
@@ -306,9 +320,10 @@ def test_stacks_are_made_and_a_worker_drains_their_queue_and_they_are_deleted(
     queues = stacks.create("login-queues", QUEUES)
     known = {name: each for name, each in SERVICE["Resources"].items() if each["Type"] not in UNKNOWN_TO_MINISTACK}
     network = {"Vpc": "vpc-1", "Subnets": "subnet-1,subnet-2", "LoadBalancerSubnets": "subnet-1,subnet-2"}
+    topic = {"AlarmTopicArn": "arn:aws:sns:us-east-1:000000000000:alarms"}
     identity = {"OidcIssuer": "https://login.example.com", "CertificateArn": "arn:aws:acm:::certificate/1"}
     service = {**SERVICE, "Resources": known}
-    made = stacks.create("logins", service, Image="login-pipeline", Start="true", **network, **identity)
+    made = stacks.create("logins", service, Image="login-pipeline", Start="true", **network, **identity, **topic)
     assert {kind: len(each) for kind, each in stacks.left().items() if each != before[kind]} == {
         "queues": 2,
         "secrets": 6,

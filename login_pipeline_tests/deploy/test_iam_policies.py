@@ -18,7 +18,9 @@ from login_pipeline.settings import read_settings
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.transport import curl
 from login_pipeline_tests import ROOT
+from login_pipeline_tests.alerts.webhook import Webhook
 from login_pipeline_tests.conftest import Pipeline
+from login_pipeline_tests.defs.test_health import Sensor
 from login_pipeline_tests.defs.test_sensors import tick
 
 IAM = ROOT / "deploy" / "iam"
@@ -56,9 +58,14 @@ def test_consumer_policy_is_what_a_drain_calls(pipeline: Pipeline, calls: Calls,
     assert calls == allowed("consumer-policy.json")
 
 
-def test_sensor_policy_is_what_the_sensor_calls(pipeline: Pipeline, calls: Calls, body: Callable[..., str]) -> None:
+def test_sensor_policy_is_what_each_sensor_calls(pipeline: Pipeline, calls: Calls, body: Callable[..., str]) -> None:
     pipeline.queue.send(body())
     tick(pipeline)
+    assert calls == allowed("sensor-policy.json")
+    calls.clear()
+    with Webhook() as webhook:
+        pipeline.set(LOGIN_ALERT_URL=webhook.url)
+        Sensor(pipeline, webhook).look()
     assert calls == allowed("sensor-policy.json")
 
 

@@ -204,9 +204,9 @@ def test_pod_is_locked(pod: Mapping) -> None:
 @pytest.mark.parametrize(
     ("pod", "expected"),
     [
-        ("worker", variables_of("worker") - FOR_LOCALSTACK),
+        ("worker", variables_of("worker") - FOR_LOCALSTACK - {"LOGIN_ALERT_URL"}),  # the code server alerts
         # Its launcher needs no Redis.
-        ("run", variables_of("worker") - FOR_LOCALSTACK - {"LOGIN_REDIS_URL"}),
+        ("run", variables_of("worker") - FOR_LOCALSTACK - {"LOGIN_ALERT_URL", "LOGIN_REDIS_URL"}),
         # The daemon of docker-compose.yml starts a code server itself.
         ("code server", variables_of("dagster-daemon") - FOR_LOCALSTACK),
         # Its pod has no role of AWS, so its password is in a Secret.
