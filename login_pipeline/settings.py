@@ -59,6 +59,7 @@ SettingName = Literal[
     "run_interval",
     "sqs_calls",
     "inbox_days",
+    "retention_days",
     "run_history_days",
     "min_group_size",
     "backup_url",
@@ -165,8 +166,8 @@ class Settings(LoadSettings):
     )
     maintenance_database_url: SecretStr | None = Field(
         None,
-        description="libpq URL of the role that may create, update and delete: for prepare, prune, restore, forget, "
-        "unmask, keys rotate and backup --accept-losses. Defaults to LOGIN_DATABASE_URL.",
+        description="libpq URL of the role that may create, update and delete: for prepare, prune, expire, restore, "
+        "forget, unmask, keys rotate and backup --accept-losses. Defaults to LOGIN_DATABASE_URL.",
         examples=["postgresql://maintenance:password@db.example.com:5432/analytics"],
     )
     maintenance_database_password_source: str | None = Field(
@@ -233,6 +234,13 @@ class Settings(LoadSettings):
         le=3650,
         description="Days the inbox remembers a loaded message. SQS keeps a message for at most 14.",
         examples=["30"],
+    )
+    retention_days: int | None = Field(
+        None,
+        ge=1,
+        le=36_500,
+        description="Days user_logins and its backup keep a login; then its date expires. Empty: nothing expires.",
+        examples=["395"],
     )
     run_history_days: int = Field(
         3,

@@ -4,15 +4,19 @@ from contextlib import ExitStack
 
 import click
 
+from login_pipeline.backup.export import back_up
 from login_pipeline.backup.identity import read_manifest, require_own_backup
 from login_pipeline.backup.restore import restore as restore_tables
 from login_pipeline.backup.store import backup_store
 from login_pipeline.cli.options import as_json, end
 from login_pipeline.cli.output import show, show_checks, show_figures, show_restore
+from login_pipeline.errors import LoginPipelineError
 from login_pipeline.ingest.pruning import prune_inbox
 from login_pipeline.logs.setup import report_warning
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.tables import replication_problem
+from login_pipeline.privacy.expiry import NOTHING_EXPIRES
+from login_pipeline.privacy.expiry import expire as expire_rows
 from login_pipeline.settings import read_settings
 
 
@@ -107,3 +111,28 @@ def prune(as_json: bool) -> None:
     """
     settings = read_settings()
     show(prune_inbox(LoginDatabase(settings, maintenance=True), days=settings.inbox_days)._asdict(), as_json=as_json)
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Only count what would expire.")
+@as_json
+def expire(dry_run: bool, as_json: bool) -> None:
+    """Delete the rows of dates older than LOGIN_RETENTION_DAYS.
+
+    Their files in LOGIN_BACKUP_URL go, too. user_logins_expiry_job deletes the rows every night, where the role may.
+    """
+    settings = read_settings()
+    database = LoginDatabase(settings, maintenance=True)
+    expired = expire_rows(database, days=settings.retention_days, dry_run=dry_run)
+    problem = None
+    if expired.dates and settings.backup_url and not dry_run:
+        try:
+            back_up(database, backup_store(settings))
+        except LoginPipelineError as error:
+            problem = (
+                "The rows have expired, and the backup in LOGIN_BACKUP_URL may still hold them: "
+                f"{error.sentence}; then run `login-pipeline backup`"
+            )
+    note = {} if settings.retention_days else {"note": NOTHING_EXPIRES}
+    show({**expired._asdict(), **note}, as_json=as_json)
+    end([problem] if problem else [])

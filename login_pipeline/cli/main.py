@@ -11,7 +11,7 @@ from typing import IO, NoReturn
 import click
 
 from login_pipeline.alerts.delivery import deliver
-from login_pipeline.cli.database import backup, check, prepare, prune, restore
+from login_pipeline.cli.database import backup, check, expire, prepare, prune, restore
 from login_pipeline.cli.dev import dev
 from login_pipeline.cli.doctor import examine
 from login_pipeline.cli.keys import keys
@@ -57,7 +57,7 @@ def cli() -> None:
     """
 
 
-for command in (check, prepare, prune, backup, restore, keys, unmask, forget):
+for command in (check, prepare, prune, expire, backup, restore, keys, unmask, forget):
     cli.add_command(command)
 
 

@@ -11,6 +11,7 @@ from login_pipeline.defs.resources import LoginDatabaseResource
 from login_pipeline.defs.run_history import purge_run_history
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.ingest import pruning
+from login_pipeline.privacy import expiry
 from login_pipeline.settings import read_load_settings, read_settings
 
 _SETTINGS = read_load_settings()
@@ -45,6 +46,20 @@ def prune_inbox(context: dg.OpExecutionContext, maintenance_postgres: LoginDatab
 def inbox_pruning_job() -> None:
     """One step, on the database alone."""
     prune_inbox()
+
+
+@dg.op
+@as_failure()
+def expire_rows(context: dg.OpExecutionContext, maintenance_postgres: LoginDatabaseResource) -> None:
+    """Expires rows, and says how many."""
+    expired = expiry.expire(maintenance_postgres.database, days=read_settings().retention_days)
+    context.add_output_metadata(expired._asdict())
+
+
+@dg.job(description="Deletes the rows of dates that are older than LOGIN_RETENTION_DAYS.")
+def user_logins_expiry_job() -> None:
+    """One step, on the database alone; the next backup removes their files."""
+    expire_rows()
 
 
 @dg.job(description="Deletes what Dagster keeps of runs and observations that are older than LOGIN_RUN_HISTORY_DAYS.")
@@ -83,6 +98,24 @@ def inbox_pruning_schedule(maintenance_postgres: LoginDatabaseResource) -> dg.Ru
     """Skips, with the reason, where the role may not."""
     try:
         pruning.require_rights(maintenance_postgres.database)
+    except LoginPipelineError as error:
+        return dg.SkipReason(error.sentence)
+    return dg.RunRequest()
+
+
+@dg.schedule(
+    job=user_logins_expiry_job,
+    cron_schedule="11 2 * * *",  # before the backup
+    default_status=WITH_THE_SENSOR,
+    description="Expires rows every night, in UTC, where LOGIN_RETENTION_DAYS is set and the role may; elsewhere "
+    "`login-pipeline expire` has to.",
+)
+def user_logins_expiry_schedule(maintenance_postgres: LoginDatabaseResource) -> dg.RunRequest | dg.SkipReason:
+    """Skips, with the reason, where nothing expires or the role may not."""
+    try:
+        if read_settings().retention_days is None:
+            return dg.SkipReason(expiry.NOTHING_EXPIRES)
+        expiry.require_rights(maintenance_postgres.database)
     except LoginPipelineError as error:
         return dg.SkipReason(error.sentence)
     return dg.RunRequest()

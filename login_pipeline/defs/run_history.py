@@ -13,7 +13,14 @@ from login_pipeline.postgres import statements
 from login_pipeline.settings import read_settings
 
 # The jobs whose runs are purged. Runs of other code in the same Dagster instance are none of our business.
-JOBS = ("login_job", "user_logins_checks_job", "inbox_pruning_job", "user_logins_backup_job", "run_history_job")
+JOBS = (
+    "login_job",
+    "user_logins_checks_job",
+    "inbox_pruning_job",
+    "user_logins_expiry_job",
+    "user_logins_backup_job",
+    "run_history_job",
+)
 # How many times longer runs are kept that need somebody's attention.
 LONGER = 10
 DAYS_FACTOR = {

@@ -14,7 +14,7 @@ from threading import Event, Timer
 import pandas as pd
 
 from login_pipeline.errors import DatabaseError, QueueError
-from login_pipeline.logins.reasons import Reason
+from login_pipeline.logins.reasons import OF_A_CLOSED_DATE
 from login_pipeline.logs.setup import Log
 from login_pipeline.postgres.copy import MAX_CREDIBLE_REFUSALS
 from login_pipeline.postgres.database import LoginDatabase
@@ -124,11 +124,11 @@ def credible(refused: Mapping[str, str], believed: Collection[str], *, taken: bo
     and a few whose condition names a wrong value. `refused` has the reasons by message_id, `believed` the message_ids
     that were delivered DELIVERIES times.
     """
-    few = sum(reason != Reason.EXPIRED for reason in refused.values()) <= MAX_CREDIBLE_REFUSALS
+    few = sum(reason not in OF_A_CLOSED_DATE for reason in refused.values()) <= MAX_CREDIBLE_REFUSALS
     return {
         message_id: reason
         for message_id, reason in refused.items()
-        if reason == Reason.EXPIRED
+        if reason in OF_A_CLOSED_DATE
         or (
             (condition := reason.removeprefix("refused.")) not in OF_THE_TABLE
             and (taken or message_id in believed or (few and condition in OF_THE_ROW))

@@ -13,7 +13,7 @@ from typing import Any
 from psycopg2 import errorcodes
 
 from login_pipeline.logins.event import is_rejection
-from login_pipeline.logins.reasons import Reason
+from login_pipeline.logins.reasons import OF_A_CLOSED_DATE, Reason
 from login_pipeline.postgres.copy import SKIPPED_BY_TRIGGER
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.settings import IN_FLIGHT_BUDGET, Settings
@@ -138,4 +138,4 @@ def is_reason(code: str) -> bool:
     """Whether this pipeline puts messages on the dead-letter queue with this code. Somebody else wrote any other."""
     kind, _, condition = code.partition(".")
     refused = kind == Reason.REFUSED and (condition in _CONDITIONS or _SQLSTATE.fullmatch(condition) is not None)
-    return refused or is_rejection(code) or code == Reason.EXPIRED
+    return refused or is_rejection(code) or code in OF_A_CLOSED_DATE

@@ -25,7 +25,9 @@ class Reason(StrEnum):
     # PostgreSQL's condition, which follows: `refused.check_violation`, or an SQLSTATE that has no name.
     REFUSED = "refused"
     # The inbox has pruned the message's date, so whether it has a row already cannot be said.
-    EXPIRED = "older_than_the_inbox"
+    PRUNED = "older_than_the_inbox"
+    # The rows of the message's date have expired (LOGIN_RETENTION_DAYS).
+    EXPIRED = "expired"
 
     def of(self, subject: str) -> str:
         """The code with what it is about, such as `missing.user_id`."""
@@ -35,4 +37,5 @@ class Reason(StrEnum):
 OF_THE_BODY = frozenset(
     {Reason.NOT_JSON, Reason.NOT_AN_OBJECT, Reason.DUPLICATE_KEY, Reason.BAD_ENCODING, Reason.TOO_LARGE}
 )
-OF_A_FIELD = frozenset(Reason) - OF_THE_BODY - {Reason.REFUSED, Reason.EXPIRED}
+OF_A_CLOSED_DATE = frozenset({Reason.PRUNED, Reason.EXPIRED})
+OF_A_FIELD = frozenset(Reason) - OF_THE_BODY - OF_A_CLOSED_DATE - {Reason.REFUSED}

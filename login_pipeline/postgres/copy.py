@@ -60,11 +60,15 @@ def load_rows(
     cursor.limit_time(until - time.monotonic())
     cursor.execute(statements.load.stage)
     cursor.copy_expert(statements.load.copy, placed)
-    cursor.execute(statements.load.expired)
-    expired = {message_id: Reason.EXPIRED for message_id, known in cursor.fetchall() if not known}
+    cursor.execute(statements.load.closed)
+    closed = {
+        message_id: Reason.EXPIRED if expired else Reason.PRUNED
+        for message_id, known, expired in cursor.fetchall()
+        if not known
+    }
     loaded = _insert_all(cursor, message_ids, until, set(message_ids) if believed is None else believed)
-    refused = loaded.refused | expired
-    not_tried = tuple(message_id for message_id in loaded.not_tried if message_id not in expired)
+    refused = loaded.refused | closed
+    not_tried = tuple(message_id for message_id in loaded.not_tried if message_id not in closed)
     duplicates = len(rows) - loaded.rows - len(refused) - len(not_tried)
     return Loaded(loaded.rows, duplicates, refused, not_tried)
 

@@ -55,13 +55,16 @@ erasures = _Erasures(**_read("erasures"))
 _Exclusion = namedtuple("_Exclusion", "may_lock hold take")
 exclusion = _Exclusion(**_read("exclusion"))
 
+_Expiry = namedtuple("_Expiry", "dates close is_over delete count")
+expiry = _Expiry(**_read("expiry"))
+
 _Inbox = namedtuple("_Inbox", "lock_as_a_load_does create known is_empty other_than_created")
 inbox = _Inbox(**_read("inbox"))
 
-_Ledger = namedtuple("_Ledger", "create lock_alone by_date add add_unknown add_lost")
+_Ledger = namedtuple("_Ledger", "create entries upgrade lock_alone by_date add add_unknown add_lost")
 ledger = _Ledger(**_read("ledger"))
 
-_Load = namedtuple("_Load", "stage copy expired index_stage load")
+_Load = namedtuple("_Load", "stage copy closed index_stage load")
 load = _Load(**_read("load"))
 
 _NamedUser = namedtuple("_NamedUser", "stage copy")

@@ -63,6 +63,8 @@ LOCK_SECONDS = 5.0
 def prepare(cursor: InterruptibleCursor, access: Access, *, as_owner: bool = False) -> list[str]:
     """Creates what tables do not exist; with access for maintenance their owner also gives the roles their rights.
 
+    They also bring a ledger of an earlier version up to date.
+
     Returns:
         The tables that did not exist.
 
@@ -80,6 +82,7 @@ def prepare(cursor: InterruptibleCursor, access: Access, *, as_owner: bool = Fal
     not_owned = [table for (table,) in cursor.fetchall()]
     if access.maintenance and not not_owned:
         cursor.execute(statements.ledger.lock_alone)  # two that grant at the same moment would fail
+        cursor.execute(statements.ledger.upgrade)
         _grant(cursor)
     elif as_owner:
         raise access.lacks(f"ownership of {', '.join(not_owned)}, and so cannot give others their rights")

@@ -189,6 +189,7 @@ def test_settings_have_the_defaults_of_the_pipeline() -> None:
     }
     assert len(defaults) > 8
     assert defaults.pop("LOGIN_SENSOR_ENABLED") == "true"  # here as in docker-compose.yml it is what drains
+    assert defaults.pop("LOGIN_RETENTION_DAYS") == ""  # counts as not set
     assert defaults == {name: Settings.model_fields[name.removeprefix("LOGIN_").lower()].default for name in defaults}
 
 

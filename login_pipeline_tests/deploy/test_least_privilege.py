@@ -10,13 +10,14 @@ import psycopg2
 import pytest
 from psycopg2 import errors
 
-from login_pipeline.defs.jobs import inbox_pruning_schedule
+from login_pipeline.defs.jobs import inbox_pruning_schedule, user_logins_expiry_schedule
 from login_pipeline.defs.resources import LoginDatabaseResource
 from login_pipeline.ingest.pruning import Pruned, prune_inbox
 from login_pipeline.ingest.redrive import redrive
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.tables import Table
+from login_pipeline.privacy.expiry import Expired
 from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import Command, Database, Pipeline
 from login_pipeline_tests.roles import ROLES_SQL, Roles, make_roles, roles_of, with_role
@@ -268,7 +269,7 @@ def test_what_touches_personal_data_works_as_the_owner(
     assert prepared.reader.query("SELECT * FROM user_logins") == []
 
 
-def test_pruning_and_restoring_as_the_loader_name_the_setting_for_it(
+def test_pruning_expiring_and_restoring_as_the_loader_name_the_setting_for_it(
     pipeline: Pipeline, prepared: Roles, body: Body, command: Command
 ) -> None:
     pipeline.queue.send(body())
@@ -281,12 +282,19 @@ def test_pruning_and_restoring_as_the_loader_name_the_setting_for_it(
         "The role in LOGIN_DATABASE_URL lacks DELETE on user_logins_inbox, INSERT on user_logins_ledger, UPDATE on "
         f"user_logins_ledger, DELETE on user_logins_dead_letters; {owner}",
     )
+    pipeline.set(LOGIN_RETENTION_DAYS="30")
+    code, _, err = command("expire")
+    assert (code, err) == (
+        2,
+        "The role in LOGIN_DATABASE_URL lacks DELETE on user_logins, DELETE on user_logins_inbox, INSERT on "
+        f"user_logins_ledger, UPDATE on user_logins_ledger; {owner}",
+    )
     code, _, err = command("restore")
     assert (code, err) == (
         2,
-        "The role in LOGIN_DATABASE_URL lacks INSERT on user_logins_ledger, DELETE on user_logins_ledger, DELETE on "
-        "user_logins_inbox, DELETE on user_logins, INSERT on user_logins_erasures, INSERT on user_logins_unmaskings, "
-        "DELETE on user_logins_backup; "
+        "The role in LOGIN_DATABASE_URL lacks INSERT on user_logins_ledger, UPDATE on user_logins_ledger, DELETE on "
+        "user_logins_ledger, DELETE on user_logins_inbox, DELETE on user_logins, INSERT on user_logins_erasures, "
+        "INSERT on user_logins_unmaskings, DELETE on user_logins_backup; "
         f"{owner}",
     )
     assert len(prepared.reader.query("SELECT * FROM user_logins")) == 1
@@ -309,7 +317,7 @@ def test_loader_cannot_write_the_ledger_and_losses_are_accepted_as_the_owner(
     assert command("backup")[0] == 0
 
 
-def test_pruning_and_restoring_work_as_the_owner_and_leave_the_loader_its_rights(
+def test_pruning_expiring_and_restoring_work_as_the_owner_and_leave_the_loader_its_rights(
     pipeline: Pipeline, prepared: Roles, body: Body, command: Command
 ) -> None:
     pipeline.queue.send(body())
@@ -324,21 +332,31 @@ def test_pruning_and_restoring_work_as_the_owner_and_leave_the_loader_its_rights
     )
     code, out, _ = command("prune", "--json")
     assert (code, json.loads(out)) == (0, Pruned(dates=1, keys=1, dead_letters=0)._asdict())
+    prepared.owner.query("UPDATE user_logins SET create_date = create_date - 60")
+    pipeline.set(LOGIN_RETENTION_DAYS="30", LOGIN_BACKUP_URL=None)
+    code, out, _ = command("expire", "--json")
+    assert (code, json.loads(out)) == (0, Expired(dates=1, rows=1)._asdict())
     pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL=None)
     pipeline.queue.send(body())
     assert pipeline.run().failures == []
-    assert len(prepared.reader.query("SELECT * FROM user_logins")) == 2
+    assert len(prepared.reader.query("SELECT * FROM user_logins")) == 1
 
 
-def test_schedule_leaves_pruning_to_a_host_that_may(pipeline: Pipeline, prepared: Roles) -> None:
+@pytest.mark.parametrize("schedule", [inbox_pruning_schedule, user_logins_expiry_schedule])
+def test_schedule_leaves_what_a_run_may_not_do_to_a_host_that_may(
+    pipeline: Pipeline, prepared: Roles, schedule: dg.ScheduleDefinition
+) -> None:
     def asked() -> str:
         resources = {"maintenance_postgres": LoginDatabaseResource(maintenance=True)}
         with dg.build_schedule_context(resources=resources) as context:
-            return inbox_pruning_schedule.evaluate_tick(context).skip_message or "asked for a run"
+            return schedule.evaluate_tick(context).skip_message or "asked for a run"
 
+    pipeline.set(LOGIN_RETENTION_DAYS="30")
     assert "LOGIN_MAINTENANCE_DATABASE_URL" in asked()
     pipeline.set(LOGIN_MAINTENANCE_DATABASE_URL=prepared.owner.url)
     assert asked() == "asked for a run"
+    pipeline.set(LOGIN_RETENTION_DAYS=None)
+    assert ("so nothing expires" in asked()) == (schedule is user_logins_expiry_schedule)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The model: of each message what it is and whether it has its row; of each date whether its keys are forgotten."""
+"""The model: of each message what it is and whether it has its row; of each date whether it is forgotten or expired."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -36,9 +36,10 @@ class Sent(NamedTuple):
 class Ledger:
     """What was done so far.
 
-    `keys` are those that the inbox has, with the time of their load; `settled` are the sendings that are on the
-    dead-letter queue for good, with the time of it; `recording` are those whose record is not committed yet; `broken`
-    are promises that a process broke.
+    `keys` are those that the inbox has, with the time of their load; `expired` are messages whose rows have expired,
+    and no message of a date until `expired_until` is loaded; `settled` are the sendings that are on the dead-letter
+    queue for good, with the time of it; `recording` are those whose record is not committed yet; `broken` are promises
+    that a process broke.
     """
 
     def __init__(self) -> None:
@@ -47,6 +48,8 @@ class Ledger:
         self.rows: set[str] = set()
         self.keys: dict[str, int] = {}
         self.forgotten: set[date] = set()
+        self.expired: set[str] = set()
+        self.expired_until = date.min
         self.settled: dict[str, int] = {}
         self.recording: set[str] = set()
         self.broken: list[str] = []
@@ -54,7 +57,9 @@ class Ledger:
     def loaded(self, messages: Sequence[str], loaded: Loaded, *, now: int) -> None:
         """A load of these messages was committed: nobody is refused but for a reason, whoever stands beside him."""
         taken = set(messages) - loaded.refused.keys() - set(loaded.not_tried)
-        self.rows |= taken
+        if any(self.is_forgotten(message) for message in taken - self.keys.keys()):
+            self.broken.append("a message of a closed date is loaded")
+        self.rows |= taken - self.expired
         self.keys |= {message: now for message in taken if message not in self.keys}
         for message, reason in loaded.refused.items():
             if message not in self.keys and reason not in self._reasons_now(message):
@@ -80,21 +85,39 @@ class Ledger:
         self.keys = {message: loaded_at for message, loaded_at in self.keys.items() if message in keys}
         self.settled = {sending: at for sending, at in self.settled.items() if now - at <= days * DAY}
 
+    def dates_to_expire(self, days: int, *, now: int) -> set[date]:
+        """Dates so long ago that have rows."""
+        return {day for message in self.rows if (day_of(now) - (day := self.sent[message].day)).days > days}
+
+    def expire(self, dates: set[date], until: date) -> None:
+        """The rows of these dates are gone, and none until this one is open."""
+        gone = {message for message in self.rows if self.sent[message].day in dates}
+        self.expired |= gone
+        self.rows -= gone
+        self.expired_until = until
+
     def may_be_dead_letter(self, message: str, reason: str) -> bool:
         """Whether a letter about it may have this reason."""
-        sent = self.sent[message]
-        return reason == sent.reason or (reason == Reason.EXPIRED and self.is_forgotten(message))
+        return reason == self.sent[message].reason or reason in self._closed(message)
 
     def is_forgotten(self, message: str) -> bool:
-        """Whether it is no longer known if it has its row; only these may have a letter beside it forever."""
+        """Whether it is no longer known if it has or had its row; only these may have a letter beside it forever."""
+        return self._closed(message) != set()
+
+    def _closed(self, message: str) -> set[str]:
+        """Why its date is closed to it. An expired date says so for as long as its letters are kept."""
         sent = self.sent[message]
-        return sent.row is not None and sent.day in self.forgotten
+        if sent.row is None:
+            return set()
+        pruned = {Reason.PRUNED} if sent.day in self.forgotten else set()
+        return pruned | ({Reason.EXPIRED} if sent.day <= self.expired_until else set())
 
     def _reasons_now(self, message: str) -> set[str]:
         sent = self.sent.get(message)
-        if sent is None or sent.reason is None or not self.refusing:
-            return {Reason.EXPIRED} if sent and self.is_forgotten(message) else set()
-        return {sent.reason, Reason.EXPIRED} if self.is_forgotten(message) else {sent.reason}
+        if sent is None:
+            return set()
+        closed = {Reason.EXPIRED} if sent.row and sent.day <= self.expired_until else self._closed(message)
+        return closed | ({sent.reason} if sent.reason is not None and self.refusing else set())
 
 
 def original_id(message_id: str, attributes: Mapping[str, Any]) -> str:

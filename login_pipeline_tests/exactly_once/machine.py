@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import date
 
 from hypothesis import note
 from hypothesis import strategies as st
@@ -27,6 +28,7 @@ from login_pipeline.ingest.pruning import prune_inbox
 from login_pipeline.ingest.redrive import MOVED_BY_SQS
 from login_pipeline.logins.event import LoginEvent, Rejection, parse_login
 from login_pipeline.masking.methods import Masks
+from login_pipeline.privacy.expiry import expire
 from login_pipeline.sqs.release_delay import MAX_RELEASE_DELAY
 from login_pipeline_tests.exactly_once.ledger import Ledger, Sent, day_of, original_id
 from login_pipeline_tests.exactly_once.simulated_sqs import DAY, DEAD_LETTER_QUEUE, QUEUE, Fault, SimulatedSqs, Stored
@@ -39,6 +41,8 @@ SLOTS = st.integers(0, 2)
 VISIBILITY_TIMEOUT = 100
 # Fewer than a real inbox may remember: here messages do come back after it.
 INBOX_DAYS = 3
+# Fewer than the inbox remembers, and more.
+RETENTION_DAYS = st.sampled_from([1, 6])
 MALFORMED = {
     "not_json": "{",
     "not_an_object": "[]",
@@ -163,6 +167,26 @@ class DeliveryMachine(RuleBasedStateMachine):
             assert not {ledger.sent[message].day for message in keys} & dates, "a key is not forgotten"
         ledger.forget(dates, keys, INBOX_DAYS, now=now)
 
+    @precondition(lambda self: self.ledger.rows)
+    @rule(later=st.sampled_from([0, DAY, 7 * DAY]), days=RETENTION_DAYS, transactions=st.none() | st.integers(3, 7))
+    def rows_expire(self, later: int, days: int, transactions: int | None) -> None:
+        """Some days later. To the end, or killed before one of its transactions, once it knows what is due."""
+        self.time_passes(later)
+        ledger = self.ledger
+        due = ledger.dates_to_expire(days, now=self.sqs.now)
+        with suppress(KilledError):
+            expire(DyingDatabase(transactions), days=days)
+        until = self.table.expired_until() or date.min
+        left = {row[-1] for row in self.table.rows()}
+        gone = {ledger.sent[message].day for message in ledger.rows} - left
+        assert gone <= due, "a date expires too early"
+        assert gone == due or transactions is not None, "a date does not expire"
+        assert until in {ledger.expired_until, max(due, default=date.min)}, "another date is closed"
+        assert max(gone, default=date.min) <= until, "rows expire of a date that is open"
+        assert ledger.keys.keys() == self.table.inbox()[1], "an expiry forgets a key"
+        assert self.table.agrees(), "rows and inbox disagree"
+        ledger.expire(gone, until)
+
     @invariant()
     def every_promise_is_kept(self) -> None:
         self._check_rows()
@@ -190,7 +214,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         assert self.table.rows() == Counter(ledger.sent[message].row for message in ledger.rows), "other rows"
 
     def _check_places(self) -> None:
-        places = self.ledger.rows | self._on(QUEUE) | self._on(DEAD_LETTER_QUEUE)
+        places = self.ledger.rows | self.ledger.expired | self._on(QUEUE) | self._on(DEAD_LETTER_QUEUE)
         forgotten_by_sqs = {_id(stored) for stored in self.sqs.expired}
         assert self.ledger.sent.keys() - places - forgotten_by_sqs == set(), "lost"
 

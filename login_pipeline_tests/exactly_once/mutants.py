@@ -61,7 +61,16 @@ _WITHOUT_INBOX = statements.load._replace(
     " FROM incoming_logins WHERE place >= %(first)s AND place < %(end)s RETURNING 1)"
     " SELECT count(*), count(*) FROM inserted"
 )
-_WITHOUT_CLOSED_DATES = statements.load._replace(expired="SELECT message_id FROM incoming_logins WHERE false")
+_WITHOUT_EXPIRED_DATES = statements.load._replace(
+    closed=statements.load.closed.replace("WHERE entry = 'expired'", "WHERE false")
+)
+_A_WEEK_EARLY = statements.expiry._replace(dates=statements.expiry.dates.replace("%(days)s", "(%(days)s - 7)"))
+_WITH_THE_KEYS = statements.expiry._replace(
+    delete=f"{statements.expiry.delete.replace('user_logins', 'user_logins_inbox')} {statements.expiry.delete}"
+)
+_WITHOUT_CLOSED_DATES = statements.load._replace(
+    closed="SELECT message_id, false, false FROM incoming_logins WHERE false"
+)
 
 
 def _today(_sent_timestamp: int) -> date:
@@ -85,13 +94,17 @@ RECORD = "login_pipeline.postgres.database.LoginDatabase.record_dead_letters"
 FROM_SQS = "login_pipeline.sqs.queue.Message.from_sqs"
 QUARANTINE = "login_pipeline.defs.assets.quarantine"
 LOAD_STATEMENTS = "login_pipeline.postgres.statements.load"
+EXPIRY_STATEMENTS = "login_pipeline.postgres.statements.expiry"
 MUTANTS = {
     "deletes before the commit": Mutant(f"{QUEUES}.receive", _delete_what_was_received, "lost", 4),
     "deletes before the dead letter is sent": Mutant(QUARANTINE, _delete_before_sending, "lost", 4),
     "deletes what is not sent": Mutant(QUARANTINE, _delete_what_was_not_sent, "lost", 64),
     "does not record dead letters": Mutant(RECORD, _record_nothing, "a second dead letter", 62),
-    "has no inbox": Mutant(LOAD_STATEMENTS, _WITHOUT_INBOX, "other rows", 6),
-    "loads what is older than the inbox": Mutant(LOAD_STATEMENTS, _WITHOUT_CLOSED_DATES, "other rows", 29),
+    "has no inbox": Mutant(LOAD_STATEMENTS, _WITHOUT_INBOX, "other rows", 12),
+    "loads what is older than the inbox": Mutant(LOAD_STATEMENTS, _WITHOUT_CLOSED_DATES, "of a closed date", 6),
+    "loads what has expired": Mutant(LOAD_STATEMENTS, _WITHOUT_EXPIRED_DATES, "of a closed date", 6),
+    "expires a date too early": Mutant(EXPIRY_STATEMENTS, _A_WEEK_EARLY, "expires too early", 4),
+    "forgets which messages had a row that expired": Mutant(EXPIRY_STATEMENTS, _WITH_THE_KEYS, "forgets a key", 6),
     "knows a copy by its own id": Mutant(FROM_SQS, classmethod(_forget_the_first_sending), "never sent|lost"),
     "dates a row by its run": Mutant("login_pipeline.logins.transform.create_date", _today, "other rows"),
     "trusts the table": Mutant("login_pipeline.ingest.load.credible", _trust_the_table, "taken to be wrong", 4),

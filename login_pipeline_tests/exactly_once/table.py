@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg2
 
+from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.settings import read_settings
 from login_pipeline_tests.conftest import Database
@@ -62,6 +63,18 @@ class Table:
         dates = {day for (day,) in self._cursor.fetchall()}
         self._cursor.execute("SELECT message_id FROM simulated.user_logins_inbox")
         return dates, {message_id for (message_id,) in self._cursor.fetchall()}
+
+    def expired_until(self) -> date | None:
+        """The newest date that has expired or is closed to that end."""
+        self._cursor.execute("SELECT max(create_date) FROM simulated.user_logins_ledger WHERE entry = 'expired'")
+        ((day,),) = self._cursor.fetchall()
+        return day  # type: ignore[no-any-return]
+
+    def agrees(self) -> bool:
+        """Whether each date has the rows that its inbox and ledger account for, as the check on the table asks."""
+        self._cursor.execute(statements.checks.rows_that_disagree_with_the_inbox)
+        ((_, without_key, without_row),) = self._cursor.fetchall()
+        return (without_key, without_row) == (0, 0)
 
     def close(self) -> None:
         self._connection.close()

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from login_pipeline.errors import DatabaseError
 from login_pipeline.ingest import quarantine
-from login_pipeline.logins.reasons import Reason
+from login_pipeline.logins.reasons import OF_A_CLOSED_DATE
 from login_pipeline.postgres import copy as postgres_load
 from login_pipeline.postgres.copy import Loaded
 from login_pipeline_tests.exactly_once.ledger import Ledger, original_id
@@ -43,7 +43,7 @@ class RunWatch:
         """A load was committed."""
         self._ledger.loaded(messages, loaded, now=self._sqs.now)
         self._rows += loaded.rows
-        self._refused |= {message for message, reason in loaded.refused.items() if reason != Reason.EXPIRED}
+        self._refused |= {message for message, reason in loaded.refused.items() if reason not in OF_A_CLOSED_DATE}
 
     @contextmanager
     def recording(self, sendings: Set[str]) -> Iterator[None]:

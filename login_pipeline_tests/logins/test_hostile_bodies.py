@@ -37,7 +37,8 @@ def test_fuzzer_reports_a_reason_that_quotes_the_body_and_a_row_that_copy_would_
 
 def test_each_reason_of_the_contract_is_known_and_no_other_text() -> None:
     assert {poison.reason for poison in POISON if not is_rejection(poison.reason)} == set()
-    assert all(is_reason(code) for code in ("refused.check_violation", "refused.LP001", "older_than_the_inbox"))
+    ours = ["refused.check_violation", "refused.LP001", "older_than_the_inbox", "expired"]
+    assert all(is_reason(code) for code in ours)
     others = ["", "ip", "missing", "missing.", "missing.x", "refused", "refused.", "refused.lp001x", "203.0.113.77"]
     assert [code for code in others if is_reason(code)] == []
 

@@ -4,6 +4,8 @@
 --     before   more rows: they were in the table before the inbox was, or their messages are not known
 --     pruned   more rows: their messages were deleted from the inbox (prune.sql). The entry itself, also of 0 rows, closes
 --              the date: no message of it is loaded
+--     expired  fewer rows: all that the date had expired (expiry.sql). The newest one, also of 0 rows, closes its date and
+--              all before it
 --     erased   fewer rows: they were erased (erasures.sql)
 --     lost     fewer rows: they were lost, and a person accepted that (`login-pipeline backup --accept-losses`)
 --     rotated  always 0 rows: at changed_at, masks of the date were last made again under another key (rotation.sql)
@@ -14,12 +16,27 @@
 -- An expression cannot be a primary key, so a publication needs a replica identity.
 CREATE TABLE user_logins_ledger (
     create_date date,
-    entry       text        NOT NULL CHECK (entry IN ('before', 'pruned', 'erased', 'lost', 'rotated')),
+    entry       text        NOT NULL CONSTRAINT user_logins_ledger_entry_check {ledger.entries},
     rows        bigint      NOT NULL,
     changed_at  timestamptz NOT NULL DEFAULT now()
 );
 CREATE UNIQUE INDEX user_logins_ledger_key ON user_logins_ledger (entry, coalesce(create_date, 'infinity'));
 ALTER TABLE user_logins_ledger REPLICA IDENTITY FULL;
+
+-- name: entries
+CHECK (entry IN ('before', 'pruned', 'expired', 'erased', 'lost', 'rotated'));
+
+-- name: upgrade
+-- The ledger of 0.1.0 refuses `expired`.
+DO $$ BEGIN
+    IF (
+        SELECT pg_get_constraintdef(oid) NOT LIKE '%expired%' FROM pg_constraint
+        WHERE conrelid = to_regclass('user_logins_ledger') AND conname = 'user_logins_ledger_entry_check'
+    ) THEN
+        ALTER TABLE user_logins_ledger DROP CONSTRAINT user_logins_ledger_entry_check,
+            ADD CONSTRAINT user_logins_ledger_entry_check {ledger.entries};
+    END IF;
+END $$;
 
 -- name: lock_alone
 -- One erasure or restored date at a time, so that a snapshot which sees an erasure sees all before it, and none is

@@ -13,14 +13,19 @@ COPY incoming_logins (
     user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date, message_id, place
 ) FROM STDIN;
 
--- name: expired
--- Takes out the messages of closed dates, and says which of them the inbox still knows: those have their row, of the
--- others nobody knows. Both in one snapshot: the message ids of a closed date are deleted beside this load.
-DELETE FROM incoming_logins USING user_logins_ledger AS ledger
-WHERE ledger.entry = 'pruned' AND incoming_logins.create_date = ledger.create_date
+-- name: closed
+-- Takes out the messages of closed dates, and says which of them the inbox still knows, and which dates are expired. What
+-- the inbox knows had its row; of the others nobody knows. All in one snapshot: the message ids of a closed date are
+-- deleted beside this load.
+WITH expired AS (
+    SELECT max(create_date) AS newest FROM user_logins_ledger WHERE entry = 'expired'
+)
+DELETE FROM incoming_logins USING expired
+WHERE create_date <= newest
+   OR create_date IN (SELECT ledger.create_date FROM user_logins_ledger AS ledger WHERE entry = 'pruned')
 RETURNING message_id, EXISTS (
     SELECT FROM user_logins_inbox AS known WHERE known.message_id = incoming_logins.message_id
-);
+), coalesce(create_date <= newest, false);
 
 -- name: index_stage
 -- Once a row is refused, parts of the chunk are inserted again and again: each finds its rows without a scan.
