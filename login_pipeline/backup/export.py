@@ -50,6 +50,11 @@ class DateState(NamedTuple):
     ledger: Mapping[str, int]
     rotated_at: datetime | None
 
+    @property
+    def has_expired(self) -> bool:
+        """Whether all rows of the date have expired: then it has lost nothing that is wanted."""
+        return "expired" in self.ledger and not self.rows
+
     def equals(self, backup: BackupDate) -> bool:
         """Whether the database holds what the backup does."""
         return self.accounts_as(backup) and self.rows_content == backup.rows.content
@@ -165,6 +170,8 @@ def _damaged(states: dict[Day, DateState], kept: dict[Day, BackupDate]) -> dict[
 
 
 def _damage(state: DateState, backup: BackupDate | None) -> str | None:
+    if state.has_expired:
+        return None
     if backup is not None:
         here, there = Counter(state.ledger), Counter(backup.ledger)
         taken_off = sum(max(there[entry] - here[entry], 0) for entry in ("erased", "lost"))
@@ -219,7 +226,8 @@ def _files(
 ) -> tuple[dict[Day, BackupFile], int]:
     """The file of each date, and how many were written: those whose content is not that of their old file.
 
-    They come from one query, whose rows are fetched bit by bit; a date without rows gets an empty file.
+    They come from one query, whose rows are fetched bit by bit. Dates without rows share an empty file, so that nothing
+    is left of one that has expired.
     """
     schema, query = (ROWS, statements.backup.rows) if table == "user_logins" else (KEYS, statements.backup.keys)
     files = {day: file for day, file in old.items() if contents.get(day) == file.content}
@@ -231,9 +239,9 @@ def _files(
     place = schema.get_field_index("create_date")
     for day, of_day in groupby(rows, key=lambda row: row[place]):
         files[day] = put_rows(store, f"{table}-{date_name(day)}", schema, of_day, contents[day])
-    for day in contents.keys() - files.keys():
-        files[day] = put_rows(store, f"{table}-{date_name(day)}", schema, (), contents[day])
-    return files, len(due)
+    if without_rows := contents.keys() - files.keys():
+        files |= dict.fromkeys(without_rows, put_rows(store, f"{table}-empty", schema, (), "0"))
+    return files, len({files[day].name for day in due})
 
 
 def _remove_unnamed(store: BackupStore, manifest: Manifest) -> int:

@@ -15,7 +15,7 @@ from login_pipeline.errors import BackupError
 
 MANIFEST = "manifest.json"
 _FILE = re.compile(
-    r"(\.incoming-)?(user_logins(_inbox)?-(\d{4,}-\d\d-\d\d|no-date)|user_logins_(erasures|unmaskings))"
+    r"(\.incoming-)?(user_logins(_inbox)?-(\d{4,}-\d\d-\d\d|no-date|empty)|user_logins_(erasures|unmaskings))"
     r"-[0-9a-f]{64}\.parquet"
 )
 
@@ -79,8 +79,9 @@ class Manifest(BaseModel):
 
     @property
     def files(self) -> list[BackupFile]:
-        """Every file: those of the audit tables, then those of the dates in their order."""
-        return [*self.audit.values()] + [file for each in self.dates for file in (each.rows, each.keys)]
+        """Every file once: those of the audit tables, then those of the dates in their order."""
+        of_dates = (file for each in self.dates for file in (each.rows, each.keys))
+        return list(dict.fromkeys([*self.audit.values(), *of_dates]))
 
     def to_json(self) -> bytes:
         """The manifest as it is stored."""

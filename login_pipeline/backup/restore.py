@@ -1,12 +1,12 @@
 """Rebuilds user_logins and its inbox from a backup: every file is verified first, then a date a transaction.
 
-Nothing that was loaded after the backup is removed, and nobody who was erased after it comes back. What a restore
-did is found again by the next, so one that was cut off is run again.
+Nothing that was loaded after the backup is removed, and nobody who was erased after it comes back, nor a date that has
+expired. What a restore did is found again by the next, so one that was cut off is run again.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 from login_pipeline.backup.audit import erasures_in_backup, restore_audit
@@ -23,10 +23,11 @@ from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.session import InterruptibleCursor
 from login_pipeline.postgres.tables import Rights, Table, create_tables, is_there, missing_tables, require
 from login_pipeline.privacy.erasure import ErasedUsers, all_erasures, erased_since
+from login_pipeline.privacy.expiry import expire_date, is_over
 from login_pipeline.settings import Settings
 
 _RIGHTS: Rights = {
-    Table.LEDGER: "INSERT DELETE",
+    Table.LEDGER: "INSERT UPDATE DELETE",
     Table.INBOX: "DELETE",
     Table.USER_LOGINS: "DELETE",
     Table.ERASURES: "INSERT",
@@ -263,6 +264,8 @@ def _restore_date(
         if not dry_run:  # what is only looked at keeps nobody waiting
             cursor.execute(statements.ledger.lock_alone)
         cursor.execute(statements.restore.stage)
+        if day is not None and is_over(cursor, day, days=database.settings.retention_days):
+            return _restore_expired(cursor, store, day, backup, dry_run=dry_run), 0
         withheld = 0 if backup is None else _stage(cursor, store, backup, erased)
         if not dry_run:
             cursor.execute(statements.restore.lock)
@@ -290,6 +293,19 @@ def _restore_date(
         keys_forgotten=keys_forgotten,
     )
     return done, withheld
+
+
+def _restore_expired(
+    cursor: InterruptibleCursor, store: BackupStore, day: date, backup: BackupDate | None, *, dry_run: bool
+) -> DateRestored:
+    """No row comes back, and none stays. The messages do, so that SQS's delivering one again only deletes it."""
+    if backup is not None:
+        _copy(cursor, store, statements.restore.copy_keys, backup.keys)
+    if not dry_run:
+        cursor.execute(statements.restore.lock)
+    cursor.execute(statements.restore.compare, {"date": day})
+    keys_added = _count(cursor, statements.restore.add_keys)
+    return DateRestored(day, 0, keys_added, expire_date(cursor, day), 0, 0, 0, 0)
 
 
 def _stage(cursor: InterruptibleCursor, store: BackupStore, backup: BackupDate, erased: _Erasures) -> int:

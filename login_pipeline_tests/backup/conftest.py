@@ -1,3 +1,3 @@
-from login_pipeline_tests.backup.fixtures import filled, kept, other
+from login_pipeline_tests.backup.fixtures import empty, filled, kept, other
 
-__all__ = ["filled", "kept", "other"]
+__all__ = ["empty", "filled", "kept", "other"]
