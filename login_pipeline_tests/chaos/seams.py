@@ -35,11 +35,21 @@ class Step(StrEnum):
     DELETE = "delete"
 
 
+class ExpiryStep(StrEnum):
+    """What an expiry does: it closes the dates, and then each goes in a transaction."""
+
+    CLOSE = "close"
+    CLOSE_COMMIT = "close COMMIT"
+    DELETE = "expiry DELETE"
+    COUNT = "expiry COUNT"
+    COMMIT = "expiry COMMIT"
+
+
 class Moment(NamedTuple):
     """Just before a step, or just after it: the outside world has done it, and the run has not heard yet."""
 
     when: str
-    step: Step
+    step: Step | ExpiryStep
 
     def __str__(self) -> str:
         return f"{self.when} {self.step}"
@@ -48,13 +58,21 @@ class Moment(NamedTuple):
 Listener = Callable[[Moment], None]
 
 # Statements by what they say.
-STATEMENTS = {
+STATEMENTS: dict[re.Pattern[str], Step | ExpiryStep] = {
     re.compile(r"\bINSERT INTO user_logins\s"): Step.INSERT,
     re.compile(r"\bINSERT INTO user_logins_dead_letters\s"): Step.QUARANTINE_RECORD,
     re.compile(r"\bCOPY incoming_logins\b"): Step.COPY,
+    re.compile(r"\bVALUES \(%\(date\)s, 'expired', 0\)"): ExpiryStep.CLOSE,
+    re.compile(r"^DELETE FROM user_logins WHERE create_date = "): ExpiryStep.DELETE,
+    re.compile(r"\bWITH left_over AS\b"): ExpiryStep.COUNT,
 }
 # What the COMMIT is for, by a statement before it. Other transactions change nothing that matters.
-COMMITS = {Step.INSERT: Step.COMMIT, Step.QUARANTINE_RECORD: Step.QUARANTINE_COMMIT}
+COMMITS: dict[Step | ExpiryStep | None, Step | ExpiryStep] = {
+    Step.INSERT: Step.COMMIT,
+    Step.QUARANTINE_RECORD: Step.QUARANTINE_COMMIT,
+    ExpiryStep.CLOSE: ExpiryStep.CLOSE_COMMIT,
+    ExpiryStep.DELETE: ExpiryStep.COMMIT,
+}
 
 
 def listen(listener: Listener) -> None:
@@ -67,7 +85,7 @@ def listen(listener: Listener) -> None:
     def listen_once_it_receives(moment: Moment) -> None:
         if moment.step is Step.RECEIVE:
             receiving.set()
-        if receiving.is_set():
+        if receiving.is_set() or isinstance(moment.step, ExpiryStep):
             listener(moment)
 
     _listen_to_postgres(listen_once_it_receives)
@@ -76,7 +94,7 @@ def listen(listener: Listener) -> None:
 
 def _listen_to_postgres(listener: Listener) -> None:
     # By connection: what its COMMIT is for.
-    commits: dict[InterruptibleConnection, Step] = {}
+    commits: dict[InterruptibleConnection, Step | ExpiryStep] = {}
 
     def execute(cursor: InterruptibleCursor, query: Any, values: Any = None) -> None:
         work = partial(extensions.cursor.execute, cursor, query, values)
@@ -94,7 +112,7 @@ def _listen_to_postgres(listener: Listener) -> None:
         commits.pop(connection, None)
         connection.wait_for(partial(extensions.connection.rollback, connection))
 
-    def step(cursor: InterruptibleCursor, query: Any) -> Step | None:
+    def step(cursor: InterruptibleCursor, query: Any) -> Step | ExpiryStep | None:
         found = next((step for pattern, step in STATEMENTS.items() if pattern.search(str(query))), None)
         if found in COMMITS:
             commits[cursor.connection] = COMMITS[found]
@@ -132,7 +150,7 @@ def _sqs_step(operation: Operation[Any], request: Mapping[str, Any], malformed: 
     return None
 
 
-def _around(listener: Listener, step: Step | None, do: Callable[[], Any]) -> Any:
+def _around(listener: Listener, step: Step | ExpiryStep | None, do: Callable[[], Any]) -> Any:
     if step is None:
         return do()
     listener(Moment("before", step))

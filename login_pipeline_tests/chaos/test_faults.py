@@ -22,6 +22,7 @@ IN_MAKE_TEST = {
     "twice in two runs at once",
     "SIGTERM twice",
     "redrive killed",
+    "expiry killed",
 }
 
 

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, date, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,8 @@ class World:
         if storage := environment.get("LOGIN_DAGSTER_DATABASE_URL"):
             self._databases.append(storage.replace("+psycopg2", ""))
         self._sent: dict[str, Draft] = {}
+        # In milliseconds since the epoch, of those that pretend to be of another day.
+        self._first_sent: dict[str, int] = {}
         self._output = folder / "output.log"
         self._folders = (folder, *more_folders)
         (folder / "tmp").mkdir(parents=True, exist_ok=True)
@@ -95,6 +98,20 @@ class World:
         for draft in messages:
             (message_id,) = self.queue.send(draft.body)
             self._sent[message_id] = draft
+
+    def send_dated(self, messages: list[Draft], day: date) -> None:
+        """Sends each as one that was first sent on this day; its user_id is its first MessageId."""
+        for draft in messages:
+            self._sent[draft.user_id] = draft
+            self._first_sent[draft.user_id] = (
+                int(datetime(day.year, day.month, day.day, 12, tzinfo=UTC).timestamp()) * 1000
+            )
+            self._send_as(draft.user_id)
+
+    def have_expired(self, messages: list[Draft]) -> None:
+        """Their rows went on purpose: they must be nowhere."""
+        for draft in messages:
+            del self._sent[draft.user_id]
 
     def run(self, *, die_at: Moment | None = None) -> Ended:
         """Runs login_job in a process of its own until it has ended."""
@@ -183,11 +200,14 @@ class World:
 
     def _send_again(self, source: random.Random) -> None:
         """Sends one again under another MessageId, as SQS's own redrive does: the same login, not a new one."""
-        message_id, draft = source.choice(list(self._sent.items()))
+        self._send_as(source.choice(list(self._sent)))
+
+    def _send_as(self, message_id: str) -> None:
+        sent = self._first_sent.get(message_id, int(time.time() * 1000))
         self.queue.send(
-            draft.body,
+            self._sent[message_id].body,
             original_message_id={"DataType": "String", "StringValue": message_id},
-            original_sent_timestamp={"DataType": "Number", "StringValue": str(int(time.time() * 1000))},
+            original_sent_timestamp={"DataType": "Number", "StringValue": str(sent)},
         )
 
 
