@@ -171,10 +171,8 @@ class SqsQueue:
         for outcome in outcomes:
             if not responses and not isinstance(outcome, ReceiveResponse):
                 self._raise(outcome, RECEIVE)
-        polls = [
-            [Message.from_sqs(message, self._settings.envelope) for message in response.messages]
-            for response in responses
-        ]
+        envelope = self._settings.envelope
+        polls = [[Message.from_sqs(message, envelope) for message in response.messages] for response in responses]
         for poll in polls:
             self._receive_counts.update({message.receipt_handle: message.receive_count for message in poll})
         return polls
