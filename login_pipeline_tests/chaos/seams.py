@@ -132,7 +132,7 @@ def _listen_to_sqs(listener: Listener) -> None:
         responses = _around(listener, step, lambda: call_many(self, operation, requests))
         for response in responses:
             for message in getattr(response, "messages", ()):
-                if isinstance(parse_login(message.content), Rejection):
+                if isinstance(parse_login(message.body), Rejection):
                     malformed.add(message.receipt_handle)
         return responses
 
