@@ -210,7 +210,7 @@ class Settings(LoadSettings):
         ge=1,
         le=1000,
         description="Maximum concurrent runs that the sensor requests, over all hosts. As many again wait in "
-        "Dagster's queue.",
+        "Dagster's queue, if that has no higher limit.",
         examples=["4"],
     )
     run_interval: int = Field(

@@ -26,6 +26,9 @@ from login_pipeline.sqs.login_queues import few_deliveries
 GROUP = "logins"
 OWNERS = ["team:data-platform"]
 
+# The resource that hands values over. It has a key of its own: `io_manager` is for the assets of other code.
+IO_MANAGER = "login_io_manager"
+
 # In the metadata of user_logins_table: LoadFigures.commits.
 COMMITS = "commits"
 # In the metadata of raw_sqs_messages: how old its oldest message was.
@@ -54,6 +57,7 @@ login_queue = dg.AssetSpec(
 
 @dg.asset(
     deps=[login_queue],
+    io_manager_key=IO_MANAGER,
     group_name=GROUP,
     owners=OWNERS,
     kinds={"sqs", "pandas"},
@@ -74,9 +78,9 @@ login_queue = dg.AssetSpec(
 @as_failure()
 def raw_sqs_messages(
     context: dg.AssetExecutionContext,
-    sqs: LoginQueueResource,
-    postgres: LoginDatabaseResource,
-    masking: MaskingResource,
+    login_sqs: LoginQueueResource,
+    login_postgres: LoginDatabaseResource,
+    login_masking: MaskingResource,
 ) -> dg.MaterializeResult[pd.DataFrame]:
     """One batch of messages, received from the queue and still on it, invisible to other runs until deleted.
 
@@ -84,7 +88,7 @@ def raw_sqs_messages(
     database, the table's columns and the masking key are checked.
     """
     _refuse_a_part_of_the_job(context)
-    queues, database, masker = sqs.queues, postgres.database, masking.masker
+    queues, database, masker = login_sqs.queues, login_postgres.database, login_masking.masker
     check_surroundings(queues, database, masker, waits=True)
     if warning := few_deliveries(queues.login_queue.max_receive_count):
         context.log.warning(warning)
@@ -111,27 +115,28 @@ def raw_sqs_messages(
 
 
 @dg.asset(
+    io_manager_key=IO_MANAGER,
     group_name=GROUP,
     owners=OWNERS,
     kinds={"pandas"},
     metadata={"dagster/column_schema": table_schema(MESSAGE_ID, RECEIPT_HANDLE)},
 )
 @as_failure()
-def masked_logins(raw_sqs_messages: pd.DataFrame, masking: MaskingResource) -> dg.MaterializeResult[pd.DataFrame]:
+def masked_logins(raw_sqs_messages: pd.DataFrame, login_masking: MaskingResource) -> dg.MaterializeResult[pd.DataFrame]:
     """The valid logins of the batch with ip and device_id masked and app_version as an integer.
 
     One row a valid message, in the table's columns and types. Equal values have equal masks. Metadata has counts and
     no mask: neither `forget` nor `keys rotate` reaches what Dagster stores.
     """
     started = time.monotonic()
-    logins, with_unknown_keys = mask_logins(raw_sqs_messages, masking.masker.masks())
+    logins, with_unknown_keys = mask_logins(raw_sqs_messages, login_masking.masker.masks())
     return dg.MaterializeResult(
         value=logins,
         metadata={
             "dagster/row_count": len(logins),
             "messages_with_unknown_keys": with_unknown_keys,
-            "masking_method": str(masking.masker.method),
-            **({KEY_MADE_ON: made_on.isoformat()} if (made_on := masking.masker.key_made_on) else {}),
+            "masking_method": str(login_masking.masker.method),
+            **({KEY_MADE_ON: made_on.isoformat()} if (made_on := login_masking.masker.key_made_on) else {}),
             "distinct_ips": logins["masked_ip"].nunique(),
             "distinct_devices": logins["masked_device_id"].nunique(),
             "distinct_app_versions": logins["app_version"].nunique(),
@@ -142,6 +147,7 @@ def masked_logins(raw_sqs_messages: pd.DataFrame, masking: MaskingResource) -> d
 
 
 @dg.asset(
+    io_manager_key=IO_MANAGER,
     group_name=GROUP,
     owners=OWNERS,
     kinds={"sqs", "pandas"},
@@ -155,8 +161,8 @@ def quarantined_logins(
     context: dg.AssetExecutionContext,
     raw_sqs_messages: pd.DataFrame,
     masked_logins: pd.DataFrame,
-    postgres: LoginDatabaseResource,
-    sqs: LoginQueueResource,
+    login_postgres: LoginDatabaseResource,
+    login_sqs: LoginQueueResource,
 ) -> dg.MaterializeResult[pd.DataFrame]:
     """The messages of the batch that are not logins, moved to the dead-letter queue with their reason.
 
@@ -164,16 +170,17 @@ def quarantined_logins(
     When they cannot be moved they stay on the queue; the valid logins are loaded all the same.
     """
     started = time.monotonic()
-    rejected = rejected_messages(raw_sqs_messages, masked_logins)
     figures = QuarantineFigures()
     with as_failure(lambda: _moved(figures)):
-        quarantine(rejected, sqs.queues, postgres.database, run_log(context), figures)
+        rejected = rejected_messages(raw_sqs_messages, masked_logins)
+        quarantine(rejected, login_sqs.queues, login_postgres.database, run_log(context), figures)
     return dg.MaterializeResult(
         value=rejected[["message_id", "reason"]], metadata={**_moved(figures), "seconds": _seconds_since(started)}
     )
 
 
 @dg.asset(
+    io_manager_key=IO_MANAGER,
     group_name=GROUP,
     owners=OWNERS,
     kinds={"postgres", "table"},
@@ -183,8 +190,8 @@ def user_logins_table(
     context: dg.AssetExecutionContext,
     raw_sqs_messages: pd.DataFrame,
     masked_logins: pd.DataFrame,
-    postgres: LoginDatabaseResource,
-    sqs: LoginQueueResource,
+    login_postgres: LoginDatabaseResource,
+    login_sqs: LoginQueueResource,
 ) -> dg.MaterializeResult[None]:
     """Table user_logins in PostgreSQL: one row for each login, however often SQS delivers its message.
 
@@ -195,7 +202,7 @@ def user_logins_table(
     started = time.monotonic()
     figures = LoadFigures()
     with as_failure(lambda: _loaded(figures)):
-        loader = BatchLoader(postgres.database, sqs.queues, run_log(context), figures)
+        loader = BatchLoader(login_postgres.database, login_sqs.queues, run_log(context), figures)
         loader.load(masked_logins, raw_sqs_messages)
         if figures.not_deleted:
             codes = dict(figures.not_deleted)
@@ -209,14 +216,25 @@ def user_logins_table(
     return dg.MaterializeResult(metadata={**_loaded(figures), "seconds": _seconds_since(started)})
 
 
+# In the order of the data.
+LOGIN_JOB_ASSETS = (raw_sqs_messages, masked_logins, quarantined_logins, user_logins_table)
+# The executors that run all steps of a run in one process; the second one is that of execute_in_process.
+ONE_PROCESS = (dg.in_process_executor.name, "execute_in_process_executor")
+
+
 def _refuse_a_part_of_the_job(context: dg.AssetExecutionContext) -> None:
     """Receiving messages that nothing loads would only count towards the queue's maxReceiveCount."""
-    together = {"raw_sqs_messages", "masked_logins", "quarantined_logins", "user_logins_table"}
-    selected = {key.to_user_string() for key in context.job_def.asset_layer.executable_asset_keys}
-    if missing := sorted(together - selected):
+    prefix = context.asset_key.path[:-1]
+    together = {dg.AssetKey([*prefix, *each.key.path]) for each in LOGIN_JOB_ASSETS}
+    if missing := together - set(context.job_def.asset_layer.executable_asset_keys):
         raise RunError(
-            f"Nothing was received, because {', '.join(missing)} would not run after it; launch login_job, or "
-            "materialize all the assets together"
+            f"Nothing was received, because {', '.join(sorted(key.to_user_string() for key in missing))} would not run "
+            "after it; launch login_job, or materialize all the assets together"
+        )
+    if context.job_def.executor_def.name not in ONE_PROCESS:
+        raise RunError(
+            f"Nothing was received, because the executor {context.job_def.executor_def.name} may run each step in a "
+            "process of its own, and messages are handed over in memory; launch login_job, which brings its executor"
         )
 
 

@@ -1,7 +1,7 @@
 """The asset user_logins_backup, its job and its schedule."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import dagster as dg
@@ -12,6 +12,7 @@ from login_pipeline.backup.store import backup_store
 from login_pipeline.defs.assets import GROUP, OWNERS, table_schema
 from login_pipeline.defs.failures import as_failure
 from login_pipeline.defs.jobs import WITH_THE_SENSOR
+from login_pipeline.defs.prefix import run_tags
 from login_pipeline.defs.resources import LoginDatabaseResource
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.settings import read_settings
@@ -38,7 +39,7 @@ class BackupConfig(dg.Config):
     output_required=False,
 )
 def user_logins_backup(
-    context: dg.AssetExecutionContext, config: BackupConfig, postgres: LoginDatabaseResource
+    context: dg.AssetExecutionContext, config: BackupConfig, login_postgres: LoginDatabaseResource
 ) -> Iterator[dg.MaterializeResult[None]]:
     """The rows of user_logins and of its inbox as Parquet files in LOGIN_BACKUP_URL, a pair for each date.
 
@@ -52,7 +53,7 @@ def user_logins_backup(
         if settings.backup_url is None and context.job_name != BACKUP_JOB:
             context.log.warning("LOGIN_BACKUP_URL is not set, so nothing is backed up")
             return
-        done = back_up(postgres.database, backup_store(settings), **config.model_dump())
+        done = back_up(login_postgres.database, backup_store(settings), **config.model_dump())
     yield dg.MaterializeResult(
         metadata={
             **done._asdict(),
@@ -61,15 +62,20 @@ def user_logins_backup(
     )
 
 
-user_logins_backup_job = dg.define_asset_job(
-    BACKUP_JOB,
-    selection=dg.AssetSelection.assets(user_logins_backup),
-    description="Backs up user_logins and its inbox; only the dates that changed.",
-)
+def backup_job(prefix: Sequence[str] = ()) -> dg.Definitions:
+    """The job that makes the backup, whose asset has this prefix."""
+    job = dg.define_asset_job(
+        BACKUP_JOB,
+        selection=dg.AssetSelection.assets(user_logins_backup.key.with_prefix(prefix)),
+        description="Backs up user_logins and its inbox; only the dates that changed.",
+        tags=run_tags(prefix),
+        executor_def=dg.in_process_executor,
+    )
+    return dg.Definitions(jobs=[job])
 
 
 @dg.schedule(
-    job=user_logins_backup_job,
+    job_name=BACKUP_JOB,
     cron_schedule="41 2 * * *",
     default_status=WITH_THE_SENSOR,
     description="Backs up every night, in UTC, where LOGIN_BACKUP_URL is set.",

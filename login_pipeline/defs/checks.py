@@ -5,7 +5,7 @@ that only warn block nothing and fail nothing. Those on the table read all of it
 with `login-pipeline check`, not in every run.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -50,7 +50,7 @@ Outcome = tuple[bool, Mapping[str, Counted]]
 
 
 def _facts(
-    asset: dg.AssetsDefinition, *deps: dg.AssetsDefinition, blocking: bool = True, **descriptions: str
+    asset: dg.AssetKey, *deps: dg.AssetKey, blocking: bool = True, **descriptions: str
 ) -> list[dg.AssetCheckSpec]:
     return [
         dg.AssetCheckSpec(name, asset=asset, additional_deps=deps, description=description, blocking=blocking)
@@ -58,79 +58,91 @@ def _facts(
     ]
 
 
-@dg.multi_asset_check(
-    name="masked_logins_checks",
-    specs=_facts(
-        masked_logins,
-        raw_sqs_messages,
-        columns_fit_the_table="Columns, types, lengths and nulls are those that user_logins takes.",
-        masked_values_hold_no_clear_value="Every masked value is a mask, and not the value that it masks.",
-        equal_values_have_equal_masks="Equal values have equal masks, and different values different ones.",
-        message_ids_are_unique="No message is in the batch twice.",
+def masked_logins_checks(prefix: Sequence[str] = ()) -> dg.AssetChecksDefinition:
+    """The checks of a batch, whose assets have this prefix."""
+    raw, masked = raw_sqs_messages.key.with_prefix(prefix), masked_logins.key.with_prefix(prefix)
+
+    @dg.multi_asset_check(
+        name="masked_logins_checks",
+        ins={"raw_sqs_messages": dg.AssetIn(raw), "masked_logins": dg.AssetIn(masked)},
+        specs=_facts(
+            masked,
+            raw,
+            columns_fit_the_table="Columns, types, lengths and nulls are those that user_logins takes.",
+            masked_values_hold_no_clear_value="Every masked value is a mask, and not the value that it masks.",
+            equal_values_have_equal_masks="Equal values have equal masks, and different values different ones.",
+            message_ids_are_unique="No message is in the batch twice.",
+        )
+        + _facts(
+            masked,
+            raw,
+            blocking=False,
+            masks_need_a_key="Only who has the key can find a value again from its mask. Warns; set "
+            "LOGIN_MASKING_METHOD.",
+        ),
     )
-    + _facts(
-        masked_logins,
-        raw_sqs_messages,
-        blocking=False,
-        masks_need_a_key="Only who has the key can find a value again from its mask. Warns; set LOGIN_MASKING_METHOD.",
-    ),
-)
-def masked_logins_checks(
-    raw_sqs_messages: pd.DataFrame, masked_logins: pd.DataFrame, masking: MaskingResource
-) -> Iterator[dg.AssetCheckResult]:
-    """Holds the batch's masks against the values they came from, in memory."""
-    for check, passed, counts in check_batch(raw_sqs_messages, masked_logins):
-        yield dg.AssetCheckResult(check_name=check, passed=passed, metadata=counts)
-    keyed = masking.masker.method is not MaskingMethod.SHA256
-    method = {"masking_method": str(masking.masker.method)}
-    yield dg.AssetCheckResult(
-        check_name="masks_need_a_key",
-        passed=keyed,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata=method if keyed else {**method, "advice": NOT_KEYED},
-    )
+    def masked_logins_checks(
+        raw_sqs_messages: pd.DataFrame, masked_logins: pd.DataFrame, login_masking: MaskingResource
+    ) -> Iterator[dg.AssetCheckResult]:
+        """Holds the batch's masks against the values they came from, in memory."""
+        with as_failure():
+            for check, passed, counts in check_batch(raw_sqs_messages, masked_logins):
+                yield dg.AssetCheckResult(check_name=check, passed=passed, metadata=counts)
+            keyed = login_masking.masker.method is not MaskingMethod.SHA256
+            method = {"masking_method": str(login_masking.masker.method)}
+            yield dg.AssetCheckResult(
+                check_name="masks_need_a_key",
+                passed=keyed,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata=method if keyed else {**method, "advice": NOT_KEYED},
+            )
+
+    return masked_logins_checks
 
 
-@dg.multi_asset_check(
-    name="user_logins_table_checks",
-    specs=_facts(
-        user_logins_table,
+def user_logins_table_checks(prefix: Sequence[str] = ()) -> dg.AssetChecksDefinition:
+    """The checks of the table, whose asset has this prefix."""
+    table = user_logins_table.key.with_prefix(prefix)
+    specs = _facts(
+        table,
         columns_are_those_of_the_ddl="The table has the destination's seven columns, types and lengths.",
         rows_agree_with_the_inbox="On every create_date, the table has a row for each message in the inbox.",
         rows_that_runs_loaded_are_there="What successful runs say they loaded is known to the inbox; it is not where a "
         "standby was promoted that did not have it, or an older backup was restored.",
         rows_hold_no_ip_in_clear="No text column of any row holds an ip in clear.",
         create_dates_are_not_in_the_future="No row is dated after today, in UTC.",
-    )
-    + _facts(
-        user_logins_table,
+    ) + _facts(
+        table,
         blocking=False,
         rows_share_their_group_with_others="At least LOGIN_MIN_GROUP_SIZE users share each combination of device_type, "
         "locale, app_version and create_date, or few facts would single somebody out. Warns.",
-    ),
-    can_subset=True,  # or the UI could not execute them without the assets before them
-)
-def user_logins_table_checks(
-    context: dg.AssetCheckExecutionContext, postgres: LoginDatabaseResource
-) -> Iterator[dg.AssetCheckResult]:
-    """Asks the database about the whole table; nothing but its columns where those are wrong."""
-    with as_failure():
-        database = postgres.database
-        database.require_table()
-        problems = column_problems(database.columns())
-        for spec in user_logins_table_checks.check_specs:
-            if spec.key not in context.selected_asset_check_keys:
-                continue
-            outcome: Outcome = False, {"problems": [NOT_ASKED]}
-            if spec.name == "columns_are_those_of_the_ddl":
-                outcome = not problems, {"problems": problems}
-            elif spec.name == "rows_that_runs_loaded_are_there":
-                outcome = _loads(database, context.instance)
-            elif not problems:
-                outcome = _QUESTIONS[spec.name](database)
-            passed, counts = outcome
-            severity = dg.AssetCheckSeverity.ERROR if spec.blocking else dg.AssetCheckSeverity.WARN
-            yield dg.AssetCheckResult(check_name=spec.name, passed=passed, severity=severity, metadata=counts)
+    )
+
+    # can_subset, or the UI could not execute them without the assets before them.
+    @dg.multi_asset_check(name="user_logins_table_checks", specs=specs, can_subset=True)
+    def user_logins_table_checks(
+        context: dg.AssetCheckExecutionContext, login_postgres: LoginDatabaseResource
+    ) -> Iterator[dg.AssetCheckResult]:
+        """Asks the database about the whole table; nothing but its columns where those are wrong."""
+        with as_failure():
+            database = login_postgres.database
+            database.require_table()
+            problems = column_problems(database.columns())
+            for spec in specs:
+                if spec.key not in context.selected_asset_check_keys:
+                    continue
+                outcome: Outcome = False, {"problems": [NOT_ASKED]}
+                if spec.name == "columns_are_those_of_the_ddl":
+                    outcome = not problems, {"problems": problems}
+                elif spec.name == "rows_that_runs_loaded_are_there":
+                    outcome = _loads(database, context.instance, table)
+                elif not problems:
+                    outcome = _QUESTIONS[spec.name](database)
+                passed, counts = outcome
+                severity = dg.AssetCheckSeverity.ERROR if spec.blocking else dg.AssetCheckSeverity.WARN
+                yield dg.AssetCheckResult(check_name=spec.name, passed=passed, severity=severity, metadata=counts)
+
+    return user_logins_table_checks
 
 
 def _agreement(database: LoginDatabase) -> Outcome:
@@ -139,11 +151,11 @@ def _agreement(database: LoginDatabase) -> Outcome:
     return without_key == 0 and without_row == 0, counts
 
 
-def _loads(database: LoginDatabase, instance: dg.DagsterInstance) -> Outcome:
+def _loads(database: LoginDatabase, instance: dg.DagsterInstance, table: dg.AssetKey) -> Outcome:
     """Runs lose whole transactions, so one message of each is asked for; the inbox forgets none of these days."""
     since = (datetime.now(UTC) - timedelta(days=MIN_INBOX_DAYS)).timestamp()
     records = instance.fetch_materializations(
-        dg.AssetRecordsFilter(user_logins_table.key, after_timestamp=since), limit=MAX_RUNS
+        dg.AssetRecordsFilter(table, after_timestamp=since), limit=MAX_RUNS
     ).records
     commits = {
         message_id: (rows, record.run_id)

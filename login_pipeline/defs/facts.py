@@ -25,7 +25,8 @@ from login_pipeline.defs.assets import (
 )
 from login_pipeline.defs.backup import user_logins_backup
 from login_pipeline.defs.checks import user_logins_table_checks
-from login_pipeline.defs.jobs import login_job
+from login_pipeline.defs.jobs import LOGIN_JOB
+from login_pipeline.defs.prefix import runs_of
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.instance import HOST_TAG
 from login_pipeline.logins.reasons import Reason
@@ -150,14 +151,14 @@ def gather(instance: dg.DagsterInstance, queues: LoginQueues, database: LoginDat
     )
 
 
-def active_runs(instance: dg.DagsterInstance, longest: timedelta) -> Sequence[dg.RunRecord]:
-    """The runs of login_job at work and on their way.
+def active_runs(instance: dg.DagsterInstance, longest: timedelta, prefix: Sequence[str] = ()) -> Sequence[dg.RunRecord]:
+    """The runs of login_job, on assets with this prefix, at work and on their way.
 
     A run whose state did not change for longer than a run may last was lost, with its host say, and does not count. A
     run that waits in Dagster's queue cannot be lost.
     """
     changed_after = datetime.now(UTC) - longest
-    active = instance.get_run_records(dg.RunsFilter(job_name=login_job.name, statuses=ACTIVE_STATUSES))
+    active = instance.get_run_records(runs_of(LOGIN_JOB, prefix, statuses=ACTIVE_STATUSES))
     return [
         run
         for run in active
@@ -165,9 +166,9 @@ def active_runs(instance: dg.DagsterInstance, longest: timedelta) -> Sequence[dg
     ]
 
 
-def newest_failures(instance: dg.DagsterInstance, limit: int) -> list[str]:
+def newest_failures(instance: dg.DagsterInstance, limit: int, prefix: Sequence[str] = ()) -> list[str]:
     """The ids of the newest runs of login_job that ended, as far as they failed; at most `limit`."""
-    ended = instance.get_runs(dg.RunsFilter(job_name=login_job.name, statuses=ENDED_STATUSES), limit=limit)
+    ended = instance.get_runs(runs_of(LOGIN_JOB, prefix, statuses=ENDED_STATUSES), limit=limit)
     return [run.run_id for run in takewhile(lambda run: run.status is dg.DagsterRunStatus.FAILURE, ended)]
 
 
@@ -184,9 +185,7 @@ def _run_facts(instance: dg.DagsterInstance, since: datetime, longest: timedelta
 def _recorded(instance: dg.DagsterInstance, since: datetime, longest: timedelta) -> RunFacts:
     active = active_runs(instance, longest)
     at_work = sum(run.dagster_run.status is dg.DagsterRunStatus.STARTED for run in active)
-    ended = instance.get_run_records(
-        dg.RunsFilter(job_name=login_job.name, statuses=ENDED_STATUSES, updated_after=since)
-    )
+    ended = instance.get_run_records(dg.RunsFilter(job_name=LOGIN_JOB, statuses=ENDED_STATUSES, updated_after=since))
     received, received_at = _newest(instance, raw_sqs_messages)
     masked, _ = _newest(instance, masked_logins)
     _, backup_at = _newest(instance, user_logins_backup)
@@ -253,7 +252,7 @@ def _newest(instance: dg.DagsterInstance, asset: dg.AssetsDefinition) -> tuple[d
 def _check_results(instance: dg.DagsterInstance) -> dict[str, dg.AssetCheckEvaluation]:
     """The newest result of each check on the table that has one."""
     results: dict[str, dg.AssetCheckEvaluation] = {}
-    for spec in user_logins_table_checks.check_specs:
+    for spec in user_logins_table_checks().check_specs:
         history = instance.event_log_storage.get_asset_check_execution_history(spec.key, limit=RESULTS)
         evaluations = (each.evaluation for each in history if isinstance(each.evaluation, dg.AssetCheckEvaluation))
         if evaluation := next(evaluations, None):

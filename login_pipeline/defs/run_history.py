@@ -1,6 +1,6 @@
 """Purges Dagster's own storage of finished runs and of the queue's depth as it was observed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ from dagster_postgres import PostgresEventLogStorage
 
 from login_pipeline.defs.assets import login_queue
 from login_pipeline.defs.failures import as_failure
+from login_pipeline.defs.prefix import runs_of
 from login_pipeline.postgres import statements
 from login_pipeline.settings import read_settings
 
@@ -40,8 +41,8 @@ class Purged(NamedTuple):
     observations: int
 
 
-def purge(instance: dg.DagsterInstance, *, days: int, now: datetime) -> Purged:
-    """Deletes finished runs and observations that are over `days` days old; see DAYS_FACTOR.
+def purge(instance: dg.DagsterInstance, *, days: int, now: datetime, prefix: Sequence[str] = ()) -> Purged:
+    """Deletes finished runs and observations of assets with this prefix that are over `days` days old; see DAYS_FACTOR.
 
     Each job's newest successful run stays: the sensor counts the failures since, and the UI shows the assets by it.
     What Dagster keeps elsewhere than in PostgreSQL loses its runs only.
@@ -49,21 +50,21 @@ def purge(instance: dg.DagsterInstance, *, days: int, now: datetime) -> Purged:
     runs = 0
     for job in JOBS:
         for status, factor in DAYS_FACTOR.items():
-            for run_ids in _old_runs(instance, job, status, now - factor * timedelta(days=days)):
+            before = now - factor * timedelta(days=days)
+            old = runs_of(job, prefix, statuses=[status], updated_before=before)
+            newest = runs_of(job, prefix, statuses=[dg.DagsterRunStatus.SUCCESS])
+            for run_ids in _old_runs(instance, old, newest):
                 _execute(instance, statements.dagster.purge_check_results, run_ids=run_ids)
                 for run_id in run_ids:
                     instance.delete_run(run_id)
                 runs += len(run_ids)
-    return Purged(runs, _purge_observations(instance, now - timedelta(days=days)))
+    queue = login_queue.key.with_prefix(prefix)
+    return Purged(runs, _purge_observations(instance, queue, now - timedelta(days=days)))
 
 
-def _old_runs(
-    instance: dg.DagsterInstance, job: str, status: dg.DagsterRunStatus, before: datetime
-) -> Iterator[list[str]]:
-    """The ids of runs that ended before, in batches, each of which is to be deleted before the next is read."""
-    newest = instance.get_run_records(dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS]), limit=1)
-    kept = {record.dagster_run.run_id for record in newest}
-    old = dg.RunsFilter(job_name=job, statuses=[status], updated_before=before)
+def _old_runs(instance: dg.DagsterInstance, old: dg.RunsFilter, newest: dg.RunsFilter) -> Iterator[list[str]]:
+    """The ids of `old` runs, in batches, each of which is to be deleted before the next is read; the newest stays."""
+    kept = {record.dagster_run.run_id for record in instance.get_run_records(newest, limit=1)}
     while True:
         records = instance.get_run_records(old, limit=RUNS_AT_ONCE, ascending=True)
         run_ids = [record.dagster_run.run_id for record in records if record.dagster_run.run_id not in kept]
@@ -72,12 +73,12 @@ def _old_runs(
         yield run_ids
 
 
-def _purge_observations(instance: dg.DagsterInstance, before: datetime) -> int:
+def _purge_observations(instance: dg.DagsterInstance, queue: dg.AssetKey, before: datetime) -> int:
     purged = 0
     while deleted := _execute(
         instance,
         statements.dagster.purge_observations,
-        asset_key=login_queue.key.to_string(),
+        asset_key=queue.to_string(),
         before=before.astimezone(UTC).replace(tzinfo=None),  # as Dagster writes it
         limit=OBSERVATIONS_AT_ONCE,
     ):
@@ -93,9 +94,14 @@ def _execute(instance: dg.DagsterInstance, statement: str, **parameters: object)
         return connection.exec_driver_sql(statement, parameters).rowcount
 
 
-@dg.op
-@as_failure()
-def purge_run_history(context: dg.OpExecutionContext) -> None:
-    """Purges, and says how much."""
-    purged = purge(context.instance, days=read_settings().run_history_days, now=datetime.now(UTC))
-    context.add_output_metadata(purged._asdict())
+def purge_run_history(prefix: Sequence[str]) -> dg.OpDefinition:
+    """The op that purges what is kept of runs on assets with this prefix."""
+
+    @dg.op
+    @as_failure()
+    def purge_run_history(context: dg.OpExecutionContext) -> None:
+        """Purges, and says how much."""
+        days = read_settings().run_history_days
+        context.add_output_metadata(purge(context.instance, days=days, now=datetime.now(UTC), prefix=prefix)._asdict())
+
+    return purge_run_history

@@ -9,13 +9,15 @@ import traceback
 
 from login_pipeline.errors import LoginPipelineError
 
+# Whether Dagster redacts the errors of all code in a process.
+REDACT = "DAGSTER_REDACT_USER_CODE_ERRORS"
 # Where Dagster logs the errors that it redacts. Source: dagster/_core/errors.py.
 LOGGER = "dagster.redacted_errors"
 
 
 def redact_errors() -> None:
     """Turns Dagster's redaction on, unless the environment says otherwise, and shows where errors came from."""
-    os.environ.setdefault("DAGSTER_REDACT_USER_CODE_ERRORS", "1")
+    os.environ.setdefault(REDACT, "1")
     logger = logging.getLogger(LOGGER)
     logger.handlers = [RedactingErrorHandler()]
     logger.propagate = False

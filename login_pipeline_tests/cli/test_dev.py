@@ -154,7 +154,7 @@ def test_person_at_the_ui_can_materialize_the_sensor_drains_and_nothing_is_left_
         nodes = dev.graphql(CHECKS)["assetNodes"]
         checks = [check for node in nodes for check in node["assetChecksOrError"].get("checks", [])]
         executable = {check["name"] for check in checks if check["canExecuteIndividually"] == "CAN_EXECUTE"}
-        assert executable == {spec.name for spec in user_logins_table_checks.check_specs}
+        assert executable == {spec.name for spec in user_logins_table_checks().check_specs}
 
         dev.login_pipeline("send", "--sample", "100")
         drained = wait_until(lambda: "SUCCESS" in dev.login_job_runs(), seconds=SECONDS)

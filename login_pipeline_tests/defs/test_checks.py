@@ -44,7 +44,7 @@ def masked(raw: pd.DataFrame) -> pd.DataFrame:
 
 
 def failed(raw: pd.DataFrame, masked: pd.DataFrame) -> list[str | None]:
-    results = masked_logins_checks(raw_sqs_messages=raw, masked_logins=masked, masking=MaskingResource())
+    results = masked_logins_checks()(raw_sqs_messages=raw, masked_logins=masked, login_masking=MaskingResource())
     return [result.check_name for result in results if not result.passed]  # type: ignore[attr-defined]
 
 
@@ -172,7 +172,7 @@ def test_ip_in_clear_in_any_row_fails_and_text_that_only_looks_like_one_passes(p
 
 
 def test_every_check_blocks_but_those_that_warn() -> None:
-    specs = [*masked_logins_checks.check_specs, *user_logins_table_checks.check_specs]
+    specs = [*masked_logins_checks().check_specs, *user_logins_table_checks().check_specs]
     assert {spec.name for spec in specs if not spec.blocking} == {
         "masks_need_a_key",
         "rows_share_their_group_with_others",
@@ -200,7 +200,7 @@ def test_row_that_should_not_be_there_or_is_not_fails(loaded: Pipeline, change: 
 
 
 def test_check_of_the_table_that_is_executed_alone_answers_alone(loaded: Pipeline) -> None:
-    for spec in user_logins_table_checks.check_specs:
+    for spec in user_logins_table_checks().check_specs:
         job = dg.define_asset_job("one_check", selection=dg.AssetSelection.checks(spec.key))
         with_job = dg.Definitions.merge(defs, dg.Definitions(jobs=[job]))
         result = with_job.resolve_job_def("one_check").execute_in_process(instance=loaded.instance)
@@ -211,9 +211,9 @@ def test_hourly_check_is_skipped_before_the_first_run_and_a_table_that_is_gone_a
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
     def asked() -> str:
-        resources = {"postgres": LoginDatabaseResource()}
+        resources = {"login_postgres": LoginDatabaseResource()}
         with dg.build_schedule_context(instance, resources=resources) as context:
-            return user_logins_checks_schedule.evaluate_tick(context).skip_message or "asked for a run"
+            return user_logins_checks_schedule().evaluate_tick(context).skip_message or "asked for a run"
 
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         pipeline.set(LOGIN_DATABASE_URL="postgresql://a:b@127.0.0.1:9/c")

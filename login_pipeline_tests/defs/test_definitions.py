@@ -59,9 +59,9 @@ def test_every_job_schedule_and_sensor_says_what_it_does() -> None:
 
 
 def test_schedule_is_named_after_what_it_runs() -> None:
-    names = {schedule.job.name: schedule.name for schedule in defs.schedules or []}
+    names = {schedule.job_name: schedule.name for schedule in defs.get_repository_def().schedule_defs}
     assert names == {job: f"{job.removesuffix('_job')}_schedule" for job in names}
 
 
 def test_sensor_is_off_unless_it_is_turned_on() -> None:
-    assert queue_depth_sensor.default_status is dg.DefaultSensorStatus.STOPPED
+    assert queue_depth_sensor().default_status is dg.DefaultSensorStatus.STOPPED

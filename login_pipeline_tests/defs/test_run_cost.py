@@ -27,9 +27,9 @@ BACKENDS = "FROM pg_stat_activity WHERE application_name = 'login-pipeline' AND 
 def resource(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoginDatabase]:
     """As a run has it."""
     monkeypatch.setenv("LOGIN_DATABASE_URL", database.url)
-    with dg.build_resources({"postgres": LoginDatabaseResource()}) as resources:
-        resources.postgres.database.prepare()
-        yield resources.postgres.database
+    with dg.build_resources({"login_postgres": LoginDatabaseResource()}) as resources:
+        resources.login_postgres.database.prepare()
+        yield resources.login_postgres.database
 
 
 def calls(monkeypatch: pytest.MonkeyPatch, function: str, of: object) -> list[str]:
@@ -106,8 +106,8 @@ def test_two_threads_of_a_run_do_not_share_a_transaction(resource: LoginDatabase
 
 def test_run_s_end_closes_its_connection(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGIN_DATABASE_URL", database.url)
-    with dg.build_resources({"postgres": LoginDatabaseResource()}) as resources:
-        resources.postgres.database.prepare()
+    with dg.build_resources({"login_postgres": LoginDatabaseResource()}) as resources:
+        resources.login_postgres.database.prepare()
         assert database.query(f"SELECT count(*) {BACKENDS}") == [(1,)]
     while database.query(f"SELECT count(*) {BACKENDS}") != [(0,)]:  # the server takes a moment to hear of it
         time.sleep(0.05)

@@ -21,9 +21,9 @@ Body = Callable[..., str]
 
 
 def tick(pipeline: Pipeline, cursor: str | None = None) -> dg.SensorResult:
-    resources = {"sqs": LoginQueueResource()}
+    resources = {"login_sqs": LoginQueueResource()}
     with dg.build_sensor_context(pipeline.instance, cursor=cursor, resources=resources) as context:
-        result = queue_depth_sensor(context)
+        result = queue_depth_sensor()(context)
     assert isinstance(result, dg.SensorResult)
     return result
 

@@ -347,7 +347,7 @@ def test_schedule_leaves_what_a_run_may_not_do_to_a_host_that_may(
     pipeline: Pipeline, prepared: Roles, schedule: dg.ScheduleDefinition
 ) -> None:
     def asked() -> str:
-        resources = {"maintenance_postgres": LoginDatabaseResource(maintenance=True)}
+        resources = {"login_maintenance_postgres": LoginDatabaseResource(maintenance=True)}
         with dg.build_schedule_context(resources=resources) as context:
             return schedule.evaluate_tick(context).skip_message or "asked for a run"
 

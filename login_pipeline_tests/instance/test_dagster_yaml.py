@@ -57,8 +57,8 @@ def test_sensor_asks_for_as_many_runs_again_as_can_be_at_work(
 ) -> None:
     pipeline.set(LOGIN_BATCH_SIZE=10, LOGIN_MAX_CONCURRENT_RUNS=3)
     pipeline.queue.send(*(body() for _ in range(100)))
-    with dg.build_sensor_context(instance, resources={"sqs": LoginQueueResource()}) as context:
-        result = queue_depth_sensor(context)
+    with dg.build_sensor_context(instance, resources={"login_sqs": LoginQueueResource()}) as context:
+        result = queue_depth_sensor()(context)
     assert isinstance(result, dg.SensorResult)
     assert len(result.run_requests or []) == 6
 
