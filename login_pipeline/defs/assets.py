@@ -5,6 +5,7 @@ run cannot finish goes back to the queue when it ends (sqs/login_queues.py).
 """
 
 import time
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -28,6 +29,10 @@ OWNERS = ["team:data-platform"]
 
 # The resource that hands values over. It has a key of its own: `io_manager` is for the assets of other code.
 IO_MANAGER = "login_io_manager"
+
+# Where no login arrives, the sensor starts a run this often (IDLE_INTERVAL in decision.py): so a table that is not
+# materialized for twice as long is late for a reason. Nothing else starts runs on an idle queue.
+FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=2))
 
 # In the metadata of user_logins_table: LoadFigures.commits.
 COMMITS = "commits"
@@ -185,6 +190,7 @@ def quarantined_logins(
     owners=OWNERS,
     kinds={"postgres", "table"},
     metadata={"dagster/column_schema": table_schema(), "dagster/table_name": "user_logins"},
+    freshness_policy=FRESHNESS,
 )
 def user_logins_table(
     context: dg.AssetExecutionContext,

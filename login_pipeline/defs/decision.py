@@ -18,6 +18,9 @@ FIRST_PAUSE = timedelta(seconds=30)
 MAX_PAUSE = timedelta(minutes=2)
 # The depth is observed when it changed, and not at every tick: Dagster would keep 17,280 observations a day.
 OBSERVATION_INTERVAL = timedelta(minutes=1)
+# An empty queue gets a run this often, after the first one. It loads nothing, and shows that all that arrived is in the
+# table and that a login that arrives would be loaded.
+IDLE_INTERVAL = timedelta(hours=1)
 
 
 class Runs(NamedTuple):
@@ -92,6 +95,8 @@ def decide(depth: QueueDepth, runs: Runs, before: Cursor, settings: Settings, no
     waits_until = _waits_until(cursor.newest, timedelta(seconds=settings.run_interval), now)
     full, all_of_it = depth.visible // settings.batch_size, math.ceil(depth.visible / settings.batch_size)
     batches = full if waits_until else all_of_it
+    if not depth.visible and cursor.newest and not _waits_until(cursor.newest, IDLE_INTERVAL, now):
+        batches = 1
     # A run of a full batch lasts about as long as a tick: so the next ones are requested before a place is free.
     ahead = runs.limited and not cursor.failing
     places = settings.max_concurrent_runs * (2 if ahead else 1)
@@ -149,7 +154,7 @@ def _pause(failing: _Failing | None, now: datetime) -> str | None:
 
 
 def _skip_reason(depth: QueueDepth, batches: int, wanted: int, active: int, waits_until: datetime | None) -> str | None:
-    if not depth.visible:
+    if not depth.visible and not batches:
         return f"The queue has no messages to receive ({depth.in_flight} in flight, {depth.delayed} delayed)"
     if not batches:
         return f"{depth.visible} messages, less than a batch, wait for more until {waits_until:%H:%M:%S} UTC"

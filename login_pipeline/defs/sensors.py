@@ -37,8 +37,8 @@ def queue_depth_sensor(prefix: Sequence[str] = ()) -> dg.SensorDefinition:
         default_status=(
             dg.DefaultSensorStatus.RUNNING if read_load_settings().sensor_enabled else dg.DefaultSensorStatus.STOPPED
         ),
-        description="Starts a run of login_job for each batch on the queue, up to LOGIN_MAX_CONCURRENT_RUNS at once. "
-        "Ticks at every look of the daemon, which is every 5 seconds.",
+        description="Starts a run of login_job for each batch on the queue, up to LOGIN_MAX_CONCURRENT_RUNS at once, "
+        "and one an hour while it is empty. Ticks at every look of the daemon, which is every 5 seconds.",
     )
     def queue_depth_sensor(context: dg.SensorEvaluationContext, login_sqs: LoginQueueResource) -> dg.SensorResult:
         """Reads the queue's depth, reports it on asset login_queue, and requests runs. It receives nothing."""

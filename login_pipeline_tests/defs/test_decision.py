@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from login_pipeline.defs.assets import FRESHNESS
 from login_pipeline.defs.decision import FIRST_PAUSE, MAX_PAUSE, Cursor, Runs, decide
 from login_pipeline.settings import Settings
 from login_pipeline.sqs.queue import QueueDepth
@@ -67,3 +68,15 @@ def test_runs_wait_for_a_place_only_where_dagsters_queue_keeps_to_the_limit_and_
     failing, sensor = RUNS._replace(failing="run 0"), Sensor()
     sensor.wanted(timedelta(0), failing)
     assert sensor.wanted(FIRST_PAUSE, failing) == 4
+
+
+def test_idle_queue_gets_a_run_an_hour_after_the_first_one_and_none_before_it() -> None:
+    """The table is materialized often enough to be fresh, and stays of unknown freshness where nothing ever ran."""
+    empty, hour = QueueDepth(0, 0, 0), timedelta(hours=1)
+    assert decide(empty, RUNS._replace(newest=None), Cursor(), SETTINGS, BEGIN).wanted == 0
+    cursor = decide(empty, RUNS, Cursor(), SETTINGS, BEGIN).cursor
+    before = decide(empty, RUNS, cursor, SETTINGS, BEGIN + hour - SECOND)
+    assert before.reason == "The queue has no messages to receive (0 in flight, 0 delayed)"
+    assert decide(empty, RUNS, cursor, SETTINGS, BEGIN + hour).wanted == 1
+    assert decide(empty, RUNS._replace(on_their_way=1), cursor, SETTINGS, BEGIN + hour).wanted == 0
+    assert FRESHNESS.fail_window.to_timedelta() >= 2 * hour
