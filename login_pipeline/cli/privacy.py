@@ -1,7 +1,8 @@
 """The commands that a privacy request calls for."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -14,14 +15,15 @@ from login_pipeline.errors import LoginPipelineError
 from login_pipeline.logs.setup import process_log, report_error
 from login_pipeline.masking.key_source import masking_keys
 from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.privacy.dead_letters import delete_dead_letters
 from login_pipeline.privacy.erasure import count_rows_of, erase, proofs
 from login_pipeline.privacy.request import check_reason, operator
 from login_pipeline.privacy.unmasking import masks_of_user, unmask_all
 from login_pipeline.settings import read_settings
 
-QUEUES_UNTOUCHED = (
-    "Messages of this user that wait on the queue or the dead-letter queue are still there; a login that comes later "
-    "loads as any other"
+WHAT_FOLLOWS = (
+    "Logins of theirs that wait on the queue, or are redriven, get no row; one that is sent from now on loads as any "
+    "other"
 )
 
 by = click.option("--by", metavar="NAME", help="Who asks. Required where the operating system's user is no person.")
@@ -62,16 +64,19 @@ def unmask(masks: Sequence[str], user_id: str | None, reason: str | None, by: st
 
 
 # What is unknown counts as an argument: click's own sentence about it would quote a user_id that begins with "-".
-@click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("user_id", nargs=-1, type=click.UNPROCESSED, metavar="USER_ID")
+_IDS = {"ignore_unknown_options": True}
+
+
+@click.command(context_settings=_IDS)
+@click.argument("user_ids", nargs=-1, type=click.UNPROCESSED, metavar="USER_ID...")
 @click.option("--reason", help="Why, for the record: the number of the request, and nothing about the person.")
 @by
-@click.option("--dry-run", is_flag=True, help="Only count the rows of the user.")
-@click.option("--proof", is_flag=True, help="Only show when the user was erased, by whom, and how many rows.")
-@click.option("--allow-none", is_flag=True, help="Record the erasure even if the user has no row.")
+@click.option("--dry-run", is_flag=True, help="Only count the rows of the users.")
+@click.option("--proof", is_flag=True, help="Only show when the users were erased, by whom, and how many rows.")
+@click.option("--allow-none", is_flag=True, help="Record the erasure even if a user has no row.")
 @as_json
 def forget(
-    user_id: tuple[str, ...],
+    user_ids: tuple[str, ...],
     reason: str | None,
     by: str | None,
     dry_run: bool,
@@ -79,19 +84,22 @@ def forget(
     allow_none: bool,
     as_json: bool,
 ) -> None:
-    """Erase a user: every row in user_logins and in the backup. USER_ID - reads the id from stdin."""
-    if len(user_id) != 1:
-        raise click.UsageError("name one USER_ID, or - to read it from stdin, where no shell's history keeps it")
-    who = _line_of_stdin() if user_id[0] == "-" else user_id[0]
+    """Erase users from table, backup and dead-letter queue.
+
+    USER_ID - reads the ids from stdin, one a line.
+    """
+    names = list(dict.fromkeys(_lines_of_stdin() if user_ids == ("-",) else user_ids))
+    if not names:
+        raise click.UsageError("name USER_IDs, or - to read them from stdin, where no shell's history keeps them")
     if proof:
-        _show_proofs(who, as_json)
+        _show_proofs(names, as_json)
     elif dry_run:
-        rows, dates = count_rows_of(_database(), who)
-        _show({"dry_run": True, "rows": rows, "dates": dates}, as_json)
+        rows, dates = count_rows_of(_database(), names)
+        show({"dry_run": True, "users": len(names), "rows": rows, "dates": dates}, as_json=as_json)
     elif reason is None:
         raise click.UsageError("say why with --reason, such as the request's number; it is kept in the proof")
     else:
-        _erase(who, reason, by, as_json, allow_none=allow_none)
+        _erase(names, reason, by, as_json, allow_none=allow_none)
 
 
 def _stdin() -> str:
@@ -100,11 +108,16 @@ def _stdin() -> str:
     return sys.stdin.buffer.read().decode("utf-8-sig", errors="surrogateescape")
 
 
+def _lines_of_stdin() -> list[str]:
+    """What is on the lines that are not blank."""
+    return [line.rstrip("\r") for line in _stdin().split("\n") if line.strip()]
+
+
 def _line_of_stdin() -> str:
     """A user_id on a line of its own."""
-    lines = [line.rstrip("\r") for line in _stdin().split("\n")]
-    if any(line.strip() for line in lines[1:]):
-        raise click.UsageError("stdin has more than one line, and a command is about one user")
+    lines = _lines_of_stdin()
+    if len(lines) != 1:
+        raise click.UsageError(f"stdin has {len(lines)} lines, and this command is about one user")
     return lines[0]
 
 
@@ -112,50 +125,72 @@ def _database() -> LoginDatabase:
     return LoginDatabase(read_settings(), maintenance=True)
 
 
-def _erase(user_id: str, reason: str, by: str | None, as_json: bool, *, allow_none: bool) -> None:
-    """The rows first: where the backup fails, running it again does that part again."""
+def _erase(user_ids: Sequence[str], reason: str, by: str | None, as_json: bool, *, allow_none: bool) -> None:
+    """The rows first: where the backup or the dead-letter queue fails, running it again does that part again."""
     database = _database()
-    done = erase(database, user_id, reason, operator(by), allow_none=allow_none).figures()
-    process_log().info("erased", rows=done["rows"], dates=done["dates"], subject=done["subject"])
-    problem = None
-    backed_up = database.settings.backup_url is not None
-    try:
+    done = [each.figures() for each in erase(database, user_ids, reason, operator(by), allow_none=allow_none)]
+    for each in done:
+        process_log().info("erased", rows=each["rows"], dates=each["dates"], subject=each["subject"])
+    problems: list[str] = []
+    with _goes_on(_STILL_IN_THE_BACKUP, "not_backed_up", problems):
+        backed_up = database.settings.backup_url is not None
         if backed_up:
             back_up(database, backup_store(database.settings))
-    except LoginPipelineError as error:
-        problem = _still_in_the_backup(error.sentence)
-    except BaseException:  # a signal, or what nobody foresaw
-        report_error(_still_in_the_backup("it was cut off"), "not_backed_up")
-        raise
-    _show({**done, "backed_up": backed_up and problem is None}, as_json)
-    end([problem] if problem else [])
+    backed_up = backed_up and not problems
+    letters = None
+    with _goes_on(_STILL_ON_THE_QUEUE, "dead_letters_not_deleted", problems):
+        letters = delete_dead_letters(database.settings, user_ids)
+        problems += letters.problems(database.settings)
+    figures = {
+        "users": len(user_ids),
+        "rows": sum(each["rows"] for each in done),
+        "backed_up": backed_up,
+        "dead_letters": letters and letters.deleted,
+    }
 
-
-def _still_in_the_backup(why: str) -> str:
-    return (
-        "The user is erased from user_logins, and the backup in LOGIN_BACKUP_URL may still hold rows of theirs: "
-        f"{why}; then run the same command again"
-    )
-
-
-def _show(figures: dict[str, Any], as_json: bool) -> None:
     def as_text() -> None:
+        _show_each(done)
         show_figures(figures)
-        click.echo(f"{QUEUES_UNTOUCHED}.")
+        click.echo(f"{WHAT_FOLLOWS}.")
 
-    show({**figures, "note": QUEUES_UNTOUCHED}, as_json=as_json, as_text=as_text)
+    show({"erasures": done, **figures, "note": WHAT_FOLLOWS}, as_json=as_json, as_text=as_text)
+    end(problems)
 
 
-def _show_proofs(user_id: str, as_json: bool) -> None:
-    found = [each.figures() for each in proofs(_database(), user_id)]
+_STILL_IN_THE_BACKUP = "the backup in LOGIN_BACKUP_URL may still hold rows of theirs"
+_STILL_ON_THE_QUEUE = "the dead-letter queue may still hold messages of theirs"
 
-    def as_text() -> None:
-        for each in found:
-            show_figures(each)
-            click.echo()
 
-    show({"erasures": found}, as_json=as_json, as_text=as_text)
-    unknown = (
-        "No erasure of this user is recorded under any of the masking keys; one under another key cannot be recognised"
+@contextmanager
+def _goes_on(still: str, event: str, problems: list[str]) -> Iterator[None]:
+    """Around what is done after the rows are gone; reports what may be left, also where it is cut off."""
+
+    def sentence(why: str) -> str:
+        return f"The rows are erased from user_logins, and {still}: {why}; then run the same command again"
+
+    try:
+        yield
+    except LoginPipelineError as error:
+        problems.append(sentence(error.sentence))
+    except BaseException:  # a signal, or what nobody foresaw
+        report_error(sentence("it was cut off"), event)
+        raise
+
+
+def _show_each(erasures: Sequence[dict[str, Any]]) -> None:
+    for each in erasures:
+        show_figures(each)
+        click.echo()
+
+
+def _show_proofs(user_ids: Sequence[str], as_json: bool) -> None:
+    database = _database()
+    found = [[each.figures() for each in proofs(database, user_id)] for user_id in user_ids]
+    recorded = [each for erasures in found for each in erasures]
+    show({"erasures": recorded}, as_json=as_json, as_text=lambda: _show_each(recorded))
+    unknown = found.count([])
+    whom = "this user" if len(user_ids) == 1 else f"{unknown} of the users"
+    sentence = (
+        f"No erasure of {whom} is recorded under any of the masking keys; one under another key cannot be recognised"
     )
-    end([] if found else [unknown])
+    end([sentence] if unknown else [])

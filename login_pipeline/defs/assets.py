@@ -252,6 +252,7 @@ def _loaded(figures: LoadFigures) -> dict[str, Any]:
     return {
         "loaded": figures.loaded,
         "duplicates": figures.duplicates,
+        "erased": figures.erased,
         "quarantined": figures.moved.messages,
         "deleted": figures.deleted + figures.moved.deleted,
         "reasons": dict(figures.moved.reasons),

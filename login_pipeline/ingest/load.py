@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Event
@@ -31,12 +31,14 @@ PART_OF_THE_TIME = 0.25
 class LoadFigures:
     """What was done so far, in messages; what could not be deleted by SQS's error code.
 
-    `deleted` and `not_deleted` are those that have their row; `moved` are the refused ones. `commits` has for each
-    transaction the message_id of one of its rows, and how many were inserted: by it a loss shows later.
+    `erased` were sent before their user was erased, and get no row. `deleted` and `not_deleted` are these, and those
+    that have their row; `moved` are the refused ones. `commits` has for each transaction the message_id of one of its
+    rows, and how many were inserted: by it a loss shows later.
     """
 
     loaded: int = 0
     duplicates: int = 0
+    erased: int = 0
     deleted: int = 0
     not_deleted: Counter[str] = field(default_factory=Counter)
     moved: QuarantineFigures = field(default_factory=QuarantineFigures)
@@ -70,11 +72,12 @@ class BatchLoader:
         """
         first, size = 0, FIRST_ROWS
         refused: dict[str, str] = {}
+        sent = dict(zip(raw["message_id"].tolist(), raw["sent_timestamp"].tolist(), strict=True))
         believed = _delivered_often(raw, self._queues.login_queue.max_receive_count)
         with BackgroundDeleter(self._queues.login_queue, self._figures) as deleter:
             while first < len(masked):
                 started = time.monotonic()
-                loaded = self._load_chunk(masked[first : first + size], deleter, believed)
+                loaded = self._load_chunk(masked[first : first + size], deleter, believed, sent)
                 refused |= loaded.refused
                 if loaded.not_tried:
                     break
@@ -85,19 +88,29 @@ class BatchLoader:
         quarantine(refused_messages(raw, wrong), self._queues, self._database, self._log, self._figures.moved)
         require_taken(refused, wrong)
 
-    def _load_chunk(self, chunk: pd.DataFrame, deleter: "BackgroundDeleter", believed: Collection[str]) -> Loaded:
-        """Loads the chunk, then has the messages deleted that have their row."""
+    def _load_chunk(
+        self, chunk: pd.DataFrame, deleter: "BackgroundDeleter", believed: Collection[str], sent: Mapping[str, int]
+    ) -> Loaded:
+        """Loads the chunk, then has the messages deleted that have their row, or are to have none."""
         rows = zip(*(chunk[name].tolist() for name in (*NAMES, "message_id")), strict=True)
         loaded = self._database.load(
-            rows, seconds=self._queues.seconds_to_load(), believed=None if self._figures.loaded else believed
+            rows, seconds=self._queues.seconds_to_load(), believed=None if self._figures.loaded else believed, sent=sent
         )
         self._figures.loaded += loaded.rows
         self._figures.duplicates += loaded.duplicates
-        self._log.info("loaded", loaded=loaded.rows, duplicates=loaded.duplicates, refused=len(loaded.refused))
-        has_its_row = ~chunk["message_id"].isin([*loaded.refused, *loaded.not_tried])
+        self._figures.erased += len(loaded.erased)
+        self._log.info(
+            "loaded",
+            loaded=loaded.rows,
+            duplicates=loaded.duplicates,
+            refused=len(loaded.refused),
+            erased=len(loaded.erased),
+        )
+        done = ~chunk["message_id"].isin([*loaded.refused, *loaded.not_tried])
         if loaded.rows:
+            has_its_row = done & ~chunk["message_id"].isin(list(loaded.erased))
             self._figures.commits.append((chunk.loc[has_its_row, "message_id"].iloc[0], loaded.rows))
-        deleter.start(chunk.loc[has_its_row, "receipt_handle"].tolist())
+        deleter.start(chunk.loc[done, "receipt_handle"].tolist())
         return loaded
 
 

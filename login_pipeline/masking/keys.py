@@ -5,7 +5,7 @@ import re
 import secrets
 import string
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import pairwise
@@ -67,6 +67,12 @@ class KeyRing:
     def rotated(self, today: date) -> "KeyRing":
         """The same keys behind a new one."""
         return KeyRing(new_key(today), tuple(self))
+
+
+def subject_tokens(key: MaskingKey) -> Callable[[str], str]:
+    """Makes the token by which a record names a user, `<key id>.<HMAC-SHA-256 of the user_id>`, for who needs many."""
+    key_id, sub_key = key.id, key.sub_key("login-pipeline erasure")
+    return lambda user_id: f"{key_id}.{hmac.digest(sub_key, user_id.encode(), 'sha256').hex()}"
 
 
 def new_key(today: date) -> MaskingKey:

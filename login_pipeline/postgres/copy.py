@@ -1,7 +1,7 @@
 """Loads one chunk of rows inside a transaction: each row once, and no row costs its neighbours theirs."""
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date
 from io import BytesIO
 from types import NoneType
@@ -30,17 +30,24 @@ Row = Sequence[object]
 class Loaded(NamedTuple):
     """What became of the rows: inserted, there already, or refused, by message_id with a reason code.
 
-    `not_tried` are the message_ids that were left when it was plain that the table is wrong.
+    `not_tried` are the message_ids that were left when it was plain that the table is wrong; `erased` those that were
+    sent before their user was erased.
     """
 
     rows: int
     duplicates: int
     refused: dict[str, str]
     not_tried: Sequence[str] = ()
+    erased: frozenset[str] = frozenset()
 
 
 def load_rows(
-    cursor: InterruptibleCursor, rows: Sequence[Row], *, until: float, believed: Collection[str] | None = None
+    cursor: InterruptibleCursor,
+    rows: Sequence[Row],
+    *,
+    until: float,
+    believed: Collection[str] | None = None,
+    erased: Callable[[], frozenset[str]] = frozenset,
 ) -> Loaded:
     """Inserts the rows whose message the inbox does not have yet, with their message ids. It does not commit.
 
@@ -49,16 +56,19 @@ def load_rows(
         rows: The seven columns in the table's order, and the message_id.
         until: The time.monotonic() at which the statement under way is cancelled.
         believed: The message_ids whose refusal does not count against the table; None: none does.
+        erased: Asked under the lock of the load, the message_ids that get no row.
 
     Raises:
         psycopg2.Error: the database refused, and not because of a row.
     """
+    cursor.limit_time(until - time.monotonic())
+    cursor.execute(statements.load.stage)
+    left_out = erased()
+    rows = [row for row in rows if str(row[-1]) not in left_out] if left_out else rows
     order = sorted(range(len(rows)), key=lambda place: str(rows[place][-1]))  # so that two loads wait, not deadlock
     message_ids = [str(rows[place][-1]) for place in order]
     lines = _lines(rows)
     placed = BytesIO("".join([f"{lines[row]}\t{place}\n" for place, row in enumerate(order)]).encode())
-    cursor.limit_time(until - time.monotonic())
-    cursor.execute(statements.load.stage)
     cursor.copy_expert(statements.load.copy, placed)
     cursor.execute(statements.load.closed)
     closed = {
@@ -70,7 +80,7 @@ def load_rows(
     refused = loaded.refused | closed
     not_tried = tuple(message_id for message_id in loaded.not_tried if message_id not in closed)
     duplicates = len(rows) - loaded.rows - len(refused) - len(not_tried)
-    return Loaded(loaded.rows, duplicates, refused, not_tried)
+    return Loaded(loaded.rows, duplicates, refused, not_tried, left_out)
 
 
 def copy_lines(rows: Iterable[Row]) -> BytesIO:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import psycopg2
@@ -17,6 +18,7 @@ from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import Loaded, Row, load_rows
 from login_pipeline.postgres.credentials import Credentials, Login
 from login_pipeline.postgres.dead_letters import STATEMENT_SECONDS, DeadLetterRecord, Letter
+from login_pipeline.postgres.erased_logins import erased_among
 from login_pipeline.postgres.errors import not_connected, statement_refused
 from login_pipeline.postgres.exclusion import try_exclusion
 from login_pipeline.postgres.retries import retried
@@ -111,7 +113,14 @@ class LoginDatabase:
             load_rows(cursor, [], until=time.monotonic() + PREPARE_SECONDS)
         return tried
 
-    def load(self, rows: Iterable[Row], *, seconds: float, believed: Collection[str] | None = None) -> Loaded:
+    def load(
+        self,
+        rows: Iterable[Row],
+        *,
+        seconds: float,
+        believed: Collection[str] | None = None,
+        sent: Mapping[str, int] | None = None,
+    ) -> Loaded:
         """Inserts the rows whose message the inbox does not have yet, and all their message ids, in one transaction.
 
         Where the connection breaks, the server restarts or another one becomes the primary it is tried again until the
@@ -123,17 +132,21 @@ class LoginDatabase:
             rows: The seven columns in the table's order, and the message_id.
             seconds: How long it may take at most.
             believed: The message_ids whose refusal does not count against the table; None: none does.
+            sent: When each message was first sent, in milliseconds since the epoch: one of a user who was erased since
+                gets no row. Without it all do.
 
         Raises:
             DatabaseError: nothing was loaded.
-            ConfigurationError: the database cannot be reached.
+            ConfigurationError: the database cannot be reached, or a masking key is not there under which somebody was
+                erased.
         """
         batch = list(rows)
         until = time.monotonic() + seconds
 
         def load() -> Loaded:
             with self.transaction(seconds=until - time.monotonic()) as cursor:
-                return load_rows(cursor, batch, until=until, believed=believed)
+                erased = partial(erased_among, cursor, batch, sent, self.settings) if sent else frozenset
+                return load_rows(cursor, batch, until=until, believed=believed, erased=erased)
 
         return retried(load, seconds=seconds)
 

@@ -48,7 +48,7 @@ dead_letters = _DeadLetters(**_read("dead_letters"))
 
 _Erasures = namedtuple(
     "_Erasures",
-    "create may_read count_rows erase record proofs all last subjects_since",
+    "create may_read count_rows erase loads_under_way record proofs all last since subjects_since",
 )
 erasures = _Erasures(**_read("erasures"))
 

@@ -43,6 +43,7 @@ _RIGHTS: Rights = {
     Table.INBOX: "INSERT SELECT",
     Table.LEDGER: "SELECT",
     Table.DEAD_LETTERS: "INSERT SELECT",
+    Table.ERASURES: "SELECT",
     "the database": "TEMPORARY",
 }
 _CREATE: dict[str, str] = {

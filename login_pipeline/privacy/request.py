@@ -4,12 +4,11 @@ A subject is `<key id>.<HMAC-SHA-256 of the user_id>`: the holder of the masking
 user, and nobody else can find out about whom it is.
 """
 
-import hmac
 import os
 import pwd
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import PurePath
 
 from psycopg2 import extensions
@@ -17,7 +16,7 @@ from psycopg2 import extensions
 from login_pipeline.errors import ConfigurationError
 from login_pipeline.logins.columns import MAX_LENGTH
 from login_pipeline.logins.ip_address import is_ip
-from login_pipeline.masking.keys import MaskingKey
+from login_pipeline.masking.keys import MaskingKey, subject_tokens
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import copy_lines
 
@@ -67,21 +66,15 @@ def check_reason(reason: str, *about: str) -> None:
         )
 
 
-def name_user(cursor: extensions.cursor, user_id: str) -> None:
-    """Puts the user_id where the later statements of the transaction find it."""
+def name_users(cursor: extensions.cursor, user_ids: Iterable[str]) -> None:
+    """Puts the user_ids where the later statements of the transaction find them."""
     cursor.execute(statements.named_user.stage)
-    cursor.copy_expert(statements.named_user.copy, copy_lines([(user_id,)]))
+    cursor.copy_expert(statements.named_user.copy, copy_lines([(user_id,) for user_id in user_ids]))
 
 
 def subject(key: MaskingKey, user_id: str) -> str:
     """The token that names the user in a record."""
-    return tokens(key)(user_id)
-
-
-def tokens(key: MaskingKey) -> Callable[[str], str]:
-    """Makes tokens, for who needs many under one key."""
-    key_id, sub_key = key.id, key.sub_key("login-pipeline erasure")
-    return lambda user_id: f"{key_id}.{hmac.digest(sub_key, user_id.encode(), 'sha256').hex()}"
+    return subject_tokens(key)(user_id)
 
 
 def operator(by: str | None) -> str:

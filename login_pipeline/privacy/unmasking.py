@@ -13,7 +13,7 @@ from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import copy_lines
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.tables import Rights, Table, require
-from login_pipeline.privacy.request import check_reason, check_user_id, name_user, subject
+from login_pipeline.privacy.request import check_reason, check_user_id, name_users, subject
 
 _RIGHTS: Rights = {Table.USER_LOGINS: "SELECT", Table.UNMASKINGS: "INSERT", "the database": "TEMPORARY"}
 
@@ -43,7 +43,7 @@ def masks_of_user(database: LoginDatabase, user_id: str) -> list[str]:
     check_user_id(user_id)
     database.require_table()
     with database.transaction() as cursor:
-        name_user(cursor, user_id)
+        name_users(cursor, [user_id])
         cursor.execute(statements.unmaskings.masks_of_user)
         return [mask for (mask,) in cursor.fetchall()]
 

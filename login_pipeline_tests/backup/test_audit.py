@@ -21,7 +21,7 @@ def erased(kept: Kept) -> Kept:
     kept.load([(USER, "ios", "m", "m", None, 1, day) for day in (MONDAY, MONDAY, TUESDAY)], "theirs")
     kept.back_up()
     kept.query("DELETE FROM user_logins WHERE user_id = 'no locale'")
-    erase(kept.resource, USER, WHY, "jo")
+    erase(kept.resource, [USER], WHY, "jo")
     with pytest.raises(BackupError, match="2026-01-05: 1 rows fewer"):
         kept.back_up()
     return kept
@@ -65,7 +65,7 @@ def test_older_copy_of_a_backup_does_not_pass_for_a_whole_restore(kept: Kept, ot
     kept.back_up()
     older = kept.folder.with_name("older")
     shutil.copytree(kept.folder, older)
-    erase(kept.resource, USER, WHY, "jo")
+    erase(kept.resource, [USER], WHY, "jo")
     kept.back_up()
     kept.move_to(other)
     kept.folder = older
@@ -80,9 +80,9 @@ def test_erasure_here_is_kept_to_by_a_backup_of_elsewhere_however_late_that_is(k
     kept.load([(USER, "ios", "m", "m", None, 1, MONDAY)], "theirs")
     kept.move_to(other)
     kept.resource.prepare()
-    erase(kept.resource, USER, WHY, "jo", allow_none=True)
+    erase(kept.resource, [USER], WHY, "jo", allow_none=True)
     kept.move_to(first)
-    erase(kept.resource, "plain", WHY, "jo")
+    erase(kept.resource, ["plain"], WHY, "jo")
     kept.back_up()
     kept.move_to(other)
     assert kept.restore(take_over=True).withheld == 1
@@ -94,7 +94,7 @@ def test_manifest_that_knows_an_erasure_without_its_proof_is_refused(kept: Kept,
     kept.back_up()
     without = kept.manifest.audit
     files = {each.name: (kept.folder / each.name).read_bytes() for each in without.values()}
-    erase(kept.resource, USER, WHY, "jo")
+    erase(kept.resource, [USER], WHY, "jo")
     kept.back_up()
     for name, content in files.items():
         (kept.folder / name).write_bytes(content)

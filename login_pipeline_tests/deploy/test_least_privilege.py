@@ -365,7 +365,7 @@ def test_schedule_leaves_what_a_run_may_not_do_to_a_host_that_may(
         (
             "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; "
             "CREATE TRIGGER keep BEFORE DELETE ON user_logins FOR EACH ROW EXECUTE FUNCTION keep()",
-            "PostgreSQL kept 1 of the user's 1 rows in user_logins",
+            "PostgreSQL kept 1 of the 1 rows of these users in user_logins",
         ),
         (
             "ALTER TABLE user_logins ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",

@@ -187,11 +187,18 @@ class _StoppingDatabase(LoginDatabase):
         super().__init__(read_settings())
         self._process, self._watch = process, watch
 
-    def load(self, rows: Iterable[Row], *, seconds: float, believed: Collection[str] | None = None) -> Loaded:
+    def load(
+        self,
+        rows: Iterable[Row],
+        *,
+        seconds: float,
+        believed: Collection[str] | None = None,
+        sent: Mapping[str, int] | None = None,
+    ) -> Loaded:
         rows = list(rows)
         self._process.stop("load")
         # How fast the real server is decides nothing.
-        loaded = super().load(rows, seconds=max(seconds, STUCK_SECONDS), believed=believed)
+        loaded = super().load(rows, seconds=max(seconds, STUCK_SECONDS), believed=believed, sent=sent)
         self._watch.loaded([str(row[-1]) for row in rows], loaded)
         return loaded
 

@@ -302,6 +302,6 @@ def test_what_was_reported_is_on_disk_where_the_database_commits_asynchronously(
     resource.load([row("a")], seconds=10)
     with resource.record_dead_letters({"sent": Letter("message", "not_json")}) as record:
         record.commit(not_sent=())
-    erase(resource, "user", "ticket 4711", "jo")
+    erase(resource, ["user"], "ticket 4711", "jo")
     unmask_all(resource, read_key_ring(MASKING_KEY), ["no mask"], "ticket 4711", "jo")
     assert sorted(database.query("SELECT relation, setting FROM seen")) == [(table, used) for table in sorted(tables)]

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import psycopg2
@@ -23,12 +24,15 @@ from login_pipeline.cli.doctor import examine
 from login_pipeline.errors import BackupError, ConfigurationError, DatabaseError
 from login_pipeline.ingest.pruning import prune_inbox
 from login_pipeline.masking.keys import MaskingKey, new_key, read_key_ring
+from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.postgres.erased_logins import erased_among
 from login_pipeline.postgres.session import InterruptibleCursor
 from login_pipeline.privacy import erasure
 from login_pipeline.privacy.erasure import Erasure, erase, erased_since, proofs
 from login_pipeline.privacy.request import subject
 from login_pipeline.settings import read_settings
-from login_pipeline_tests.backup.fixtures import MONDAY, TRICKY, TUESDAY, Kept
+from login_pipeline.sqs.login_queues import LoginQueues
+from login_pipeline_tests.backup.fixtures import MONDAY, TRICKY, TUESDAY, Kept, wait_until
 from login_pipeline_tests.conftest import MASKING_KEY, Command, Pipeline
 
 Body = Callable[..., str]
@@ -49,7 +53,7 @@ class Known(Kept):
     others: list[tuple[Any, ...]]
 
     def erase(self, user_id: str = USER, **options: bool) -> Erasure:
-        return erase(self.resource, user_id, WHY, "jo", **options)
+        return erase(self.resource, [user_id], WHY, "jo", **options)[0]
 
     def proofs(self) -> list[Erasure]:
         return proofs(self.resource, USER)
@@ -65,7 +69,7 @@ class Known(Kept):
 
 
 @pytest.fixture
-def known(kept: Kept) -> Known:
+def known(pipeline: Pipeline, kept: Kept) -> Known:
     """The user has three rows of two dates, among others; all is backed up."""
     others = kept.rows()
     kept.load([login(), login(), login(day=TUESDAY)], "theirs")
@@ -81,8 +85,9 @@ def test_forgotten_user_is_gone_from_the_table_and_the_backup(known: Known, comm
     code, out, err = command("forget", USER, *ASKED, "--json")
     assert (code, err) == (0, "")
     figures = json.loads(out)
-    assert (figures["rows"], figures["dates"], figures["backed_up"]) == (3, 2, True)
-    assert "dead-letter queue are still there" in figures["note"]
+    assert (figures["rows"], figures["backed_up"], figures["dead_letters"]) == (3, True, 0)
+    assert [(each["rows"], each["dates"]) for each in figures["erasures"]] == [(3, 2)]
+    assert "or are redriven, get no row" in figures["note"]
     assert known.is_gone()
     assert known.in_backup() == 0
     assert known.restore().touched == []
@@ -152,7 +157,7 @@ def test_user_s_id_is_in_no_statement(known: Known, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(InterruptibleCursor, "execute", watched)
     known.erase()
-    erasure.count_rows_of(known.resource, USER)
+    erasure.count_rows_of(known.resource, [USER])
     known.proofs()
     assert any("DELETE FROM user_logins" in statement for statement in statements_sent)
     assert not any(USER in statement for statement in statements_sent)
@@ -176,8 +181,8 @@ def test_what_cannot_be_is_refused_in_one_sentence_that_quotes_nothing(known: Kn
     refusals: list[tuple[tuple[str, ...], int, str]] = [
         ((USER,), 2, "say why with --reason"),
         ((USER, "--by", "jo", "--reason", "asked by jo@example.com"), 2, "name the request instead"),
-        (("two", "words", *ASKED), 2, "name one USER_ID"),
-        ((f"--{USER}", "another", *ASKED), 2, "name one USER_ID"),
+        (ASKED, 2, "name USER_IDs"),
+        (("plain", f"--{USER}", "another", *ASKED), 1, "No row in user_logins has the USER_ID at place 2, 3"),
         ((" ", *ASKED), 2, "The USER_ID is not one"),
         (("x" * 129, *ASKED), 2, "The USER_ID is not one"),
         (("\udcff", *ASKED), 2, "The USER_ID is not one"),
@@ -220,7 +225,7 @@ def test_odd_user_ids_are_erased_exactly(known: Known) -> None:
 
 def test_rows_from_before_the_inbox_and_without_a_date_are_erased_and_counted(kept: Kept) -> None:
     kept.back_up()
-    assert erase(kept.resource, "old", WHY, "jo").rows == 1
+    assert erase(kept.resource, ["old"], WHY, "jo")[0].rows == 1
     assert kept.ledger() == {None: {"before": 2, "erased": -1}}
     assert kept.agrees()
     kept.restore()
@@ -377,7 +382,9 @@ def test_erasure_that_ends_before_its_backup_is_completed_by_the_same_command(
     known.set(LOGIN_BACKUP_URL="/dev/null/folder")
     code, out, err = command("forget", USER, *ASKED, "--json")
     assert (code, json.loads(out)["backed_up"], json.loads(out)["rows"]) == (1, False, 3)
-    assert err.startswith("The user is erased from user_logins, and the backup in LOGIN_BACKUP_URL may still hold rows")
+    assert err.startswith(
+        "The rows are erased from user_logins, and the backup in LOGIN_BACKUP_URL may still hold rows"
+    )
     assert len(err.splitlines()) == 1
     known.set(LOGIN_BACKUP_URL=str(known.folder))
     with monkeypatch.context() as broken:
@@ -513,9 +520,119 @@ def test_key_of_its_own_makes_the_token() -> None:
     assert token == f"{key.id}.{hmac.digest(key.sub_key('login-pipeline erasure'), b'user', 'sha256').hex()}"
 
 
-def test_messages_on_the_queue_are_not_touched(pipeline: Pipeline, body: Body, command: Command) -> None:
+def test_many_users_are_erased_at_once_each_with_a_proof(known: Known, command: Command) -> None:
+    known.others = [row for row in known.others if row[0] != "plain"]
+    code, out, err = command("forget", USER, "plain", USER, *ASKED, "--json")
+    assert (code, err) == (0, "")
+    assert [each["rows"] for each in json.loads(out)["erasures"]] == [3, 2]
+    assert known.is_gone()
+    code, out, _ = command("forget", USER, "plain", "--proof", "--json")
+    assert (code, [each["rows"] for each in json.loads(out)["erasures"]]) == (0, [3, 2])
+
+
+def test_user_ids_are_read_from_the_lines_of_stdin(known: Known) -> None:
+    ended = subprocess.run(
+        [COMMAND, "forget", "-", "--dry-run", "--json"], input=f"{USER}\r\n\nplain\n", text=True, capture_output=True
+    )
+    assert json.loads(ended.stdout) == {"dry_run": True, "users": 2, "rows": 5, "dates": 2}
+
+
+def test_login_that_was_sent_before_the_erasure_gets_no_row_and_a_later_one_does(
+    pipeline: Pipeline, body: Body, command: Command
+) -> None:
     assert command("prepare")[0] == 0
-    pipeline.queue.send(body(user_id=USER))
+    pipeline.queue.send(body(user_id=USER), body(user_id="another"))
     assert command("forget", USER, *ASKED, "--allow-none")[0] == 0
-    assert pipeline.queue.count() == 1
+    figures = pipeline.run().metadata["user_logins_table"]
+    assert (figures["loaded"], figures["erased"], figures["deleted"]) == (1, 1, 2)
+    assert [row[0] for row in pipeline.database.logins()] == ["another"]
+    assert pipeline.queue.count() == 0
+    pipeline.queue.send(body(user_id=USER))
     assert pipeline.run().metadata["user_logins_table"]["loaded"] == 1
+    assert pipeline.run("user_logins_checks_job").passed
+
+
+def test_dead_letter_that_is_redriven_after_the_erasure_brings_no_row_back(
+    pipeline: Pipeline, body: Body, command: Command
+) -> None:
+    """A redrive held it while the dead-letter queue was looked through."""
+    LoginDatabase(read_settings()).prepare()
+    pipeline.database.query("ALTER TABLE user_logins ADD CONSTRAINT no CHECK (app_version <> 7)")
+    pipeline.queue.send(body(user_id=USER, app_version="7"), body(user_id="another"))
+    assert pipeline.run().failures == []
+    pipeline.database.query("ALTER TABLE user_logins DROP CONSTRAINT no")
+    dead_letters = LoginQueues(read_settings()).dead_letter_queue
+    held, _ = dead_letters.receive(10)
+    code, _, err = command("forget", USER, *ASKED, "--allow-none")
+    assert (code, "1 messages on the dead-letter queue were in flight" in err) == (1, True)
+    assert len(held) == 1
+    dead_letters.release(lambda _: 0)
+    code, out, _ = command("redrive", "--json")
+    assert (code, json.loads(out)["sent_back"]) == (0, 1)
+    figures = pipeline.run().metadata["user_logins_table"]
+    assert (figures["loaded"], figures["erased"]) == (0, 1)
+    assert [row[0] for row in pipeline.database.logins()] == ["another"]
+    assert (pipeline.queue.count(), pipeline.dead_letter_queue.count()) == (0, 0)
+
+
+def test_dead_letters_of_the_users_are_deleted_and_those_of_others_stay(
+    pipeline: Pipeline, body: Body, command: Command
+) -> None:
+    theirs = [
+        body(user_id=USER, ip="nonsense"),
+        body(user_id=USER, ip="nonsense")[:-9],
+        f'{{"user_id": "another", "user_id" : "{USER}"}}',
+        body(user_id=USER).replace("user_id", "user\\u005fid"),
+    ]
+    others = [body(user_id=f"{USER}!", ip="nonsense"), f'{{"device_id": "{USER}"}}', "no JSON"]
+    pipeline.dead_letter_queue.send(*theirs, *others)
+    LoginDatabase(read_settings()).prepare()
+    code, out, _ = command("forget", USER, *ASKED, "--allow-none", "--json")
+    assert (code, json.loads(out)["dead_letters"]) == (0, len(theirs))
+    assert sorted(letter["Body"] for letter in pipeline.dead_letter_queue.take_all()) == sorted(others)
+
+
+def test_dead_letter_queue_that_cannot_be_used_is_named_after_the_rows_are_gone(known: Known, command: Command) -> None:
+    known.set(LOGIN_DEAD_LETTER_QUEUE_URL=None)
+    code, out, err = command("forget", USER, *ASKED, "--json")
+    assert (code, json.loads(out)["rows"], json.loads(out)["dead_letters"]) == (1, 3, None)
+    assert "the dead-letter queue may still hold messages of theirs: LOGIN_DEAD_LETTER_QUEUE_URL is not set" in err
+    assert known.is_gone()
+
+
+def test_load_that_began_before_the_erasure_is_waited_for_and_erased_too(
+    known: Known, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has asked who is erased, and commits its row when the erasure is done."""
+    asked, goes_on = Event(), Event()
+
+    def ask_and_wait(*arguments: Any) -> frozenset[str]:
+        erased = erased_among(*arguments)
+        asked.set()
+        assert goes_on.wait(60)
+        return erased
+
+    monkeypatch.setattr("login_pipeline.postgres.database.erased_among", ask_and_wait)
+    load = partial(known.resource.load, [(*login(version=2), "late")], seconds=60, sent={"late": 0})
+    erased: list[Erasure] = []
+    threads = [Thread(target=load), Thread(target=lambda: erased.extend(erase(known.resource, [USER], WHY, "jo")))]
+    threads[0].start()
+    assert asked.wait(60)
+    threads[1].start()
+    wait_until(lambda: len(known.proofs()) == 1)
+    threads[1].join(1)
+    goes_on.set()
+    for thread in threads:
+        thread.join()
+    assert [each.rows for each in erased] == [3, 1]
+    assert known.is_gone()
+
+
+def test_login_waits_on_the_queue_while_the_key_of_an_erasure_is_not_there(known: Known) -> None:
+    known.erase()
+    known.set(LOGIN_MASKING_KEY=new_key(MONDAY).written())
+    with pytest.raises(
+        ConfigurationError, match="Users were erased since these messages were sent under the masking key"
+    ):
+        known.resource.load([(*login(), "late")], seconds=60, sent={"late": 0})
+    assert known.is_gone()

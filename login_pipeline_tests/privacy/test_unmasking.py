@@ -66,7 +66,7 @@ def test_whose_the_masks_are_is_recorded_as_in_an_erasure(masked: Kept, unmask: 
     shared = mask_of(masked, "b")
     assert unmask("--user-id", "a", "--reason", "ticket 7")[0] == 0
     assert unmask(shared, mask_of(masked, "c", "masked_device_id"), "--reason", "ticket 8")[0] == 0
-    proof = erase(masked.resource, "a", "ticket 9", "jo")
+    (proof,) = erase(masked.resource, ["a"], "ticket 9", "jo")
     key = masking_keys(read_settings()).active
     assert proof.subject == subject(key, "a")
     assert sorted(masked.query("SELECT reason, masks, subject FROM user_logins_unmaskings")) == sorted(

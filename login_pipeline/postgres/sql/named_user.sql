@@ -1,5 +1,5 @@
--- The user whom a statement is about. The id comes by COPY and is in no statement, so that neither PostgreSQL's log nor
--- pg_stat_activity shows it.
+-- The users whom a statement is about. Their ids come by COPY and are in no statement, so that neither PostgreSQL's log
+-- nor pg_stat_activity shows them.
 
 -- name: stage
 CREATE TEMPORARY TABLE named_user (user_id text) ON COMMIT DROP;
