@@ -17,7 +17,7 @@ from login_pipeline.cli.doctor import examine
 from login_pipeline.cli.keys import keys
 from login_pipeline.cli.options import DONE, FAILED, INTERRUPTED, MISCONFIGURED, as_json, counted, end, extra
 from login_pipeline.cli.output import drain_progress, show, show_drain, show_findings, show_redrive
-from login_pipeline.cli.privacy import forget, unmask
+from login_pipeline.cli.privacy import forget, subject, unmask
 from login_pipeline.cli.send import send_lines
 from login_pipeline.errors import ConfigurationError, LoginPipelineError
 from login_pipeline.ingest.redrive import problems, redrive
@@ -57,7 +57,7 @@ def cli() -> None:
     """
 
 
-for command in (check, prepare, prune, expire, backup, restore, keys, unmask, forget):
+for command in (check, prepare, prune, expire, backup, restore, keys, unmask, subject, forget):
     cli.add_command(command)
 
 

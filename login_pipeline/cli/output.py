@@ -59,7 +59,7 @@ def drain_progress(log_format: LogFormat) -> "Iterator[DrainProgress]":
 def show(result: Mapping[str, Any], *, as_json: bool, as_text: Callable[[], None] | None = None) -> None:
     """The result as one JSON object; for a person a line a figure, or what `as_text` shows."""
     if as_json:
-        click.echo(json.dumps(result))
+        click.echo(json.dumps(result, default=str))
     elif as_text:
         as_text()
     else:

@@ -18,7 +18,7 @@ from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.privacy.dead_letters import delete_dead_letters
 from login_pipeline.privacy.erasure import count_rows_of, erase, proofs
 from login_pipeline.privacy.request import check_reason, operator
-from login_pipeline.privacy.unmasking import masks_of_user, unmask_all
+from login_pipeline.privacy.unmasking import masks_of_user, unmask_all, unmasked_rows
 from login_pipeline.settings import read_settings
 
 WHAT_FOLLOWS = (
@@ -65,6 +65,28 @@ def unmask(masks: Sequence[str], user_id: str | None, reason: str | None, by: st
 
 # What is unknown counts as an argument: click's own sentence about it would quote a user_id that begins with "-".
 _IDS = {"ignore_unknown_options": True}
+
+
+@click.command(context_settings=_IDS)
+@click.argument("user_id", nargs=-1, type=click.UNPROCESSED, metavar="USER_ID")
+@click.option("--reason", help="Why: the number of the request. Recorded with who, when and how many.")
+@by
+def subject(user_id: tuple[str, ...], reason: str | None, by: str | None) -> None:
+    """Print the rows of a user as JSON, unmasked where they can be.
+
+    USER_ID - reads the id from stdin. Only what aes-siv masked can be turned back. The request is recorded in
+    user_logins_unmaskings before anything is printed.
+    """
+    if len(user_id) != 1:
+        raise click.UsageError("name one USER_ID, or - to read it from stdin, where no shell's history keeps it")
+    if reason is None:
+        raise click.UsageError("say why with --reason, such as the request's number; it is recorded")
+    name, who = _line_of_stdin() if user_id[0] == "-" else user_id[0], operator(by)
+    database = _database()
+    rows, refused = unmasked_rows(database, masking_keys(database.settings), name, reason.strip(), who)
+    if not rows:
+        end(["No row in user_logins is of this user; check the id"])
+    show({"rows": rows, "masks_that_stay": refused}, as_json=True)
 
 
 @click.command(context_settings=_IDS)

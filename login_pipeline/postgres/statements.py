@@ -88,7 +88,7 @@ transaction = _Transaction(**_read("transaction"))
 
 _Unmaskings = namedtuple(
     "_Unmaskings",
-    "create record stage_masks copy_masks users_of_masks masks_of_user",
+    "create record stage_masks copy_masks users_of_masks rows_of_user masks_of_user",
 )
 unmaskings = _Unmaskings(**_read("unmaskings"))
 

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from psycopg2 import extensions
 
 from login_pipeline.errors import DatabaseError
+from login_pipeline.logins.columns import NAMES
 from login_pipeline.masking.keys import KeyRing
 from login_pipeline.masking.methods import NotReversibleError, unmask
 from login_pipeline.postgres import statements
@@ -15,6 +16,8 @@ from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.postgres.tables import Rights, Table, require
 from login_pipeline.privacy.request import check_reason, check_user_id, name_users, subject
 
+# Which column has the mask of what.
+_MASKED = {"ip": "masked_ip", "device_id": "masked_device_id"}
 _RIGHTS: Rights = {Table.USER_LOGINS: "SELECT", Table.UNMASKINGS: "INSERT", "the database": "TEMPORARY"}
 
 
@@ -85,6 +88,30 @@ def unmask_all(
                 "take away the trigger or the rule that somebody made on it"
             )
     return Unmasking(values, refused)
+
+
+def unmasked_rows(
+    database: LoginDatabase, ring: KeyRing, user_id: str, reason: str, operator: str
+) -> tuple[list[dict[str, Any]], Counter[str]]:
+    """The rows of one user, the oldest first, by their columns' names, with `ip` and `device_id` beside the masks.
+
+    They are None where the mask stays; the second part says why, and how many. It is recorded and raises as
+    `unmask_all`; a user without a row is not recorded.
+    """
+    check_user_id(user_id)
+    check_reason(reason, user_id)
+    database.require_table()
+    with database.transaction() as cursor:
+        name_users(cursor, [user_id])
+        cursor.execute(statements.unmaskings.rows_of_user)
+        rows = [dict(zip(NAMES, row, strict=True)) for row in cursor.fetchall()]
+    if not rows:
+        return [], Counter()
+    masks = dict.fromkeys(row[masked] for row in rows for masked in _MASKED.values() if row[masked] is not None)
+    done = unmask_all(database, ring, list(masks), reason, operator, user_id)
+    values = {each.mask: each.value for each in done.values}
+    clear = [{field: values.get(row[masked]) for field, masked in _MASKED.items()} for row in rows]
+    return [{**row, **own} for row, own in zip(rows, clear, strict=True)], done.refused
 
 
 def _users_of(cursor: extensions.cursor, masks: Sequence[str]) -> list[str]:

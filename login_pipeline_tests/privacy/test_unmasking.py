@@ -192,3 +192,38 @@ def test_question_without_masks_or_a_reason_that_can_be_kept_is_refused(masked: 
     code, _, err = unmask("--user-id", "nobody", "--reason", "ticket 7")
     assert (code, "No row in user_logins is of this user" in err) == (1, True)
     assert record(masked) == []
+
+
+def test_rows_of_a_subject_are_printed_with_what_was_masked_and_it_is_recorded(masked: Kept, command: Command) -> None:
+    code, out, err = command("subject", "a", "--reason", "ticket 7", "--by", "jo")
+    assert (code, err) == (0, "")
+    rows = sorted(json.loads(out)["rows"], key=lambda row: row["device_id"])
+    assert [(row["ip"], row["device_id"]) for row in rows] == [("192.0.2.1", "one\x1b[31m"), ("192.0.2.1", "two")]
+    assert {(row["user_id"], row["create_date"], row["locale"], row["app_version"]) for row in rows} == {
+        ("a", "2026-01-05", None, 1)
+    }
+    stored = masked.query("SELECT masked_ip, masked_device_id FROM user_logins WHERE user_id = 'a'")
+    assert {(row["masked_ip"], row["masked_device_id"]) for row in rows} == set(stored)
+    assert record(masked) == [("ticket 7", 3, 3)]
+    key = masking_keys(read_settings()).active
+    assert masked.query("SELECT subject FROM user_logins_unmaskings") == [(subject(key, "a"),)]
+
+
+def test_what_the_method_cannot_turn_back_stays_masked_for_a_subject(masked: Kept, command: Command) -> None:
+    masked.set(LOGIN_MASKING_METHOD="hmac-sha256")
+    masked.log_in(("c", "192.0.2.3", "of c"), ("a", "192.0.2.3", "hashed"))
+    code, out, _ = command("subject", "a", "--reason", "ticket 7", "--by", "jo")
+    shown = json.loads(out)
+    assert (code, len(shown["rows"])) == (0, 3)
+    assert [row["ip"] for row in shown["rows"]].count(None) == 1
+    assert list(shown["masks_that_stay"].values()) == [2]
+    assert record(masked) == [("ticket 7", 5, 3)]
+
+
+def test_rows_of_a_subject_are_not_shown_where_it_is_not_recorded(masked: Kept, command: Command) -> None:
+    masked.query("ALTER TABLE user_logins_unmaskings ADD CHECK (reason <> 'refused')")
+    for arguments, exit_code in ((["a", "--reason", "refused"], 1), (["a", "--reason", "a asked"], 2), (["a"], 2)):
+        code, out, err = command("subject", *arguments, "--by", "jo")
+        assert (code, out, "192.0.2.1" in err) == (exit_code, "", False)
+    code, _, err = command("subject", "nobody", "--reason", "ticket 7", "--by", "jo")
+    assert (code, "No row in user_logins is of this user" in err) == (1, True)

@@ -36,6 +36,12 @@ FROM user_logins
 WHERE user_id IS NOT NULL
   AND (masked_ip IN (SELECT mask FROM named_masks) OR masked_device_id IN (SELECT mask FROM named_masks));
 
+-- name: rows_of_user
+SELECT user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date
+FROM user_logins
+WHERE user_id = (SELECT user_id FROM named_user)
+ORDER BY create_date;
+
 -- name: masks_of_user
 -- Those of the user who was named, each once, in the order of the logins.
 SELECT mask
