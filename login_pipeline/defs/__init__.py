@@ -7,12 +7,14 @@ import dagster as dg
 from login_pipeline.defs import assets, backup
 from login_pipeline.defs.backup import backup_job, user_logins_backup_schedule
 from login_pipeline.defs.checks import masked_logins_checks, user_logins_table_checks
+from login_pipeline.defs.health import health_sensor
 from login_pipeline.defs.io_manager import RunScopedIOManager
 from login_pipeline.defs.jobs import (
     inbox_pruning_schedule,
     login_jobs,
     run_history_schedule,
     user_logins_checks_schedule,
+    user_logins_expiry_schedule,
 )
 from login_pipeline.defs.resources import LoginDatabaseResource, LoginQueueResource, MaskingResource
 from login_pipeline.defs.sensors import queue_depth_sensor
@@ -35,10 +37,11 @@ def login_definitions(*, asset_prefix: str | Sequence[str] = ()) -> dg.Definitio
         schedules=[
             user_logins_checks_schedule(prefix),
             inbox_pruning_schedule,
+            user_logins_expiry_schedule,
             run_history_schedule,
             user_logins_backup_schedule,
         ],
-        sensors=[queue_depth_sensor(prefix)],
+        sensors=[queue_depth_sensor(prefix), health_sensor(prefix)],
         resources={
             "login_sqs": LoginQueueResource(),
             "login_postgres": LoginDatabaseResource(),

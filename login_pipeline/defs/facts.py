@@ -124,7 +124,14 @@ class Facts:
     problems: Mapping[Source, str]
 
 
-def gather(instance: dg.DagsterInstance, queues: LoginQueues, database: LoginDatabase, *, since: datetime) -> Facts:
+def gather(
+    instance: dg.DagsterInstance,
+    queues: LoginQueues,
+    database: LoginDatabase,
+    *,
+    since: datetime,
+    prefix: Sequence[str] = (),
+) -> Facts:
     """Asks every source; raises nothing that is theirs.
 
     Args:
@@ -132,6 +139,7 @@ def gather(instance: dg.DagsterInstance, queues: LoginQueues, database: LoginDat
         queues: The login queue is asked for its depth; a role with sensor-policy.json may.
         database: That of user_logins.
         since: From when on runs that ended, their messages, and dead letters are counted.
+        prefix: Of the assets.
     """
     problems: dict[Source, str] = {}
     longest = timedelta(seconds=database.settings.visibility_timeout)
@@ -146,7 +154,7 @@ def gather(instance: dg.DagsterInstance, queues: LoginQueues, database: LoginDat
     return Facts(
         login_queue=ask(Source.LOGIN_QUEUE, lambda: queues.login_queue.depth()),
         dead_letters=ask(Source.DATABASE, lambda: database.dead_letters_since(since)),
-        runs=ask(Source.DAGSTER, lambda: _run_facts(instance, since, longest)),
+        runs=ask(Source.DAGSTER, lambda: _run_facts(instance, prefix, since, longest)),
         problems=problems,
     )
 
@@ -172,9 +180,9 @@ def newest_failures(instance: dg.DagsterInstance, limit: int, prefix: Sequence[s
     return [run.run_id for run in takewhile(lambda run: run.status is dg.DagsterRunStatus.FAILURE, ended)]
 
 
-def _run_facts(instance: dg.DagsterInstance, since: datetime, longest: timedelta) -> RunFacts:
+def _run_facts(instance: dg.DagsterInstance, prefix: Sequence[str], since: datetime, longest: timedelta) -> RunFacts:
     try:
-        return _recorded(instance, since, longest)
+        return _recorded(instance, prefix, since, longest)
     except Exception as error:  # SQLAlchemy's, or Dagster's own
         raise LoginPipelineError(
             f"Dagster's records cannot be read ({type(error).__name__}); check DAGSTER_HOME, and the database that its "
@@ -182,14 +190,14 @@ def _run_facts(instance: dg.DagsterInstance, since: datetime, longest: timedelta
         ) from None
 
 
-def _recorded(instance: dg.DagsterInstance, since: datetime, longest: timedelta) -> RunFacts:
-    active = active_runs(instance, longest)
+def _recorded(instance: dg.DagsterInstance, prefix: Sequence[str], since: datetime, longest: timedelta) -> RunFacts:
+    active = active_runs(instance, longest, prefix)
     at_work = sum(run.dagster_run.status is dg.DagsterRunStatus.STARTED for run in active)
-    ended = instance.get_run_records(dg.RunsFilter(job_name=LOGIN_JOB, statuses=ENDED_STATUSES, updated_after=since))
-    received, received_at = _newest(instance, raw_sqs_messages)
-    masked, _ = _newest(instance, masked_logins)
-    _, backup_at = _newest(instance, user_logins_backup)
-    results = _check_results(instance)
+    ended = instance.get_run_records(runs_of(LOGIN_JOB, prefix, statuses=ENDED_STATUSES, updated_after=since))
+    received, received_at = _newest(instance, raw_sqs_messages.key.with_prefix(prefix))
+    masked, _ = _newest(instance, masked_logins.key.with_prefix(prefix))
+    _, backup_at = _newest(instance, user_logins_backup.key.with_prefix(prefix))
+    results = _check_results(instance, prefix)
     made_on = masked.get(KEY_MADE_ON)
     return RunFacts(
         waiting=len(active) - at_work,
@@ -197,8 +205,8 @@ def _recorded(instance: dg.DagsterInstance, since: datetime, longest: timedelta)
         hosts=len({run.dagster_run.tags.get(HOST_TAG) for run in [*active, *ended]} - {None}),
         ended=Counter(run.dagster_run.status for run in ended),
         longest_seconds=max((_seconds(run) for run in ended), default=0.0),
-        failures_in_a_row=len(newest_failures(instance, MAX_FAILURES)),
-        batches=_batches(instance, since),
+        failures_in_a_row=len(newest_failures(instance, MAX_FAILURES, prefix)),
+        batches=_batches(instance, prefix, since),
         received_at=received_at,
         oldest_age=received.get(OLDEST_AGE),
         checks={
@@ -218,21 +226,19 @@ def _seconds(run: dg.RunRecord) -> float:
     return run.end_time - run.start_time if run.start_time and run.end_time else 0.0
 
 
-def _batches(instance: dg.DagsterInstance, since: datetime) -> Batches:
+def _batches(instance: dg.DagsterInstance, prefix: Sequence[str], since: datetime) -> Batches:
     done: Counter[str] = Counter()
-    for materialization in _since(instance, quarantined_logins, since):
+    for materialization in _since(instance, quarantined_logins.key.with_prefix(prefix), since):
         said = _plain(materialization.metadata)
         done.update(quarantined=said.get("dagster/row_count", 0), deleted=said.get("deleted", 0))
-    for materialization in _since(instance, user_logins_table, since):
+    for materialization in _since(instance, user_logins_table.key.with_prefix(prefix), since):
         said = _plain(materialization.metadata)  # one that a person reported in the UI has none of it
         done.update({name: said.get(name, 0) for name in Batches._fields})
     return Batches(**{name: done[name] for name in Batches._fields})
 
 
-def _since(
-    instance: dg.DagsterInstance, asset: dg.AssetsDefinition, since: datetime
-) -> Iterator[dg.AssetMaterialization]:
-    wanted = dg.AssetRecordsFilter(asset.key, after_timestamp=since.timestamp())
+def _since(instance: dg.DagsterInstance, asset: dg.AssetKey, since: datetime) -> Iterator[dg.AssetMaterialization]:
+    wanted = dg.AssetRecordsFilter(asset, after_timestamp=since.timestamp())
     result = instance.fetch_materializations(wanted, limit=READ_AT_ONCE)
     while True:
         yield from (each.asset_materialization for each in result.records if each.asset_materialization)
@@ -241,18 +247,18 @@ def _since(
         result = instance.fetch_materializations(wanted, limit=READ_AT_ONCE, cursor=result.cursor)
 
 
-def _newest(instance: dg.DagsterInstance, asset: dg.AssetsDefinition) -> tuple[dict[str, Any], datetime | None]:
+def _newest(instance: dg.DagsterInstance, asset: dg.AssetKey) -> tuple[dict[str, Any], datetime | None]:
     """What the newest materialization says, and of when it is."""
-    event = instance.get_latest_materialization_event(asset.key)
+    event = instance.get_latest_materialization_event(asset)
     if event is None or event.asset_materialization is None:
         return {}, None
     return _plain(event.asset_materialization.metadata), datetime.fromtimestamp(event.timestamp, UTC)
 
 
-def _check_results(instance: dg.DagsterInstance) -> dict[str, dg.AssetCheckEvaluation]:
+def _check_results(instance: dg.DagsterInstance, prefix: Sequence[str]) -> dict[str, dg.AssetCheckEvaluation]:
     """The newest result of each check on the table that has one."""
     results: dict[str, dg.AssetCheckEvaluation] = {}
-    for spec in user_logins_table_checks().check_specs:
+    for spec in user_logins_table_checks(prefix).check_specs:
         history = instance.event_log_storage.get_asset_check_execution_history(spec.key, limit=RESULTS)
         evaluations = (each.evaluation for each in history if isinstance(each.evaluation, dg.AssetCheckEvaluation))
         if evaluation := next(evaluations, None):

@@ -1,5 +1,6 @@
 """The sensor that sends people what goes wrong, and that it is over."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -27,38 +28,49 @@ class Cursor(BaseModel):
     said: Said
 
 
-@dg.sensor(
-    minimum_interval_seconds=LOOK_SECONDS,
-    default_status=(
-        dg.DefaultSensorStatus.RUNNING if read_load_settings().sensor_enabled else dg.DefaultSensorStatus.STOPPED
-    ),
-    description="Sends what goes wrong, and that it is over, to LOGIN_ALERT_URL. Looks once a minute.",
-)
-def health_sensor(
-    context: dg.SensorEvaluationContext, sqs: LoginQueueResource, postgres: LoginDatabaseResource
-) -> dg.SensorResult:
-    """Looks, and sends one message at most. What is not delivered is said at the next look."""
-    now = datetime.now(UTC)
-    try:
-        settings = read_settings()
-    except LoginPipelineError as error:
-        return dg.SensorResult(skip_reason=error.sentence)
-    if settings.alert_url is None:
-        return dg.SensorResult(skip_reason="LOGIN_ALERT_URL is not set, so nobody is sent what goes wrong")
-    options = sqs.client_options._replace(max_attempts=ATTEMPTS, read_timeout=ANSWER_SECONDS)
-    facts = gather(context.instance, LoginQueues(settings, options), postgres.database, since=now - NEW_LETTERS)
-    before = remembered(context.cursor, now)
-    watch = before.watch.after(facts, now)
-    decision = decide(what_is_wrong(facts, watch, settings, now), facts.problems, before.said, now)
-    said, reason = decision.undelivered, "There is nothing new to say"
-    if decision.message:
+def health_sensor(prefix: Sequence[str] = ()) -> dg.SensorDefinition:
+    """The sensor of what assets with this prefix say."""
+
+    @dg.sensor(
+        minimum_interval_seconds=LOOK_SECONDS,
+        default_status=(
+            dg.DefaultSensorStatus.RUNNING if read_load_settings().sensor_enabled else dg.DefaultSensorStatus.STOPPED
+        ),
+        description="Sends what goes wrong, and that it is over, to LOGIN_ALERT_URL. Looks once a minute.",
+    )
+    def health_sensor(
+        context: dg.SensorEvaluationContext, login_sqs: LoginQueueResource, login_postgres: LoginDatabaseResource
+    ) -> dg.SensorResult:
+        """Looks, and sends one message at most. What is not delivered is said at the next look."""
+        now = datetime.now(UTC)
         try:
-            deliver(decision.message, settings)
-            said, reason = decision.delivered, decision.message
+            settings = read_settings()
         except LoginPipelineError as error:
-            reason = error.sentence
-            process_log().error("alert_not_delivered", error=error.sentence)
-    return dg.SensorResult(skip_reason=reason, cursor=Cursor(watch=watch, said=said).model_dump_json())
+            return dg.SensorResult(skip_reason=error.sentence)
+        if settings.alert_url is None:
+            return dg.SensorResult(skip_reason="LOGIN_ALERT_URL is not set, so nobody is sent what goes wrong")
+        options = login_sqs.client_options._replace(max_attempts=ATTEMPTS, read_timeout=ANSWER_SECONDS)
+        facts = gather(
+            context.instance,
+            LoginQueues(settings, options),
+            login_postgres.database,
+            since=now - NEW_LETTERS,
+            prefix=prefix,
+        )
+        before = remembered(context.cursor, now)
+        watch = before.watch.after(facts, now)
+        decision = decide(what_is_wrong(facts, watch, settings, now), facts.problems, before.said, now)
+        said, reason = decision.undelivered, "There is nothing new to say"
+        if decision.message:
+            try:
+                deliver(decision.message, settings)
+                said, reason = decision.delivered, decision.message
+            except LoginPipelineError as error:
+                reason = error.sentence
+                process_log().error("alert_not_delivered", error=error.sentence)
+        return dg.SensorResult(skip_reason=reason, cursor=Cursor(watch=watch, said=said).model_dump_json())
+
+    return health_sensor
 
 
 def remembered(cursor: str | None, now: datetime) -> Cursor:

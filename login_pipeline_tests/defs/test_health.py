@@ -39,9 +39,9 @@ class Sensor:
     def look(self) -> list[str]:
         """The lines of the message that arrived, if any, without its times."""
         arrived = len(self._webhook.texts)
-        resources = {"sqs": LoginQueueResource(), "postgres": LoginDatabaseResource()}
+        resources = {"login_sqs": LoginQueueResource(), "login_postgres": LoginDatabaseResource()}
         with dg.build_sensor_context(self._pipeline.instance, cursor=self.cursor, resources=resources) as context:
-            result = health_sensor(context)
+            result = health_sensor()(context)
         assert isinstance(result, dg.SensorResult)
         assert not result.run_requests
         self.cursor, self.reason = result.cursor or self.cursor, skip_reason(result)
