@@ -181,7 +181,7 @@ def _instance() -> dg.DagsterInstance:
 
 
 def _tag_host(run_id: str) -> None:
-    """Once the launcher has tagged the run: whoever adds a tag writes all of them."""
+    """Once the launcher has tagged the run: who adds a tag writes all of them."""
     until = time.monotonic() + TAG_SECONDS
     while run := _instance().get_run_by_id(run_id):
         if DAGSTER_CELERY_TASK_ID_TAG in run.tags or time.monotonic() > until:

@@ -254,7 +254,7 @@ class LoginDatabase:
                 connection.commit()
             except BaseException as error:
                 connection.until = time.monotonic()
-                # The first error counts. A RuntimeError: at Python's end no thread takes work any more.
+                # The first error counts. A RuntimeError: at Python's end no thread takes work.
                 with suppress(psycopg2.Error, RuntimeError):
                     connection.rollback()
                 if isinstance(error, psycopg2.Error):

@@ -1,6 +1,6 @@
 """Keeps erased users out of the table: a login that was sent before its user was erased gets no row.
 
-It is no matter where the message was meanwhile: on the login queue, in a run, or on the dead-letter queue and redriven.
+It is no matter where the message is by then: on the login queue, in a run, or on the dead-letter queue and redriven.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,6 +55,6 @@ def needed_keys(ring: KeyRing, key_ids: set[str], since: str) -> list[MaskingKey
     if unknown := sorted(key_id for key_id in key_ids if ring.find(key_id) is None):
         raise ConfigurationError(
             f"Users were erased since {since} under the masking key {', '.join(unknown)}, without which their rows "
-            "cannot be told apart; add it behind the active masking key"
+            "cannot be recognised; add it behind the active masking key"
         )
     return [key for key in ring if key.id in key_ids]

@@ -110,7 +110,7 @@ def test_key_of_an_erasure_is_needed_only_for_files_that_have_not_seen_it(erased
     erased.move_to(other)
     erased.set(LOGIN_MASKING_KEY=new_key(MONDAY).written())
     active = read_key_ring(MASKING_KEY).active.id
-    with pytest.raises(ConfigurationError, match=f"{active}, without which their rows cannot be told apart"):
+    with pytest.raises(ConfigurationError, match=f"{active}, without which their rows cannot be recognised"):
         erased.restore()
     erased.set(LOGIN_MASKING_KEY=None)
     with pytest.raises(ConfigurationError, match="LOGIN_MASKING_KEY is not set"):
