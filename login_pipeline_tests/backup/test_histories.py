@@ -73,7 +73,7 @@ class History:
     def erase(self) -> None:
         user = self.source.choice(USERS)
         self.gone |= {number for number, whose in self.rows().items() if whose == user}
-        erase(self.kept.resource, user, "request 1", "jo", allow_none=True)
+        erase(self.kept.resource, [user], "request 1", "jo", allow_none=True)
 
     def expire(self) -> None:
         due = {number for number in self.rows() if is_due(self.days[number])}

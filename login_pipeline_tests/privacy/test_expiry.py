@@ -219,7 +219,7 @@ def test_expiry_ends_the_damage_of_its_date_and_of_no_other(dated: Dated) -> Non
 
 
 def test_erased_and_pruned_rows_are_counted_once(dated: Dated) -> None:
-    erase(dated.resource, "plain", "request 1", "jo")
+    erase(dated.resource, ["plain"], "request 1", "jo")
     prune_inbox_of(dated)
     assert dated.expire() == Expired(1, 2)
     assert dated.ledger()[MONDAY] == {"pruned": 4, "erased": -2, "expired": -2}
@@ -330,7 +330,7 @@ def test_loads_erasures_prunings_and_restores_at_once_agree_with_the_inbox(dated
         load,
         dated.expire,
         dated.restore,
-        lambda: erase(dated.resource, "plain", "request 1", "jo", allow_none=True),
+        lambda: erase(dated.resource, ["plain"], "request 1", "jo", allow_none=True),
     ]
     threads = [Thread(target=work, args=[task]) for task in tasks]
     for thread in threads:
