@@ -1,6 +1,7 @@
 """A webhook on loopback: a real HTTP server that keeps what it is sent, and answers as a test says."""
 
 import json
+import secrets
 import ssl
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Self
 from login_pipeline.local.ports import HOST
 
 # In the URL, as in that of Slack's: who knows it may write there.
-SECRET = "B0SECRET/x0x0x0x0"  # noqa: S105 - the test's own
+SECRET = secrets.token_hex(16)
 
 
 class Webhook:
