@@ -59,7 +59,7 @@ def _roll(new: str, workers: int) -> None:
     known, restarts = _new_faults(frozenset()), _restarts()
     _docker("tag", new, CURRENT, failure="the image could not be tagged")
     prepare = ("compose", "run", "--rm", "--no-deps", "--no-TTY", "prepare", "login-pipeline", "prepare")
-    _docker(*prepare, failure="its `login-pipeline prepare` did")
+    _docker(*prepare, failure="its `login-pipeline prepare` did not succeed")
     _start(workers)
     if found := _new_faults(known):
         raise RollError(f"its worker finds wrong what was right before ({', '.join(sorted(found))})")

@@ -14,7 +14,7 @@ TERMINATE = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
 
 # What is said of a roll to an image of which that command fails.
 ROLLED_BACK = {
-    "prepare": "its `login-pipeline prepare` did; login-pipeline:previous runs again.",
+    "prepare": "its `login-pipeline prepare` did not succeed; login-pipeline:previous runs again.",
     "worker": "as `docker compose logs` says; login-pipeline:previous runs again.",
     "doctor": "finds wrong what was right before (doctor: masking); login-pipeline:previous runs again.",
     "check": "finds wrong what was right before (check: exit code 1); login-pipeline:previous runs again.",
