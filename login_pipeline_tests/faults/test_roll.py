@@ -4,7 +4,7 @@ import io
 import json
 import subprocess
 import sys
-import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,9 @@ def last_release(tmp_path: Path) -> Path:
     if _git("rev-parse", "--is-shallow-repository") != b"false\n":
         pytest.skip("this checkout has no history; fetch it with: git fetch --unshallow")
     release = _git("log", "-1", "--format=%H", "-G", r"^## \[[0-9]", "--", "CHANGELOG.md").decode().strip()
-    code = _git("archive", release, "login_pipeline")
-    with tarfile.open(fileobj=io.BytesIO(code)) as archive:
-        archive.extractall(tmp_path, filter="data")
+    code = _git("archive", "--format=zip", release, "login_pipeline")
+    with zipfile.ZipFile(io.BytesIO(code)) as archive:
+        archive.extractall(tmp_path)
     return tmp_path
 
 
