@@ -11,6 +11,7 @@ from login_pipeline.logins.event import LoginEvent, parse_login
 from login_pipeline.settings import IN_FLIGHT_BUDGET, Settings
 from login_pipeline.signals import deferred_interrupts
 from login_pipeline.sqs.login_queues import LoginQueues
+from login_pipeline.sqs.message import Message
 
 # Messages that are received before those of the users are deleted.
 AT_ONCE = 1_000
@@ -52,7 +53,7 @@ class DeadLetters:
 
 
 def delete_dead_letters(settings: Settings, user_ids: Collection[str]) -> DeadLetters:
-    """Deletes those whose body names one of the users as its user_id; the others stay.
+    """Deletes those that name one of the users as their user_id, in an envelope or without; the others stay.
 
     Raises:
         ConfigurationError: the queue cannot be used.
@@ -65,7 +66,7 @@ def delete_dead_letters(settings: Settings, user_ids: Collection[str]) -> DeadLe
         while not done.complete and queue.held < IN_FLIGHT_BUDGET:
             messages, done.complete = queue.receive(AT_ONCE)
             seen.update(message.sqs_message_id for message in messages)
-            theirs = [each.receipt_handle for each in messages if not users.isdisjoint(_user_ids(each.body))]
+            theirs = [each.receipt_handle for each in messages if not users.isdisjoint(_user_ids(each))]
             not_deleted = queue.delete(theirs)
             done.deleted += len(theirs) - sum(not_deleted.values())
             done.not_deleted.update(not_deleted)
@@ -76,10 +77,10 @@ def delete_dead_letters(settings: Settings, user_ids: Collection[str]) -> DeadLe
     return done
 
 
-def _user_ids(body: str) -> Iterator[str]:
-    login = parse_login(body)
+def _user_ids(message: Message) -> Iterator[str]:
+    login = parse_login(message.content)
     if isinstance(login, LoginEvent):
         yield login.user_id
-    for written in _USER_ID.findall(body):
+    for written in _USER_ID.findall(f"{message.content}\n{message.body}"):
         with suppress(ValueError):
             yield str(json.loads(written))

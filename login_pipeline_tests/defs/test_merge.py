@@ -11,10 +11,14 @@ import dagster as dg
 import pytest
 
 from login_pipeline.defs import login_definitions
+from login_pipeline.defs.facts import gather
 from login_pipeline.defs.resources import LoginQueueResource
 from login_pipeline.defs.run_history import purge
 from login_pipeline.defs.sensors import queue_depth_sensor
 from login_pipeline.local.ports import wait_until
+from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.settings import read_settings
+from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline_tests.conftest import Pipeline
 
 BIN, SHOP = Path(sys.executable).parent, Path(__file__).parent / "shop"
@@ -127,6 +131,18 @@ def test_jobs_of_the_same_name_elsewhere_in_the_instance_are_neither_counted_nor
     later = datetime.now(UTC) + timedelta(days=400)
     assert purge(pipeline.instance, days=1, now=later, prefix=["eu"]).runs == 0
     assert purge(pipeline.instance, days=1, now=later, prefix=["auth"]).runs == 1
+
+
+def test_what_is_known_of_the_runs_is_that_of_the_prefix(pipeline: Pipeline, body: Body) -> None:
+    pipeline.queue.send(body())
+    job = login_definitions(asset_prefix="auth").resolve_job_def("login_job")
+    assert job.execute_in_process(instance=pipeline.instance).success
+    queues, database = LoginQueues(read_settings()), LoginDatabase(read_settings())
+    for prefix, loaded in (("auth", 1), ("eu", 0)):
+        since = datetime.now(UTC) - timedelta(hours=1)
+        runs = gather(pipeline.instance, queues, database, since=since, prefix=[prefix]).runs
+        assert runs is not None
+        assert (runs.batches.loaded, runs.ended.get(dg.DagsterRunStatus.SUCCESS, 0)) == (loaded, loaded)
 
 
 def test_queue_of_an_instance_that_lets_more_runs_work_is_no_limit(

@@ -34,6 +34,7 @@ from login_pipeline.settings import read_settings
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline_tests.backup.fixtures import MONDAY, TRICKY, TUESDAY, Kept, wait_until
 from login_pipeline_tests.conftest import MASKING_KEY, Command, Pipeline
+from login_pipeline_tests.envelopes import notification
 
 Body = Callable[..., str]
 USER = "user to erase 7c1d"
@@ -583,6 +584,7 @@ def test_dead_letters_of_the_users_are_deleted_and_those_of_others_stay(
         body(user_id=USER, ip="nonsense")[:-9],
         f'{{"user_id": "another", "user_id" : "{USER}"}}',
         body(user_id=USER).replace("user_id", "user\\u005fid"),
+        notification(body(user_id=USER, ip="nonsense")),
     ]
     others = [body(user_id=f"{USER}!", ip="nonsense"), f'{{"device_id": "{USER}"}}', "no JSON"]
     pipeline.dead_letter_queue.send(*theirs, *others)
