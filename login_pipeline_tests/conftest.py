@@ -320,15 +320,22 @@ def body() -> Callable[..., str]:
     return valid
 
 
-@pytest.fixture(scope="session")
-def aws_endpoint() -> Iterator[str]:
-    """Secrets Manager and Parameter Store of ministack."""
+@contextmanager
+def ministack(services: str) -> Iterator[str]:
+    """The endpoint of these services of AWS."""
     with temporary_folder() as folder:
-        server = LocalSqs(folder / "aws", services="secretsmanager,ssm")
+        server = LocalSqs(folder / "aws", services=services)
         try:
             yield server.endpoint
         finally:
             server.stop()
+
+
+@pytest.fixture(scope="session")
+def aws_endpoint() -> Iterator[str]:
+    """Secrets Manager and Parameter Store."""
+    with ministack("secretsmanager,ssm") as endpoint:
+        yield endpoint
 
 
 @pytest.fixture

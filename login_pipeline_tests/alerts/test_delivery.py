@@ -14,11 +14,9 @@ from login_pipeline.alerts import delivery
 from login_pipeline.alerts.delivery import deliver
 from login_pipeline.errors import AlertError, ConfigurationError, LoginPipelineError
 from login_pipeline.local.ports import HOST, free_port
-from login_pipeline.local.services import temporary_folder
-from login_pipeline.local.sqs import LocalSqs
 from login_pipeline.settings import read_settings
 from login_pipeline_tests.alerts.webhook import SECRET, Webhook
-from login_pipeline_tests.conftest import Command
+from login_pipeline_tests.conftest import Command, ministack
 from login_pipeline_tests.faults.tls_proxy import server_context
 
 TOPIC = "sns:arn:aws:sns:us-east-1:000000000000:alerts"
@@ -112,12 +110,8 @@ def test_without_a_place_nothing_is_delivered() -> None:
 
 @pytest.fixture(scope="module")
 def aws_endpoint() -> Iterator[str]:
-    with temporary_folder() as folder:
-        server = LocalSqs(folder / "aws", services="sns,sqs")
-        try:
-            yield server.endpoint
-        finally:
-            server.stop()
+    with ministack("sns,sqs") as endpoint:
+        yield endpoint
 
 
 @pytest.fixture

@@ -12,22 +12,17 @@ from login_pipeline.backup.export import back_up
 from login_pipeline.backup.restore import restore
 from login_pipeline.backup.store import BackupStore, FolderStore, S3Store, backup_store
 from login_pipeline.errors import BackupError, ConfigurationError
-from login_pipeline.local.services import temporary_folder
-from login_pipeline.local.sqs import LocalSqs
 from login_pipeline.settings import read_settings
 from login_pipeline_tests.backup.fixtures import Kept
+from login_pipeline_tests.conftest import ministack
 
 BUCKET = "backups"
 
 
 @pytest.fixture(scope="module")
 def s3_endpoint() -> Iterator[str]:
-    with temporary_folder() as folder:
-        server = LocalSqs(folder / "s3", services="s3")
-        try:
-            yield server.endpoint
-        finally:
-            server.stop()
+    with ministack("s3") as endpoint:
+        yield endpoint
 
 
 @pytest.fixture

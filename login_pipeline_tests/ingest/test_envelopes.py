@@ -11,11 +11,9 @@ import boto3
 import pytest
 
 from login_pipeline.ingest.redrive import redrive
-from login_pipeline.local.services import temporary_folder
-from login_pipeline.local.sqs import LocalSqs
 from login_pipeline.settings import read_settings
 from login_pipeline_tests.bodies import POISON, Poison, valid
-from login_pipeline_tests.conftest import REGION, Pipeline, Queue
+from login_pipeline_tests.conftest import REGION, Pipeline, Queue, ministack
 from login_pipeline_tests.defs.test_assets import SENTINELS, stored
 from login_pipeline_tests.envelopes import base64_of, event, fifo_notification, gzip_of, notification
 from login_pipeline_tests.ingest.test_hostile_messages import LONGEST, attribute
@@ -66,12 +64,8 @@ class Aws:
 
 @pytest.fixture(scope="module")
 def aws_endpoint() -> Iterator[str]:
-    with temporary_folder() as folder:
-        server = LocalSqs(folder / "aws", services="sqs,sns,events")
-        try:
-            yield server.endpoint
-        finally:
-            server.stop()
+    with ministack("sqs,sns,events") as endpoint:
+        yield endpoint
 
 
 @pytest.fixture
