@@ -270,7 +270,7 @@ class Settings(LoadSettings):
         None,
         description="Where to say that something is wrong: the URL of a webhook that takes JSON as Slack's do, or "
         "sns:ARN for a topic of SNS.",
-        examples=["https://hooks.slack.com/services/T00000000/B00000000/XXXXXXXX"],
+        examples=["https://hooks.example.com/services/login-alerts"],
     )
     local_dir: str = Field(
         ".login-pipeline",
