@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
@@ -424,25 +425,15 @@ def test_killed_within_the_transaction_erases_nothing_and_is_run_again(known: Kn
 def test_loads_and_other_erasures_at_once_agree_with_the_inbox(known: Known) -> None:
     names = [f"user {number}" for number in range(6)]
     known.load([login(name, version=number) for name in names for number in range(50)], "many")
-    failures: list[BaseException] = []
-
-    def work(do: Callable[[], object]) -> None:
-        try:
-            do()
-        except BaseException as error:
-            failures.append(error)
 
     def load() -> None:
         for number in range(30):
             known.load([login(name, version=1000 + number) for name in names], f"during-{number}")
 
-    erasures = [lambda name=name: known.erase(name) for name in names[:3]]
-    threads = [Thread(target=work, args=[do]) for do in (load, *erasures, known.restore)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    erasures = [partial(known.erase, name) for name in names[:3]]
+    tasks: list[Callable[[], object]] = [load, *erasures, known.restore]
+    with ThreadPoolExecutor(len(tasks)) as pool:
+        list(pool.map(lambda task: task(), tasks))
     assert known.agrees()
     for name in names[:3]:
         known.erase(name)

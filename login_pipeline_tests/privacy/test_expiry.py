@@ -314,30 +314,18 @@ def test_expiry_waits_for_a_restore_that_has_staged_the_date(dated: Dated, monke
 
 
 def test_loads_erasures_prunings_and_restores_at_once_agree_with_the_inbox(dated: Dated) -> None:
-    failures: list[BaseException] = []
-
-    def work(do: Callable[[], object]) -> None:
-        try:
-            do()
-        except BaseException as error:
-            failures.append(error)
-
     def load() -> None:
         for number in range(30):
             dated.load([(*LATE, MONDAY), ("new", *LATE[1:], TUESDAY)], f"during-{number}")
 
-    tasks = [
+    tasks: list[Callable[[], object]] = [
         load,
         dated.expire,
         dated.restore,
         lambda: erase(dated.resource, ["plain"], "request 1", "jo", allow_none=True),
     ]
-    threads = [Thread(target=work, args=[task]) for task in tasks]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    with ThreadPoolExecutor(len(tasks)) as pool:
+        list(pool.map(lambda task: task(), tasks))
     dated.expire()
     assert [row for row in dated.rows() if row[0] != "new"] == dated.others
     assert dated.agrees()
