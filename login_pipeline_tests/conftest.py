@@ -162,9 +162,13 @@ class Database:
     def end_sessions(self) -> None:
         """Those that a pooler keeps, too: the next ones begin with the settings that the database has by then."""
         parts = urlsplit(self.url)
-        Database(urlunsplit(parts._replace(path="/postgres"))).query(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", parts.path[1:]
-        )
+        server = Database(urlunsplit(parts._replace(path="/postgres")))
+        for milliseconds in (0, 5000):  # all at once, then each is waited for: else one commits what another had locked
+            server.query(
+                "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity WHERE datname = %s",
+                milliseconds,
+                parts.path[1:],
+            )
 
     def logins(self) -> list[tuple[Any, ...]]:
         return self.query("SELECT * FROM user_logins")
