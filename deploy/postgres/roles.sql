@@ -56,7 +56,8 @@ BEGIN
     FOR table_name IN
         SELECT tablename FROM pg_tables
         WHERE schemaname = schema_name AND tableowner <> 'login_pipeline_owner'
-          AND tablename IN ('user_logins', 'user_logins_ledger', 'user_logins_inbox', 'user_logins_dead_letters', 'user_logins_unmaskings', 'user_logins_erasures', 'user_logins_backup')
+          AND (tablename IN ('user_logins', 'user_logins_ledger', 'user_logins_inbox', 'user_logins_dead_letters', 'user_logins_unmaskings', 'user_logins_erasures', 'user_logins_backup')
+               OR tablename ~ '^user_logins_[0-9]{4}_[0-9]{2}$')
     LOOP
         EXECUTE format('ALTER TABLE %I.%I OWNER TO login_pipeline_owner', schema_name, table_name);
     END LOOP;

@@ -20,6 +20,7 @@ from login_pipeline.errors import BackupError, ConfigurationError
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import copy_lines
 from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.postgres.partitions import add_months
 from login_pipeline.postgres.session import InterruptibleCursor
 from login_pipeline.postgres.tables import Rights, Table, create_tables, is_there, missing_tables, require
 from login_pipeline.privacy.erasure import ErasedUsers, all_erasures, erased_since
@@ -274,6 +275,8 @@ def _restore_date(
         cursor.execute(statements.restore.comparison, {"date": day, "rotated_at": rotated_at})
         found = Comparison._make((*(cursor.fetchone() or ()), backup.ledger if backup else None, withheld))
         to_do = plan(found, replace=replace and backup is not None)
+        if day is not None:
+            add_months(cursor, of=day)
         keys_added = _count(cursor, statements.restore.add_keys)
         rows_removed = _count(cursor, statements.restore.remove_rows) if to_do.remove_extra else 0
         rows_added = _count(cursor, statements.restore.add_rows) if to_do.add_rows else 0

@@ -87,14 +87,15 @@ def restore(dry_run: bool, replace: bool, drop_lost_keys: bool, take_over: bool,
 
 
 @click.command()
-def prepare() -> None:
+@click.option("--partitioned", is_flag=True, help="Create user_logins with a partition for each month.")
+def prepare(partitioned: bool) -> None:
     """Create the tables and grant the roles their rights.
 
     The roles are those of deploy/postgres/roles.sql. Run it once, and again after an upgrade, as the owner of the
     tables.
     """
     database = LoginDatabase(read_settings(), maintenance=True)
-    database.prepare(as_owner=True)
+    database.prepare(as_owner=True, partitioned=partitioned)
     with database.transaction() as cursor:
         problem = replication_problem(cursor)
     if problem:

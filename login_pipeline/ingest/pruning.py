@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.postgres.partitions import add_months
 from login_pipeline.postgres.tables import Rights, Table, require
 
 _RIGHTS: Rights = {Table.INBOX: "DELETE", Table.LEDGER: "INSERT UPDATE", Table.DEAD_LETTERS: "DELETE"}
@@ -21,6 +22,8 @@ class Pruned(NamedTuple):
 def prune_inbox(database: LoginDatabase, *, days: int) -> Pruned:
     """Deletes the message ids of dates that are over `days` days ago, and were loaded as long ago.
 
+    Where user_logins is partitioned by month it also adds the partitions of the months ahead.
+
     First each date is closed: from then on no message of it is loaded, whichever way it comes back. Killed
     anywhere, it goes on the next time.
 
@@ -30,6 +33,7 @@ def prune_inbox(database: LoginDatabase, *, days: int) -> Pruned:
     """
     require_rights(database)
     with database.transaction() as cursor:
+        add_months(cursor)  # of everything that is done every night, only this does not depend on a setting
         cursor.execute(statements.prune.dates, {"days": days})
         dates = [day for (day,) in cursor.fetchall()]
     keys = sum(_prune_date(database, day) for day in dates)

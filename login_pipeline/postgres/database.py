@@ -69,24 +69,24 @@ class LoginDatabase:
         if self._kept:
             self._kept.close()
 
-    def prepare(self, *, as_owner: bool = False) -> None:
+    def prepare(self, *, as_owner: bool = False, partitioned: bool = False) -> None:
         """Creates the tables where they do not exist, and checks that the role has the rights that a run needs.
 
         With `maintenance` their owner also gives the roles of deploy/postgres/roles.sql their rights; with `as_owner`
-        it is an error where another role owns them.
+        it is an error where another role owns them, with `partitioned` where user_logins is not partitioned by month.
 
         Raises:
-            ConfigurationError: no database, no permission, or user_logins has other columns.
+            ConfigurationError: no database, no permission, or user_logins has other columns or is not partitioned.
             DatabaseError: the database refused for another reason.
         """
         with self.transaction(seconds=PREPARE_SECONDS) as cursor:
-            prepare(cursor, self.access, as_owner=as_owner)
+            prepare(cursor, self.access, as_owner=as_owner, partitioned=partitioned)
 
     def check(self) -> list[str]:
         """Prepares, loads a row and records a dead letter as a run does, in a transaction that is rolled back.
 
         Returns:
-            The tables that do not exist yet.
+            The tables and partitions that do not exist yet.
 
         Raises:
             ConfigurationError: as `prepare`, or the table takes no rows of today.

@@ -17,7 +17,7 @@ from login_pipeline.postgres.session import SilentServerError
 NO_PARTITION = "no_partition"
 # Conditions that are the table's fault, and what to do. Where only some of the rows meet one, these wait for a person.
 OF_THE_TABLE = {
-    NO_PARTITION: "create the partition for their create_date",
+    NO_PARTITION: "create the partition for their create_date, as `login-pipeline prepare` does for the months ahead",
     "insufficient_privilege": "grant the role what it needs, or change the row-level security policy",
 }
 # Conditions that say themselves that a value of the row is wrong. Source: classes 22 (data exception) and 23 (integrity

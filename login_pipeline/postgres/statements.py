@@ -55,7 +55,7 @@ erasures = _Erasures(**_read("erasures"))
 _Exclusion = namedtuple("_Exclusion", "may_lock hold take")
 exclusion = _Exclusion(**_read("exclusion"))
 
-_Expiry = namedtuple("_Expiry", "dates close is_over delete count")
+_Expiry = namedtuple("_Expiry", "first_kept dates close is_over delete count")
 expiry = _Expiry(**_read("expiry"))
 
 _Inbox = namedtuple("_Inbox", "lock_as_a_load_does create known is_empty other_than_created")
@@ -69,6 +69,9 @@ load = _Load(**_read("load"))
 
 _NamedUser = namedtuple("_NamedUser", "stage copy")
 named_user = _NamedUser(**_read("named_user"))
+
+_Partitions = namedtuple("_Partitions", "create months missing lock add over drop")
+partitions = _Partitions(**_read("partitions"))
 
 _Prune = namedtuple("_Prune", "dates lock close_date prune prune_dead_letters")
 prune = _Prune(**_read("prune"))
@@ -94,8 +97,8 @@ unmaskings = _Unmaskings(**_read("unmaskings"))
 
 _UserLogins = namedtuple(
     "_UserLogins",
-    "create missing may_create missing_rights not_owned without_replica_identity encoding takes_writes count_rows "
-    "columns newest",
+    "create definition missing may_create missing_rights not_owned without_replica_identity encoding takes_writes "
+    "count_rows columns newest",
 )
 user_logins = _UserLogins(**_read("user_logins"))
 

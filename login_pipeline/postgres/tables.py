@@ -15,6 +15,7 @@ from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import Loaded, load_rows
 from login_pipeline.postgres.dead_letters import Letter, record
 from login_pipeline.postgres.errors import OF_THE_TABLE
+from login_pipeline.postgres.partitions import add_months, is_by_month
 from login_pipeline.postgres.role import Access
 from login_pipeline.postgres.session import InterruptibleCursor
 
@@ -61,24 +62,27 @@ PREPARE_SECONDS = 30
 LOCK_SECONDS = 5.0
 
 
-def prepare(cursor: InterruptibleCursor, access: Access, *, as_owner: bool = False) -> list[str]:
+def prepare(
+    cursor: InterruptibleCursor, access: Access, *, as_owner: bool = False, partitioned: bool = False
+) -> list[str]:
     """Creates what tables do not exist; with access for maintenance their owner also gives the roles their rights.
 
-    They also bring a ledger of an earlier version up to date.
+    They also bring a ledger of an earlier version up to date. With `partitioned` user_logins is to have a partition for
+    each month; where it has, its owner adds those of the months ahead.
 
     Returns:
-        The tables that did not exist.
+        The tables and partitions that did not exist.
 
     Raises:
-        ConfigurationError: the server takes no writes, a right is missing, user_logins has other columns, or it was to
-            be done as the owner and the tables have another.
+        ConfigurationError: the server takes no writes, a right is missing, user_logins has other columns or is not
+            partitioned, or it was to be done as the owner and the tables have another.
         psycopg2.Error: the database refused for another reason.
     """
     cursor.execute(statements.transaction.limit_locks, {"milliseconds": int(LOCK_SECONDS * 1000)})
     _check_server(cursor, access)
     missing = missing_tables(cursor)
     _check_tables(cursor, access, missing)
-    create_tables(cursor, missing)
+    create_tables(cursor, missing, partitioned=partitioned)
     cursor.execute(statements.user_logins.not_owned, {"tables": [*Table]})
     not_owned = [table for (table,) in cursor.fetchall()]
     if access.maintenance and not not_owned:
@@ -91,6 +95,12 @@ def prepare(cursor: InterruptibleCursor, access: Access, *, as_owner: bool = Fal
     cursor.execute(statements.inbox.other_than_created)
     if other := [what for (what,) in cursor.fetchall()]:
         raise access.lacks(", ".join(other))
+    missing += add_months(cursor)
+    if partitioned and not is_by_month(cursor):
+        raise ConfigurationError(
+            f"Table user_logins in {access.variable} exists already, and is not partitioned by month; leave out "
+            "--partitioned, or see docs/databases.md for how it becomes so"
+        )
     return missing
 
 
@@ -101,7 +111,7 @@ def rehearse(cursor: InterruptibleCursor, access: Access) -> list[str]:
     it may refuse this row alone, so only what is the table's fault counts.
 
     Returns:
-        The tables that did not exist.
+        The tables and partitions that did not exist.
 
     Raises:
         ConfigurationError: as `prepare`, or the table takes no rows of today.
@@ -182,12 +192,13 @@ def missing_tables(cursor: extensions.cursor, tables: Iterable[Table] = Table) -
     return [table for (table,) in cursor.fetchall()]
 
 
-def create_tables(cursor: extensions.cursor, missing: Sequence[str]) -> None:
+def create_tables(cursor: extensions.cursor, missing: Sequence[str], *, partitioned: bool = False) -> None:
     """Creates these tables, also where another process is creating them."""
+    create = {**_CREATE, Table.USER_LOGINS: statements.partitions.create} if partitioned else _CREATE
     cursor.execute("SAVEPOINT create_tables")
     try:
         for table in missing:
-            cursor.execute(_CREATE[table])
+            cursor.execute(create[table])
     except (errors.DuplicateTable, errors.DuplicateObject, errors.UniqueViolation):
         cursor.execute("ROLLBACK TO SAVEPOINT create_tables")
         if missing_tables(cursor):  # else another process has just created them all

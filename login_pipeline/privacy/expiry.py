@@ -1,6 +1,8 @@
-"""Expires rows that are older than LOGIN_RETENTION_DAYS: a date at a time, in one transaction with its ledger entry."""
+"""Expires rows that are older than LOGIN_RETENTION_DAYS: a date or a month in each transaction, with its entries."""
 
+from collections.abc import Sequence
 from datetime import date
+from itertools import chain
 from typing import NamedTuple
 
 from psycopg2 import extensions
@@ -8,6 +10,7 @@ from psycopg2 import extensions
 from login_pipeline.errors import DatabaseError
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.postgres.partitions import Month, drop_month, months_over
 from login_pipeline.postgres.tables import Rights, Table, require
 
 _RIGHTS: Rights = {
@@ -29,6 +32,8 @@ class Expired(NamedTuple):
 def expire(database: LoginDatabase, *, days: int | None, dry_run: bool = False) -> Expired:
     """Deletes the rows of dates that are over `days` days ago; without `days` nothing.
 
+    Where the table is partitioned by month it drops months, once all of their dates are.
+
     First all these dates are closed: from then on no message of theirs is loaded, whichever way it comes back. Killed
     anywhere, it goes on the next time.
 
@@ -43,11 +48,15 @@ def expire(database: LoginDatabase, *, days: int | None, dry_run: bool = False) 
     with database.transaction() as cursor:
         cursor.execute(statements.expiry.dates, {"days": days})
         due = dict(cursor.fetchall())
-    if due and not dry_run:
+        months = months_over(cursor, days=days)
+    if (due or months) and not dry_run:
+        whole = [month.days() for month in months]
         with database.transaction() as cursor:
             cursor.execute(statements.prune.lock)
-            cursor.execute(statements.expiry.close, {"date": max(due)})
-        due = {day: _expire_date(database, day) for day in due}
+            cursor.execute(statements.expiry.close, {"date": max([*due, *chain(*whole)])})
+        for month in months:
+            due |= _expire_month(database, month)
+        due |= {day: _expire_date(database, day) for day in sorted(due.keys() - chain(*whole))}
     return Expired(len(due), sum(due.values()))
 
 
@@ -76,12 +85,10 @@ def expire_date(cursor: extensions.cursor, day: date) -> int:
     """
     cursor.execute(statements.expiry.delete, {"date": day})
     rows = cursor.rowcount
-    cursor.execute(statements.expiry.count, {"date": day})
-    (left,) = cursor.fetchone() or (0,)
-    if left:
+    if left := _count(cursor, [day]):
         raise DatabaseError(
-            f"PostgreSQL kept {left} rows of {day} in user_logins, so that date did not expire; disable the trigger or "
-            "the rule of the table that keeps them, and try again"
+            f"PostgreSQL kept {left[day]} rows of {day} in user_logins, so that date did not expire; disable the "
+            "trigger or the rule of the table that keeps them, and try again"
         )
     return rows
 
@@ -91,3 +98,18 @@ def _expire_date(database: LoginDatabase, day: date) -> int:
         cursor.execute(statements.ledger.lock_alone)
         cursor.execute(statements.inbox.lock_as_a_load_does)
         return expire_date(cursor, day)
+
+
+def _expire_month(database: LoginDatabase, month: Month) -> dict[date, int]:
+    """The rows that each date had: counted before the drop locks the table, because no load adds to a closed date."""
+    with database.transaction() as cursor:
+        cursor.execute(statements.ledger.lock_alone)
+        rows = _count(cursor, month.days())
+        drop_month(cursor, month)
+    return rows
+
+
+def _count(cursor: extensions.cursor, days: Sequence[date]) -> dict[date, int]:
+    """The rows that each of the dates has, which the ledger no longer expects."""
+    cursor.execute(statements.expiry.count, {"dates": days})
+    return dict(cursor.fetchall())

@@ -3,15 +3,18 @@
 -- name: create
 -- It has no key, so a publication, such as one FOR ALL TABLES, would keep every row from being changed and deleted.
 CREATE TABLE user_logins (
-    user_id          varchar(128),
+    {user_logins.definition}
+);
+ALTER TABLE user_logins REPLICA IDENTITY FULL;
+
+-- name: definition
+user_id          varchar(128),
     device_type      varchar(32),
     masked_ip        varchar(256),
     masked_device_id varchar(256),
     locale           varchar(32),
     app_version      integer,
     create_date      date
-);
-ALTER TABLE user_logins REPLICA IDENTITY FULL;
 
 -- name: missing
 -- Those of the tables that do not exist.
