@@ -74,6 +74,7 @@ def test_next_run_of_a_process_reads_the_keys_again(pipeline: Pipeline, body: Bo
     assert one != other
 
 
+@pytest.mark.direct_database("PgBouncer keeps the sessions, and ends them when it likes")
 def test_connection_that_the_server_ended_between_two_calls_costs_nothing(
     resource: LoginDatabase, database: Database
 ) -> None:
@@ -85,6 +86,7 @@ def test_connection_that_the_server_ended_between_two_calls_costs_nothing(
     assert database.query("SELECT sqs_message_id FROM user_logins_dead_letters ORDER BY 1") == [("a",), ("b",)]
 
 
+@pytest.mark.direct_database("PgBouncer keeps the sessions, and ends them when it likes")
 def test_connection_on_which_a_statement_failed_is_not_used_again(resource: LoginDatabase, database: Database) -> None:
     before = database.query(f"SELECT pid {BACKENDS}")
     database.query("ALTER TABLE user_logins RENAME TO elsewhere")
@@ -104,6 +106,7 @@ def test_two_threads_of_a_run_do_not_share_a_transaction(resource: LoginDatabase
     assert len(database.logins()) == 1600
 
 
+@pytest.mark.direct_database("PgBouncer keeps the sessions, and ends them when it likes")
 def test_run_s_end_closes_its_connection(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGIN_DATABASE_URL", database.url)
     with dg.build_resources({"login_postgres": LoginDatabaseResource()}) as resources:

@@ -326,6 +326,7 @@ def test_run_that_waits_for_no_primary_any_longer_has_received_nothing(
         assert "takes no writes; name the primary server" in refused_by_a_run_and_by_doctor(pipeline, body, "database")
 
 
+@pytest.mark.direct_database("PgBouncer tries for a while to reach a database that is not there")
 @pytest.mark.usefixtures("_patient")
 @pytest.mark.parametrize(
     ("what", "at_once"), [("port", False), ("password", True), ("database", True), ("host", False), ("option", True)]
