@@ -25,8 +25,8 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 CURRENT, PREVIOUS = "login-pipeline:local", "login-pipeline:previous"
 SERVICES = ("dagster-daemon", "dagster-webserver", "worker")
 START_SECONDS = 300
-# A line of `doctor` or `check`: the verdict, two spaces, the name of what was looked at, and two spaces or the end.
-FAULT = re.compile(r"^(?:WRONG|FAILED)  (\S+(?: \S+)*)", re.MULTILINE)
+# A line of `doctor` or `check`: the verdict, two spaces, the name of what was looked at, and what is wrong with it.
+FAULT = re.compile(r"^(?:WRONG|FAILED)  (\S+(?: \S+)*)(.*)", re.MULTILINE)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, _interrupt)
     try:
         new, workers = _image_id(image), _workers()
-        _keep_previous(new)
+        replaces = _keep_previous(new)
     except RollError as error:
         return _end(2, f"Nothing was changed: {error}.")
     try:
@@ -51,7 +51,8 @@ def main(arguments: list[str]) -> int:
     except RollError as error:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        return _end(1, f"The roll to {image} failed: {error}; {_go_back(workers)}.")
+        outcome = _go_back(workers) if replaces else "it ran before, too, and was left"
+        return _end(1, f"The roll to {image} failed: {error}; {outcome}.")
     return _end(0, f"The containers run {image}.")
 
 
@@ -62,7 +63,8 @@ def _roll(new: str, workers: int) -> None:
     _docker(*prepare, failure="its `login-pipeline prepare` did not succeed")
     _start(workers)
     if found := _new_faults(known):
-        raise RollError(f"its worker finds wrong what was right before ({', '.join(sorted(found))})")
+        names = ", ".join(sorted({name for name, _ in found}))
+        raise RollError(f"its worker finds wrong what was right before ({names})")
     if any(count and restarts.get(container) != count for container, count in _restarts().items()):
         raise RollError("a process of it ended and was started again, as `docker compose logs` says")
 
@@ -93,11 +95,18 @@ def _workers() -> int:
     return len(_containers("worker")) or 1
 
 
-def _keep_previous(new: str) -> None:
-    """Tags what runs; where a roll was interrupted, what still runs of it."""
-    images = _docker("inspect", "--format", "{{.Image}}", *_containers(), failure="a container is gone").split()
-    for image in {*images} - {new}:
+def _keep_previous(new: str) -> bool:
+    """Tags what runs; False where nothing else than the new image does.
+
+    Where an interrupted roll left two, CURRENT is the one to which it had come.
+    """
+    inspect = ("inspect", "--format", "{{.Image}}")
+    images = {*_docker(*inspect, *_containers(), failure="a container is gone").split()} - {new}
+    if len(images) > 1:
+        images.discard(_image_id(CURRENT))
+    for image in images:
         _docker("tag", image, PREVIOUS, failure="the running image could not be tagged")
+    return bool(images)
 
 
 def _containers(*services: str) -> list[str]:
@@ -113,15 +122,15 @@ def _start(workers: int) -> None:
     _docker("compose", *up, "--scale", f"worker={workers}", *SERVICES, failure=failure)
 
 
-def _new_faults(known: Set[str]) -> set[str]:
-    """What `doctor` and `check` in a worker find wrong, without what is known."""
+def _new_faults(known: Set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """What `doctor` and `check` in a worker find wrong, and what they say of it without its numbers; not what is known."""
     faults = set()
     for command in ("doctor", "check"):
         done = _run("compose", "exec", "--no-TTY", "worker", "login-pipeline", command)
         sys.stdout.write(done.stdout)
         if done.returncode:
-            names = {f"{command}: {name}" for name in FAULT.findall(done.stdout)}
-            faults |= names - known if names else {f"{command}: exit code {done.returncode}"}
+            found = {(f"{command}: {name}", re.sub(r"\d+", "", says)) for name, says in FAULT.findall(done.stdout)}
+            faults |= found - known if found else {(f"{command}: exit code {done.returncode}", "")}
     return faults
 
 
