@@ -85,9 +85,9 @@ def _count(depth: QueueDepth) -> str:
 
 def _login_queue(queues: LoginQueues) -> str:
     says = f"{queues.login_queue.url}: {_count(queues.login_queue.depth())}"
-    if in_clear := endpoint_in_clear(queues.endpoint):
-        raise LoginPipelineError(f"{says}. {in_clear}")
     deliveries = queues.login_queue.max_receive_count
+    if in_clear := endpoint_in_clear(queues.endpoint):  # last, as it keeps nothing from working
+        raise LoginPipelineError(f"{says}. {in_clear}")
     if warning := few_deliveries(deliveries):
         raise LoginPipelineError(f"{says}. {warning}")
     return says if deliveries is None else f"{says}; its redrive policy takes effect after {deliveries} deliveries"
@@ -103,15 +103,18 @@ def _dead_letter_queue(queues: LoginQueues, *, compared: bool) -> str:
 
 
 def _database(database: LoginDatabase) -> str:
-    where = _protected(database)
-    if missing := database.check():
+    missing = database.check()
+    excluded = not missing and database.check_exclusion()
+    with database.transaction() as cursor:
+        problem = replication_problem(cursor)
+    where = _protected(database)  # last, as it keeps nothing from working
+    if missing:
         return (
             f"{where}: no {', '.join(missing)} yet; `login-pipeline prepare` or the first run creates what is missing"
         )
-    with database.transaction() as cursor:
-        if problem := replication_problem(cursor):
-            raise LoginPipelineError(f"{where}: {problem}")
-    if not database.check_exclusion():
+    if problem:
+        raise LoginPipelineError(f"{where}: {problem}")
+    if not excluded:
         raise _WeakError(
             f"{where}: a row and a dead letter were tried, and taken back; whether two loads exclude each other was "
             "not, because the role gets one connection only"
