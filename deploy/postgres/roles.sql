@@ -12,7 +12,7 @@
 --     CREATE ROLE auditor LOGIN IN ROLE login_pipeline_auditor;
 --
 -- and run `login-pipeline prepare` with logins_maintenance in LOGIN_MAINTENANCE_DATABASE_URL: it creates the tables, and
--- gives the roles their rights on them, which stand in login_pipeline/postgres/sql/grants.sql. So it does after each upgrade.
+-- gives the roles their rights on them, which are in login_pipeline/postgres/sql/grants.sql. So it does after each upgrade.
 --
 -- The tables are in the first schema of the search_path: public, unless you have set another one for all these roles.
 -- In a database that others use, too, leave out the lines that take PUBLIC's rights away, and grant by hand.

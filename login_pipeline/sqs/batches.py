@@ -124,9 +124,9 @@ class _Calls:
         failed: dict[str, str] = {}
         retryable: dict[str, str] = {}
         for entry in batch:
-            final, passing = self._failures([entry], *self._call_many([[entry]]))
+            final, transient = self._failures([entry], *self._call_many([[entry]]))
             failed |= final
-            retryable |= passing
+            retryable |= transient
         return failed, retryable
 
 

@@ -151,7 +151,7 @@ DISTURBANCES: dict[str, Disturbance] = {
     "Redis loses its data": redis_loses_its_data,
     "the daemon is restarted": daemon_restarted,
     "PostgreSQL is restarted": postgres_restarted,
-    "LocalStack stands still for 20 s": localstack_away,
+    "LocalStack is paused for 20 s": localstack_away,
     "workers 1 -> 4 -> 1, one stopped each 10 s": workers_scaled,
     "a run is terminated in the UI": run_terminated,
     "all processes are rolled to another image, and back": rolled,
