@@ -54,10 +54,13 @@ BEGIN
     -- Tables that were created as another role. A superuser may give them away; others must own them, and be allowed
     -- to become the new owner: GRANT login_pipeline_owner TO CURRENT_USER first.
     FOR table_name IN
-        SELECT tablename FROM pg_tables
-        WHERE schemaname = schema_name AND tableowner <> 'login_pipeline_owner'
-          AND (tablename IN ('user_logins', 'user_logins_ledger', 'user_logins_inbox', 'user_logins_dead_letters', 'user_logins_unmaskings', 'user_logins_erasures', 'user_logins_backup')
-               OR tablename ~ '^user_logins_[0-9]{4}_[0-9]{2}$')
+        SELECT relname FROM pg_class
+        WHERE relnamespace = to_regnamespace(quote_ident(schema_name)) AND relkind IN ('r', 'p')
+          AND relowner <> 'login_pipeline_owner'::regrole
+          AND (relname IN ('user_logins', 'user_logins_ledger', 'user_logins_inbox', 'user_logins_dead_letters', 'user_logins_unmaskings', 'user_logins_erasures', 'user_logins_backup')
+               OR oid IN (
+                   SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass(format('%I.user_logins', schema_name))
+               ))
     LOOP
         EXECUTE format('ALTER TABLE %I.%I OWNER TO login_pipeline_owner', schema_name, table_name);
     END LOOP;

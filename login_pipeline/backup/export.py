@@ -107,6 +107,7 @@ def back_up(
     database.close()  # what it kept: its role may be allowed one connection
     with database.transaction(snapshot=True) as cursor:
         take_turn(cursor)
+        cursor.execute(statements.backup.hold)
         cursor.begin()
         cursor.execute(statements.backup.session)
         found = read_manifest(store)

@@ -14,6 +14,7 @@ from login_pipeline.masking.key_source import masking_keys
 from login_pipeline.masking.masker import NOT_KEYED, Masker
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.postgres.partitions import missing_months
 from login_pipeline.postgres.tables import Table, is_there, replication_problem
 from login_pipeline.settings import MaskingMethod, Settings, read_settings
 from login_pipeline.sqs.errors import endpoint_in_clear
@@ -107,6 +108,7 @@ def _database(database: LoginDatabase) -> str:
     excluded = not missing and database.check_exclusion()
     with database.transaction() as cursor:
         problem = replication_problem(cursor)
+        months = [] if missing else missing_months(cursor)
     where = _protected(database)  # last, as it keeps nothing from working
     if missing:
         return (
@@ -114,6 +116,11 @@ def _database(database: LoginDatabase) -> str:
         )
     if problem:
         raise LoginPipelineError(f"{where}: {problem}")
+    if months:
+        raise _WeakError(
+            f"{where}: no {', '.join(month.name for month in months)} yet; `login-pipeline prepare` as the tables' "
+            "owner creates them, and inbox_pruning_job every night"
+        )
     if not excluded:
         raise _WeakError(
             f"{where}: a row and a dead letter were tried, and taken back; whether two loads exclude each other was "

@@ -26,7 +26,9 @@ class LocalSqs:
 
     def __init__(self, folder: Path, *, keep_open: tuple[int, ...] = (), services: str = "sqs") -> None:
         if find_spec("ministack") is None:
-            raise ConfigurationError("The embedded services are not installed; install the extra `local` of login-pipeline")
+            raise ConfigurationError(
+                "The embedded services are not installed; install the extra `local` of login-pipeline"
+            )
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         port = free_port()
         self.endpoint = f"http://{HOST}:{port}"

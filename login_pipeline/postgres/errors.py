@@ -64,6 +64,7 @@ _RETRYABLE = {
 _ADVICE = {
     errorcodes.DISK_FULL: "its disk is full; free some space, the messages stay on the queue",
     errorcodes.READ_ONLY_SQL_TRANSACTION: "it takes no writes; name the primary server",
+    errorcodes.DEPENDENT_OBJECTS_STILL_EXIST: "a view or a key depends on what is to go; drop it",
     errorcodes.LOCK_NOT_AVAILABLE: "a table is locked by another session; pg_locks says which",
     errorcodes.INTERNAL_ERROR: "its log says more; if it is no PostgreSQL, docs/databases.md does",
     errorcodes.QUERY_CANCELED: "it took too long; pg_stat_activity says what it waits for",

@@ -11,6 +11,7 @@ from login_pipeline.postgres import statements
 class Month(NamedTuple):
     """The partition of a month: `first` is its first day, `past` the first day after it."""
 
+    schema: str
     name: str
     first: date
     past: date
@@ -20,30 +21,34 @@ class Month(NamedTuple):
         return [self.first + timedelta(days=number) for number in range((self.past - self.first).days)]
 
 
-def add_months(cursor: extensions.cursor, *, of: date | None = None) -> list[str]:
-    """Adds the partitions that are missing, also where another process adds them; returns their names.
-
-    Where user_logins is not partitioned by month, or is another role's, there are none.
-
-    Args:
-        cursor: Of a transaction; it does not commit.
-        of: A date whose month is needed; without it from four weeks ago to the second month from now on.
-    """
-    if _missing(cursor, of):
-        cursor.execute(statements.partitions.lock)
-    added = _missing(cursor, of)
-    for month in added:
-        first, past = sql.Literal(month.first), sql.Literal(month.past)
-        cursor.execute(
-            sql.SQL(statements.partitions.add).format(name=sql.Identifier(month.name), first=first, past=past)
-        )
-    return [month.name for month in added]
-
-
 def is_by_month(cursor: extensions.cursor) -> bool:
     """Whether user_logins is partitioned by month."""
     cursor.execute(statements.partitions.months)
     return cursor.fetchone() is not None
+
+
+def missing_months(cursor: extensions.cursor, *, of: date | None = None) -> list[Month]:
+    """The partitions that user_logins lacks; none where it is not partitioned by month.
+
+    Args:
+        cursor: Of a transaction.
+        of: A date whose month is needed; without it from four weeks ago to the second month from now on.
+    """
+    cursor.execute(statements.partitions.missing, {"day": of})
+    return [Month._make(each) for each in cursor.fetchall()]
+
+
+def add_months(cursor: extensions.cursor, *, of: date | None = None) -> list[str]:
+    """Adds what `missing_months` says, where the role may, and returns their names; it does not commit."""
+    cursor.execute(statements.partitions.may_add)
+    if cursor.fetchone() != (True,) or not missing_months(cursor, of=of):
+        return []
+    cursor.execute(statements.partitions.lock)
+    months = missing_months(cursor, of=of)  # another process may have added them
+    for month in months:
+        first, past = sql.Literal(month.first), sql.Literal(month.past)
+        cursor.execute(sql.SQL(statements.partitions.add).format(partition=_name(month), first=first, past=past))
+    return [month.name for month in months]
 
 
 def months_over(cursor: extensions.cursor, *, days: int) -> list[Month]:
@@ -54,9 +59,8 @@ def months_over(cursor: extensions.cursor, *, days: int) -> list[Month]:
 
 def drop_month(cursor: extensions.cursor, month: Month) -> None:
     """Drops the partition with its rows; it does not commit, and should soon: loads wait from now on."""
-    cursor.execute(sql.SQL(statements.partitions.drop).format(name=sql.Identifier(month.name)))
+    cursor.execute(sql.SQL(statements.partitions.drop).format(partition=_name(month)))
 
 
-def _missing(cursor: extensions.cursor, day: date | None) -> list[Month]:
-    cursor.execute(statements.partitions.missing, {"day": day})
-    return [Month._make(each) for each in cursor.fetchall()]
+def _name(month: Month) -> sql.Identifier:
+    return sql.Identifier(month.schema, month.name)

@@ -30,7 +30,7 @@ def _written(file: str) -> dict[str, str]:
 _Audit = namedtuple("_Audit", "state columns records stage copy add")
 audit = _Audit(**_read("audit"))
 
-_Backup = namedtuple("_Backup", "create identity restored_from has_rows session alone rows keys")
+_Backup = namedtuple("_Backup", "create identity restored_from has_rows session alone hold rows keys")
 backup = _Backup(**_read("backup"))
 
 _Checks = namedtuple(
@@ -70,7 +70,7 @@ load = _Load(**_read("load"))
 _NamedUser = namedtuple("_NamedUser", "stage copy")
 named_user = _NamedUser(**_read("named_user"))
 
-_Partitions = namedtuple("_Partitions", "create months missing lock add over drop")
+_Partitions = namedtuple("_Partitions", "create bounds months missing may_add lock add over drop")
 partitions = _Partitions(**_read("partitions"))
 
 _Prune = namedtuple("_Prune", "dates lock close_date prune prune_dead_letters")

@@ -44,7 +44,8 @@ def expire(database: LoginDatabase, *, days: int | None, dry_run: bool = False) 
     if days is None:
         return Expired(0, 0)
     require_rights(database)
-    database.prepare()  # the ledger of an earlier version refuses the entry
+    if not dry_run:
+        database.prepare()  # the ledger of an earlier version refuses the entry
     with database.transaction() as cursor:
         cursor.execute(statements.expiry.dates, {"days": days})
         due = dict(cursor.fetchall())
@@ -55,7 +56,7 @@ def expire(database: LoginDatabase, *, days: int | None, dry_run: bool = False) 
             cursor.execute(statements.prune.lock)
             cursor.execute(statements.expiry.close, {"date": max([*due, *chain(*whole)])})
         for month in months:
-            due |= _expire_month(database, month)
+            due |= _expire_month(database, month, days)
         due |= {day: _expire_date(database, day) for day in sorted(due.keys() - chain(*whole))}
     return Expired(len(due), sum(due.values()))
 
@@ -100,10 +101,12 @@ def _expire_date(database: LoginDatabase, day: date) -> int:
         return expire_date(cursor, day)
 
 
-def _expire_month(database: LoginDatabase, month: Month) -> dict[date, int]:
+def _expire_month(database: LoginDatabase, month: Month, days: int) -> dict[date, int]:
     """The rows that each date had: counted before the drop locks the table, because no load adds to a closed date."""
     with database.transaction() as cursor:
         cursor.execute(statements.ledger.lock_alone)
+        if month not in months_over(cursor, days=days):  # another expiry has dropped it
+            return {}
         rows = _count(cursor, month.days())
         drop_month(cursor, month)
     return rows

@@ -64,7 +64,7 @@ STATEMENTS: dict[re.Pattern[str], Step | ExpiryStep] = {
     re.compile(r"\bCOPY incoming_logins\b"): Step.COPY,
     re.compile(r"\bVALUES \(%\(date\)s, 'expired', 0\)"): ExpiryStep.CLOSE,
     re.compile(r"^DELETE FROM user_logins WHERE create_date = "): ExpiryStep.DELETE,
-    re.compile(r"\bWITH left_over AS\b"): ExpiryStep.COUNT,
+    re.compile(r"\bWITH of_date AS\b"): ExpiryStep.COUNT,
 }
 # What the COMMIT is for, by a statement before it. Other transactions change nothing that matters.
 COMMITS: dict[Step | ExpiryStep | None, Step | ExpiryStep] = {

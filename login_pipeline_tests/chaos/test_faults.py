@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from login_pipeline.postgres import statements
 from login_pipeline_tests.chaos import changes
 from login_pipeline_tests.chaos.campaign import BREAKDOWNS, breakable_world, campaign
+from login_pipeline_tests.chaos.seams import STATEMENTS
 from login_pipeline_tests.chaos.world import World
 from login_pipeline_tests.conftest import Pipeline
 
@@ -39,6 +41,11 @@ def test_no_breakdown_loses_a_message_or_gives_one_two_rows() -> None:
     assert outcome.account.loaded > 50
     assert outcome.account.quarantined > 10
     assert not [sentence for sentence in outcome.failures if sentence.startswith("Step ")]  # one that nobody foresaw
+
+
+def test_what_is_listened_for_is_what_the_pipeline_executes() -> None:
+    executed = [each for file in vars(statements).values() if isinstance(file, tuple) for each in file]
+    assert [pattern for pattern in STATEMENTS if not any(map(pattern.search, executed))] == []
 
 
 def test_personal_data_is_found_in_any_table_and_in_any_file(pipeline: Pipeline, tmp_path: Path) -> None:

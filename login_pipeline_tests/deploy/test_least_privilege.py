@@ -169,7 +169,7 @@ def test_every_table_is_in_the_grants_and_belongs_to_the_owner_s_role_and_not_to
     for role, grants in statements.grants.items():
         assert re.findall(r"REVOKE ALL ON (.+) FROM PUBLIC, (\w+);", grants) == [(", ".join(Table), role)]
     named = ", ".join(f"'{table}'" for table in Table)
-    assert f"tablename IN ({named})" in ROLES_SQL.read_text(encoding="utf-8")
+    assert f"relname IN ({named})" in ROLES_SQL.read_text(encoding="utf-8")
 
 
 def test_run_without_tables_says_to_prepare_them_as_the_owner(

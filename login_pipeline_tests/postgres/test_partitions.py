@@ -6,13 +6,21 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
+from psycopg2 import extensions
+from psycopg2.errors import InsufficientPrivilege
 
+from login_pipeline.backup import export
+from login_pipeline.backup.manifest import Manifest
+from login_pipeline.backup.store import BackupStore
 from login_pipeline.errors import DatabaseError
 from login_pipeline.ingest.pruning import prune_inbox
 from login_pipeline.postgres.copy import Loaded
 from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.postgres.partitions import Month, add_months, missing_months
 from login_pipeline.postgres.tables import replication_problem
+from login_pipeline.privacy import expiry
 from login_pipeline.privacy.erasure import erase
 from login_pipeline.privacy.expiry import Expired, expire
 from login_pipeline.settings import read_settings
@@ -61,11 +69,8 @@ def monthly(empty: Kept) -> Kept:
 @pytest.fixture
 def old(monthly: Kept) -> Kept:
     """With four rows of OLD, and one of today."""
-    for first in ("2026-01-01", "2026-02-01"):
-        past = month_after(date.fromisoformat(first))
-        name = named(date.fromisoformat(first))
-        monthly.query(f"CREATE TABLE {name} PARTITION OF user_logins FOR VALUES FROM ('{first}') TO ('{past}')")
-        monthly.query(f"ALTER TABLE {name} REPLICA IDENTITY FULL")
+    with monthly.resource.transaction() as cursor:
+        assert add_months(cursor, of=OLD[0]) + add_months(cursor, of=OLD[2]) == [named(OLD[0]), named(OLD[2])]
     monthly.load([row(day, number) for number, day in enumerate([*OLD, OLD[0], TODAY])])
     monthly.back_up()
     return monthly
@@ -96,18 +101,48 @@ def test_table_that_is_there_is_not_partitioned(empty: Kept, command: Command) -
 @pytest.mark.parametrize(
     "somebody_s",
     [
-        "CREATE TABLE user_logins_2026_01 PARTITION OF user_logins FOR VALUES FROM ('2026-01-01') TO ('2028-01-01')",
-        "CREATE TABLE user_logins_2026_13 PARTITION OF user_logins DEFAULT",
+        "PARTITION BY RANGE (create_date); CREATE TABLE part PARTITION OF user_logins DEFAULT",
+        "PARTITION BY RANGE (create_date); "
+        "CREATE TABLE part PARTITION OF user_logins FOR VALUES FROM ('2026-01-01') TO ('2028-01-01')",
+        "PARTITION BY RANGE (device_type); CREATE TABLE part PARTITION OF user_logins FOR VALUES FROM ('i') TO ('j')",
+        "PARTITION BY LIST (device_type); CREATE TABLE part PARTITION OF user_logins FOR VALUES IN ('ios')",
     ],
 )
 def test_partitions_of_another_kind_are_left_alone(empty: Kept, somebody_s: str) -> None:
-    empty.query("ALTER TABLE user_logins RENAME TO plain")
-    empty.query("CREATE TABLE user_logins (LIKE plain) PARTITION BY RANGE (create_date)")
-    empty.query(somebody_s)
+    empty.query(f"ALTER TABLE user_logins RENAME TO plain; CREATE TABLE user_logins (LIKE plain) {somebody_s}")
     empty.resource.prepare()
     empty.load([row(OLD[0])])
     assert expire(empty.resource, days=1) == Expired(1, 1)
-    assert len(partitions(empty)) == 1
+    assert partitions(empty) == ["part"]
+
+
+@pytest.mark.parametrize(
+    "somebody_s",
+    [
+        f"DROP TABLE {AHEAD[2]}; CREATE TABLE part PARTITION OF user_logins FOR VALUES "
+        f"FROM ('{month_after(THIS_MONTH, 2) + timedelta(days=20)}') TO (MAXVALUE)",
+        f"DROP TABLE {AHEAD[2]}; CREATE TABLE part PARTITION OF user_logins DEFAULT",
+        f"ALTER TABLE user_logins DETACH PARTITION {AHEAD[2]}",
+    ],
+    ids=["overlaps", "default", "detached"],
+)
+def test_month_that_cannot_be_added_stops_nothing(monthly: Kept, somebody_s: str) -> None:
+    monthly.query(somebody_s)
+    monthly.load([row(month_after(THIS_MONTH, 2))])  # none of the default one's can get into the month any longer
+    before = partitions(monthly)
+    monthly.resource.prepare()
+    assert monthly.resource.check() == []
+    prune_inbox(monthly.resource, days=30)
+    assert partitions(monthly) == before
+
+
+def test_months_and_their_names_are_found_by_schema(old: Kept) -> None:
+    """A table of that name elsewhere is somebody else's."""
+    name = named(OLD[0])
+    old.query(f"CREATE SCHEMA cold; ALTER TABLE {name} SET SCHEMA cold; CREATE TABLE {name} (number integer)")
+    assert expire(old.resource, days=DAYS) == Expired(2, 3)
+    assert old.query(f"SELECT to_regclass('cold.{name}') IS NULL, to_regclass('{name}') IS NULL") == [(True, False)]
+    assert old.agrees()
 
 
 @pytest.mark.parametrize(
@@ -147,6 +182,8 @@ def test_run_that_may_not_make_it_receives_nothing_and_says_who_can(
     with roles_of(pipeline.database) as roles:
         pipeline.set(LOGIN_DATABASE_URL=roles.loader.url, LOGIN_MAINTENANCE_DATABASE_URL=roles.owner.url)
         assert command("prepare", "--partitioned")[0] == 0
+        roles.owner.query(f"DROP TABLE {AHEAD[2]}")
+        assert f"no {AHEAD[2]} yet; `login-pipeline prepare` as the tables'" in command("doctor")[1]
         roles.owner.query(f"DROP TABLE {AHEAD[0]}")
         pipeline.queue.send(body())
         (failure,) = pipeline.run().failures
@@ -163,12 +200,54 @@ def test_many_that_add_the_same_month_at_once_do_not_fail(monthly: Kept) -> None
     assert partitions(monthly)[-3:] == AHEAD
 
 
-def test_month_is_added_while_a_load_is_under_way(monthly: Kept) -> None:
+@pytest.mark.parametrize(
+    "work",
+    [
+        "INSERT INTO user_logins (create_date) VALUES (now())",
+        f"LOCK TABLE {AHEAD[0]} IN SHARE UPDATE EXCLUSIVE MODE",  # as VACUUM takes it
+    ],
+    ids=["load", "VACUUM"],
+)
+def test_month_is_added_while_other_work_goes_on(monthly: Kept, work: str) -> None:
     monthly.query(f"DROP TABLE {AHEAD[2]}")
-    with monthly.resource.transaction() as loading:
-        loading.execute("INSERT INTO user_logins (create_date) VALUES (%s)", [TODAY])
+    with monthly.resource.transaction() as other:
+        other.execute(work)
         monthly.resource.prepare()
     assert partitions(monthly)[-3:] == AHEAD
+
+
+def test_owner_that_may_not_create_is_stopped_by_no_month_to_come(monthly: Kept) -> None:
+    monthly.query(f"DROP TABLE {AHEAD[2]}")
+    with roles_of(monthly.database) as roles:
+        monthly.query("ALTER TABLE user_logins OWNER TO login_pipeline_owner")
+        for name in partitions(monthly):
+            monthly.query(f"ALTER TABLE {name} OWNER TO login_pipeline_owner")
+        monthly.query("REVOKE CREATE ON SCHEMA public FROM login_pipeline_owner")
+        with psycopg2.connect(roles.owner.url) as connection, connection.cursor() as cursor:
+            cursor.execute("SET search_path = public")
+            assert missing_months(cursor) != []
+            assert add_months(cursor) == []
+        connection.close()
+        monthly.query("ALTER TABLE user_logins OWNER TO CURRENT_USER")
+        for name in partitions(monthly):
+            monthly.query(f"ALTER TABLE {name} OWNER TO CURRENT_USER")
+
+
+def test_rights_on_a_month_are_those_on_the_table(monthly: Kept) -> None:
+    monthly.query(f"DROP TABLE {AHEAD[2]}; ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC")
+    monthly.resource.prepare()
+    with roles_of(monthly.database) as roles, pytest.raises(InsufficientPrivilege):
+        roles.loader.query(f"TABLE {AHEAD[2]}")
+
+
+@pytest.mark.parametrize("by_root", ["true", "false"])
+def test_published_table_can_lose_rows(monthly: Kept, by_root: str) -> None:
+    monthly.query(f"CREATE PUBLICATION every FOR ALL TABLES WITH (publish_via_partition_root = {by_root})")
+    with monthly.resource.transaction() as cursor:
+        assert replication_problem(cursor) is None
+        cursor.execute("ALTER TABLE user_logins REPLICA IDENTITY DEFAULT")
+        problem = replication_problem(cursor)
+        assert (problem is not None and "ALTER TABLE user_logins REPLICA" in problem) == (by_root == "true")
 
 
 def test_month_is_dropped_whole_once_its_last_date_is_over(old: Kept) -> None:
@@ -179,9 +258,10 @@ def test_month_is_dropped_whole_once_its_last_date_is_over(old: Kept) -> None:
         "'BEGIN INSERT INTO deleted VALUES (OLD.user_id); RETURN NULL; END'; "
         "CREATE TRIGGER note AFTER DELETE ON user_logins FOR EACH ROW EXECUTE FUNCTION note()"
     )
-    before = old.rows()
+    old.query(f"DROP TABLE {AHEAD[2]}")
+    before = old.rows(), partitions(old)
     assert expire(old.resource, days=DAYS, dry_run=True) == Expired(2, 3)
-    assert (old.rows(), named(OLD[0]) in partitions(old)) == (before, True)
+    assert (old.rows(), partitions(old)) == before
     assert expire(old.resource, days=DAYS) == Expired(2, 3)
     assert [row[6] for row in old.rows()] == sorted([OLD[2], TODAY])
     assert named(OLD[0]) not in partitions(old)
@@ -225,6 +305,65 @@ def test_month_that_is_read_stays_and_goes_the_next_time(old: Kept) -> None:
     assert old.resource.load([(*row(OLD[0]), "late")], seconds=30) == Loaded(0, 0, {"late": "expired"})
     assert expire(old.resource, days=DAYS) == Expired(2, 3)
     assert old.agrees()
+
+
+def test_view_on_a_month_is_named_as_what_keeps_it(old: Kept) -> None:
+    old.query(f"CREATE VIEW january AS TABLE {named(OLD[0])}")
+    with pytest.raises(DatabaseError, match="a view or a key depends on what is to go; drop it"):
+        expire(old.resource, days=DAYS)
+    assert len(old.rows()) == 5
+    assert old.agrees()
+
+
+def test_month_whose_transaction_dies_keeps_its_rows(old: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    drop, rows = expiry.drop_month, old.rows()
+
+    def die(cursor: extensions.cursor, month: Month) -> None:
+        drop(cursor, month)
+        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    monkeypatch.setattr(expiry, "drop_month", die)
+    with pytest.raises(DatabaseError):
+        expire(old.resource, days=DAYS)
+    assert old.rows() == rows
+    assert old.agrees()
+    monkeypatch.setattr(expiry, "drop_month", drop)
+    assert expire(old.resource, days=DAYS) == Expired(2, 3)
+    assert old.agrees()
+
+
+def test_month_that_another_expiry_dropped_first_is_no_error(old: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = expiry.months_over
+
+    def find_and_lose(cursor: extensions.cursor, *, days: int) -> list[Month]:
+        months = find(cursor, days=days)
+        cursor.connection.commit()
+        monkeypatch.setattr(expiry, "months_over", find)
+        expire(old.resource, days=days)
+        return months
+
+    monkeypatch.setattr(expiry, "months_over", find_and_lose)
+    expire(old.resource, days=DAYS)
+    assert [row[6] for row in old.rows()] == sorted([OLD[2], TODAY])
+    assert old.agrees()
+
+
+def test_backup_that_has_begun_keeps_a_month_until_it_ends(old: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its snapshot has the ledger of before, and the table would be that of after."""
+    read = export.read_manifest
+
+    def read_and_expire(store: BackupStore) -> Manifest | None:
+        monkeypatch.setattr(export, "read_manifest", read)
+        with pytest.raises(DatabaseError, match="a table is locked by another session"):
+            expire(old.resource, days=DAYS)
+        return read(store)
+
+    old.load([row(TODAY)], "one more")
+    monkeypatch.setattr(export, "read_manifest", read_and_expire)
+    old.back_up()
+    assert old.manifest.dates
+    assert expire(old.resource, days=DAYS) == Expired(2, 3)
+    old.back_up()
 
 
 def test_load_that_waits_while_a_month_is_dropped_has_its_rows(old: Kept) -> None:

@@ -51,6 +51,10 @@ SELECT set_config('datestyle', 'ISO, YMD', true),
 -- cannot take this lock. It comes before the snapshot, and does not conflict with the UPDATE above.
 LOCK TABLE user_logins_backup IN SHARE UPDATE EXCLUSIVE MODE NOWAIT;
 
+-- name: hold
+-- Taken before the snapshot, so that no partition which it sees is dropped: the ledger in it would not say so.
+LOCK TABLE user_logins IN ACCESS SHARE MODE;
+
 -- name: rows
 -- The rows of some dates, a date after the other.
 SELECT user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date

@@ -3,61 +3,87 @@
 -- month from ever getting one.
 
 -- name: create
+-- The identity of a publication that names the table and not its partitions.
 CREATE TABLE user_logins (
     {user_logins.definition}
 ) PARTITION BY RANGE (create_date);
+ALTER TABLE user_logins REPLICA IDENTITY FULL;
 
--- name: months
--- The partitions whose name and bounds are those of a month: a table of the same name with other bounds is somebody else's.
-SELECT name, first, past
+-- name: bounds
+-- Of each partition the first date and the first date past it; of one that is not so bounded, such as a default one, all
+-- dates. No rows where user_logins is not partitioned by create_date alone.
+SELECT nspname::text AS schema, relname::text AS name,
+       coalesce(substring(bounds FROM 'FROM \(''([^'']+)''\)')::date, '-infinity') AS first,
+       coalesce(substring(bounds FROM 'TO \(''([^'']+)''\)')::date, 'infinity') AS past
 FROM (
-    SELECT relname::text AS name, first, (first + interval '1 month')::date AS past, pg_get_expr(relpartbound, oid) AS bounds
+    SELECT nspname, relname, CASE pg_get_partkeydef(inhparent)
+        WHEN 'RANGE (create_date)' THEN pg_get_expr(relpartbound, pg_class.oid)
+    END AS bounds
     FROM pg_inherits
-    JOIN pg_class ON oid = inhrelid,
-    to_date(substring(relname FROM '^user_logins_([0-9]{4}_(?:0[1-9]|1[0-2]))$'), 'YYYY_MM') AS first
+    JOIN pg_class ON pg_class.oid = inhrelid
+    JOIN pg_namespace ON pg_namespace.oid = relnamespace
     WHERE inhparent = to_regclass('user_logins')
 ) AS partition
-WHERE bounds = 'FOR VALUES FROM (''' || first || ''') TO (''' || past || ''')';
+WHERE bounds IS NOT NULL
+
+-- name: months
+-- Those whose dates are those of a month.
+SELECT schema, name, first, past
+FROM ({partitions.bounds}) AS partition
+WHERE isfinite(first) AND first = date_trunc('month', first) AND past = first + interval '1 month'
 
 -- name: missing
 -- The months that have no partition yet: that of a date, or those from four weeks ago, as old as a message on SQS's queues
--- can be, to the second one from now on. Months that have expired need none. No month where user_logins is not partitioned
--- so, or is another role's.
-SELECT to_char(first, '"user_logins_"YYYY_MM'), first::date, (first + interval '1 month')::date
-FROM (SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock,
-generate_series(
-    date_trunc('month', coalesce(%(day)s, today - 28)::timestamp),
-    coalesce(%(day)s, today + interval '2 months')::timestamp,
-    '1 month'
-) AS first
-WHERE EXISTS (
-        SELECT FROM pg_class
-        WHERE oid = to_regclass('user_logins') AND pg_has_role(relowner, 'USAGE')
-          AND pg_get_partkeydef(oid) = 'RANGE (create_date)'
-    )
-  AND (
-      EXISTS ({partitions.months}) OR NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = to_regclass('user_logins'))
+-- can be, to the second one from now on. Not those that have expired, of which another partition has a date, or whose name
+-- is taken. None where user_logins is not partitioned by month.
+SELECT schema, name, first, past
+FROM (
+    SELECT nspname::text AS schema, to_char(month, '"user_logins_"YYYY_MM') AS name, month::date AS first,
+           (month + interval '1 month')::date AS past
+    FROM pg_class
+    JOIN pg_namespace ON pg_namespace.oid = relnamespace,
+    (SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock,
+    generate_series(
+        date_trunc('month', coalesce(%(day)s, today - 28)::timestamp),
+        coalesce(%(day)s, today + interval '2 months')::timestamp,
+        '1 month'
+    ) AS month
+    WHERE pg_class.oid = to_regclass('user_logins') AND pg_get_partkeydef(pg_class.oid) = 'RANGE (create_date)'
+) AS needed
+WHERE (EXISTS ({partitions.months}) OR NOT EXISTS ({partitions.bounds}))
+  AND NOT EXISTS (
+      SELECT FROM ({partitions.bounds}) AS partition WHERE partition.first < needed.past AND partition.past > needed.first
   )
-  AND first NOT IN (SELECT months.first FROM ({partitions.months}) AS months)
-  AND NOT EXISTS (SELECT FROM user_logins_ledger WHERE entry = 'expired' AND create_date >= first + interval '1 month - 1 day')
+  AND to_regclass(format('%%I.%%I', schema, name)) IS NULL
+  AND NOT EXISTS (SELECT FROM user_logins_ledger WHERE entry = 'expired' AND create_date >= past - 1)
 ORDER BY first;
 
+-- name: may_add
+-- Only the table's owner can, and only in a schema in which it may create.
+SELECT pg_has_role(relowner, 'USAGE') AND has_schema_privilege(relnamespace, 'CREATE')
+FROM pg_class
+WHERE oid = to_regclass('user_logins');
+
 -- name: lock
--- Two that add the same would fail. Loads and readers go on.
-LOCK TABLE user_logins IN SHARE UPDATE EXCLUSIVE MODE;
+-- Two that add the same would fail. Loads and readers go on, and so does a VACUUM of a partition.
+LOCK TABLE ONLY user_logins IN SHARE UPDATE EXCLUSIVE MODE;
 
 -- name: add
 -- It is attached, which loads do not wait for, as they would for CREATE TABLE ... PARTITION OF. What a publication needs is
--- not inherited.
-CREATE TABLE {name} (LIKE user_logins INCLUDING ALL);
-ALTER TABLE {name} REPLICA IDENTITY FULL;
-ALTER TABLE user_logins ATTACH PARTITION {name} FOR VALUES FROM ({first}) TO ({past});
+-- not inherited; rights are the table's.
+CREATE TABLE {partition} (LIKE user_logins INCLUDING ALL);
+ALTER TABLE {partition} REPLICA IDENTITY FULL;
+REVOKE ALL ON {partition} FROM PUBLIC;
+ALTER TABLE user_logins ATTACH PARTITION {partition} FOR VALUES FROM ({first}) TO ({past});
 
 -- name: over
--- Those in which every date has expired, or is about to.
-SELECT name, first, past FROM ({partitions.months}) AS months WHERE past <= {expiry.first_kept} ORDER BY first;
+-- The months in which every date has expired, or is about to.
+SELECT schema, name, first, past
+FROM ({partitions.months}) AS months
+WHERE past <= {expiry.first_kept}
+ORDER BY first;
 
 -- name: drop
 -- Loads and readers wait for this lock, so it is tried for a second only.
 SET LOCAL lock_timeout = '1s';
-DROP TABLE {name};
+DROP TABLE {partition};

@@ -60,7 +60,7 @@ FROM pg_class AS part
 WHERE part.oid IN (
       SELECT table_oid FROM changed UNION SELECT relid FROM changed, pg_partition_tree(table_oid)
   )
-  AND part.relkind = 'r'
+  AND (part.relkind = 'r' OR part.oid IN (SELECT oid FROM published)) -- a partitioned table itself only where it is named
   AND part.relreplident <> 'f'
   AND NOT EXISTS (
       SELECT FROM pg_index
