@@ -123,7 +123,7 @@ def _start(workers: int) -> None:
 
 
 def _new_faults(known: Set[tuple[str, str]]) -> set[tuple[str, str]]:
-    """What `doctor` and `check` in a worker find wrong, with what they say but for its numbers; without what is known."""
+    """What `doctor` and `check` in a worker find wrong, with what they say but its numbers; without what is known."""
     faults = set()
     for command in ("doctor", "check"):
         done = _run("compose", "exec", "--no-TTY", "worker", "login-pipeline", command)
