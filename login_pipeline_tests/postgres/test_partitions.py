@@ -12,13 +12,14 @@ from psycopg2 import extensions
 from psycopg2.errors import InsufficientPrivilege
 
 from login_pipeline.backup import export
+from login_pipeline.backup.identity import read_manifest
 from login_pipeline.backup.manifest import Manifest
 from login_pipeline.backup.store import BackupStore
 from login_pipeline.errors import DatabaseError
 from login_pipeline.ingest.pruning import prune_inbox
 from login_pipeline.postgres.copy import Loaded
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.postgres.partitions import Month, add_months, missing_months
+from login_pipeline.postgres.partitions import Month, add_months, drop_month, missing_months, months_over
 from login_pipeline.postgres.tables import replication_problem
 from login_pipeline.privacy import expiry
 from login_pipeline.privacy.erasure import erase
@@ -316,10 +317,10 @@ def test_view_on_a_month_is_named_as_what_keeps_it(old: Kept) -> None:
 
 
 def test_month_whose_transaction_dies_keeps_its_rows(old: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    drop, rows = expiry.drop_month, old.rows()
+    rows = old.rows()
 
     def die(cursor: extensions.cursor, month: Month) -> None:
-        drop(cursor, month)
+        drop_month(cursor, month)
         cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
     monkeypatch.setattr(expiry, "drop_month", die)
@@ -327,18 +328,17 @@ def test_month_whose_transaction_dies_keeps_its_rows(old: Kept, monkeypatch: pyt
         expire(old.resource, days=DAYS)
     assert old.rows() == rows
     assert old.agrees()
-    monkeypatch.setattr(expiry, "drop_month", drop)
+    monkeypatch.setattr(expiry, "drop_month", drop_month)
     assert expire(old.resource, days=DAYS) == Expired(2, 3)
     assert old.agrees()
 
 
 def test_month_that_another_expiry_dropped_first_is_no_error(old: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    find = expiry.months_over
 
     def find_and_lose(cursor: extensions.cursor, *, days: int) -> list[Month]:
-        months = find(cursor, days=days)
+        months = months_over(cursor, days=days)
         cursor.connection.commit()
-        monkeypatch.setattr(expiry, "months_over", find)
+        monkeypatch.setattr(expiry, "months_over", months_over)
         expire(old.resource, days=days)
         return months
 
@@ -350,13 +350,12 @@ def test_month_that_another_expiry_dropped_first_is_no_error(old: Kept, monkeypa
 
 def test_backup_that_has_begun_keeps_a_month_until_it_ends(old: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its snapshot has the ledger of before, and the table would be that of after."""
-    read = export.read_manifest
 
     def read_and_expire(store: BackupStore) -> Manifest | None:
-        monkeypatch.setattr(export, "read_manifest", read)
+        monkeypatch.setattr(export, "read_manifest", read_manifest)
         with pytest.raises(DatabaseError, match="a table is locked by another session"):
             expire(old.resource, days=DAYS)
-        return read(store)
+        return read_manifest(store)
 
     old.load([row(TODAY)], "one more")
     monkeypatch.setattr(export, "read_manifest", read_and_expire)
