@@ -130,6 +130,7 @@ def gather(
     database: LoginDatabase,
     *,
     since: datetime,
+    letters_since: datetime | None = None,
     prefix: Sequence[str] = (),
 ) -> Facts:
     """Asks every source; raises nothing that is theirs.
@@ -139,6 +140,7 @@ def gather(
         queues: The login queue is asked for its depth; a role with sensor-policy.json may.
         database: That of user_logins.
         since: From when on runs that ended, their messages, and dead letters are counted.
+        letters_since: The same for dead letters, where that is another time.
         prefix: Of the assets.
     """
     problems: dict[Source, str] = {}
@@ -153,7 +155,7 @@ def gather(
 
     return Facts(
         login_queue=ask(Source.LOGIN_QUEUE, lambda: queues.login_queue.depth()),
-        dead_letters=ask(Source.DATABASE, lambda: database.dead_letters_since(since)),
+        dead_letters=ask(Source.DATABASE, lambda: database.dead_letters_since(letters_since or since)),
         runs=ask(Source.DAGSTER, lambda: _run_facts(instance, prefix, since, longest)),
         problems=problems,
     )

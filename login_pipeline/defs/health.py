@@ -1,6 +1,7 @@
-"""The sensor that sends people what goes wrong, and that it is over."""
+"""The sensor that sends people what goes wrong, and that it is over; and that logs the figures of each look."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -10,13 +11,16 @@ from login_pipeline.alerts.decision import Said, decide
 from login_pipeline.alerts.delivery import deliver
 from login_pipeline.defs.conditions import NEW_LETTERS, Watch, what_is_wrong
 from login_pipeline.defs.facts import gather
+from login_pipeline.defs.figures import RECENT, figures
 from login_pipeline.defs.resources import LoginDatabaseResource, LoginQueueResource
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.logs.setup import process_log
-from login_pipeline.settings import read_load_settings, read_settings
+from login_pipeline.settings import LogFormat, read_load_settings, read_settings
 from login_pipeline.sqs.login_queues import LoginQueues
 
 LOOK_SECONDS = 60
+# The event of the line that has the figures of a look: deploy/aws makes metrics of them.
+LOOKED = "health"
 # To read the depth of a queue: a look has 60 seconds for all that it asks and sends, and another one comes soon.
 ATTEMPTS, ANSWER_SECONDS = 1, 5
 
@@ -41,22 +45,29 @@ def health_sensor(prefix: Sequence[str] = ()) -> dg.SensorDefinition:
     def health_sensor(
         context: dg.SensorEvaluationContext, login_sqs: LoginQueueResource, login_postgres: LoginDatabaseResource
     ) -> dg.SensorResult:
-        """Looks, and sends one message at most. What is not delivered is said at the next look."""
+        """Looks, logs, and sends one message at most. What is not delivered is said at the next look."""
         now = datetime.now(UTC)
         try:
             settings = read_settings()
         except LoginPipelineError as error:
             return dg.SensorResult(skip_reason=error.sentence)
-        if settings.alert_url is None:
-            return dg.SensorResult(skip_reason="LOGIN_ALERT_URL is not set, so nobody is sent what goes wrong")
+        nobody = "LOGIN_ALERT_URL is not set, so nobody is sent what goes wrong"
+        if settings.alert_url is None and settings.log_format is not LogFormat.JSON:
+            return dg.SensorResult(skip_reason=nobody)
         options = login_sqs.client_options._replace(max_attempts=ATTEMPTS, read_timeout=ANSWER_SECONDS)
         facts = gather(
             context.instance,
             LoginQueues(settings, options),
             login_postgres.database,
-            since=now - NEW_LETTERS,
+            since=now - RECENT,
+            letters_since=now - NEW_LETTERS,
             prefix=prefix,
         )
+        # Without dead letters: those of an hour are not the recent ones.
+        known = figures(replace(facts, dead_letters=None), settings)
+        process_log().info(LOOKED, **{figure.name: figure.value for figure in known if figure.value not in (None, {})})
+        if settings.alert_url is None:
+            return dg.SensorResult(skip_reason=nobody)
         before = remembered(context.cursor, now)
         watch = before.watch.after(facts, now)
         decision = decide(what_is_wrong(facts, watch, settings, now), facts.problems, before.said, now)
