@@ -2,27 +2,34 @@
 
 ministack makes what it knows of the templates, and ignores much of it: of a queue its redrive policy, its redrive-allow
 policy and its key; of a task its secrets; and what is to outlive its stack. It has neither ElastiCache nor Application
-Auto Scaling. Here the redrive policies are set on its queues from the template; `make lint-templates` holds all of both
-files against AWS's schemas.
+Auto Scaling, and of CloudWatch neither metric filters nor metric math. Here the redrive policies are set on its queues
+from the template; `make lint-templates` holds all of both files against AWS's schemas.
 """
 
 import json
+import operator
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import boto3
+import dagster as dg
 import pytest
 import yaml
 
+from login_pipeline.cli.runs import run
 from login_pipeline.local.ports import wait_until
 from login_pipeline.local.services import temporary_folder
 from login_pipeline.local.sqs import REGION, LocalSqs
 from login_pipeline.settings import MAX_IN_FLIGHT, Settings
 from login_pipeline.sqs.login_queues import MIN_DELIVERIES
 from login_pipeline_tests import ROOT
-from login_pipeline_tests.conftest import Command, Pipeline, Queue
+from login_pipeline_tests.conftest import MASKING_KEY, Command, Pipeline, Queue
 from login_pipeline_tests.deploy.test_compose import COMPOSE, SERVICES, environment
 from login_pipeline_tests.deploy.test_iam_policies import IAM, POLICIES
 
@@ -35,6 +42,7 @@ UNKNOWN_TO_MINISTACK = {
     "AWS::ElastiCache::ParameterGroup",
     "AWS::ElastiCache::ReplicationGroup",
     "AWS::ElastiCache::SubnetGroup",
+    "AWS::Logs::MetricFilter",
     "AWS::RDS::DBClusterParameterGroup",
     "AWS::RDS::DBSubnetGroup",
 }
@@ -230,6 +238,170 @@ def test_alarm_comes_before_sqs_delivers_nothing_more() -> None:
     assert alarm["Threshold"] == 0.9 * MAX_IN_FLIGHT
 
 
+# --- alarms, as deploy/prometheus/alerts.yml has them ---
+
+ALERTS = {
+    rule["alert"]: rule
+    for rule in yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text(encoding="utf-8"))["groups"][0][
+        "rules"
+    ]
+}
+COMPARISONS = {
+    "GreaterThanThreshold": (">", operator.gt),
+    "GreaterThanOrEqualToThreshold": (">=", operator.ge),
+    "LessThanThreshold": ("<", operator.lt),
+}
+
+
+def of_type(kind: str, *templates: Document) -> Document:
+    """The properties of each resource of this kind."""
+    resources = {name: each for template in templates for name, each in template["Resources"].items()}
+    return {name: each["Properties"] for name, each in resources.items() if each["Type"] == kind}
+
+
+ALARMS = of_type("AWS::CloudWatch::Alarm", QUEUES, SERVICE)
+FILTERS = of_type("AWS::Logs::MetricFilter", SERVICE)
+
+
+def test_each_alert_has_an_alarm_and_the_document_names_it() -> None:
+    document = (ROOT / "docs/metrics.md").read_text(encoding="utf-8").split("\n## On AWS\n")[1]
+    rows = [row.split("|")[1:3] for row in document.splitlines() if row.startswith("| `")]
+    assert {name for alarms, _ in rows for name in re.findall(r"`(\w+)`", alarms)} == set(ALARMS)
+    assert {name for row in rows for name in re.findall(r"`(Login\w+)`", "".join(row))} == set(ALERTS)
+
+
+def test_each_alarm_says_when_it_begins_and_when_it_is_over() -> None:
+    to_the_topic = {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
+    for name, alarm in ALARMS.items():
+        assert alarm["AlarmActions"] == alarm["OKActions"] == to_the_topic, name
+
+
+def test_alarms_have_the_thresholds_of_the_alerts() -> None:
+    bounds = {
+        name: found.groups()
+        for name in set(ALERTS) & set(ALARMS)
+        if (found := re.search(r"(>=?) (?:on\(instance\) )?([\d.e]+)", ALERTS[name]["expr"]))
+    }
+    assert set(ALERTS) & set(ALARMS) - set(bounds) == {
+        "LoginMetricsMissing",
+        "LoginSourceUnreadable",
+        "LoginCheckFailed",
+    }
+    for name, (sign, threshold) in bounds.items():
+        alarm = ALARMS[name]
+        assert (COMPARISONS[alarm["ComparisonOperator"]][0], alarm["Threshold"]) == (sign, float(threshold)), name
+    for name in ("LoginMetricsMissing", "LoginSourceUnreadable"):
+        periods = ALARMS[name].get("DatapointsToAlarm", ALARMS[name]["EvaluationPeriods"])
+        assert f"{periods * ALARMS[name]['Period'] // 60}m" == ALERTS[name]["for"]
+    assert f"> {QUEUES['Parameters']['MaxAgeSeconds']['Default']}" in ALERTS["LoginsLate"]["expr"]
+
+
+def test_alarms_are_about_what_the_sensor_logs(
+    pipeline: Pipeline, recorded: dg.DagsterInstance, body: Callable[..., str], tmp_path: Path
+) -> None:
+    """Real faults, and their end, in lines of real looks; but for a slow run and 10 GB, for which a line is changed."""
+    today = datetime.now(UTC).date()
+    url = pipeline.environment["LOGIN_DATABASE_URL"]
+    pipeline.set(LOGIN_MASKING_KEY=f"{today - timedelta(days=400)}:{MASKING_KEY}", LOGIN_BACKUP_URL=str(tmp_path / "b"))
+    pipeline.queue.send(body(), body())
+    assert run("login_job", recorded).passed
+    pipeline.database.query("CREATE TABLE kept AS SELECT * FROM user_logins LIMIT 1; DELETE FROM user_logins")
+    pipeline.database.query("INSERT INTO user_logins SELECT * FROM kept")
+    assert not run("user_logins_checks_job", recorded).passed
+    pipeline.set(LOGIN_DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing")
+    assert not any(run("login_job", recorded).passed for _ in range(3))
+    assert fired(look(pipeline)) == {
+        "LoginSourceUnreadable",
+        "LoginRunsFail",
+        "LoginCheckFailed",
+        "LoginBackupOverdue",
+        "LoginMaskingKeyOld",
+        "LoginRowsBelowK",
+    }
+
+    pipeline.set(LOGIN_DATABASE_URL=url, LOGIN_MASKING_KEY=f"{today}:{MASKING_KEY}", LOGIN_MIN_GROUP_SIZE="1")
+    pipeline.database.query("INSERT INTO user_logins SELECT * FROM kept")
+    pipeline.queue.send(body())
+    for job in ("login_job", "user_logins_checks_job", "user_logins_backup_job"):
+        assert run(job, recorded).passed
+    well = look(pipeline)
+    assert fired(well) == set()
+    assert set(metrics(well)) == {transformation(each)["MetricName"] for each in FILTERS.values()} - {
+        "unreadable_sources",
+        "failed_checks",
+    }
+    assert f"{len(FILTERS)} custom metrics" in (ROOT / "docs/aws.md").read_text(encoding="utf-8")
+    for figure in ("source_up", "check_passed"):
+        (named,) = filter(None, (re.findall(rf"{figure}\.(\w+)", each["FilterPattern"]) for each in FILTERS.values()))
+        assert set(named) == set(well[figure])
+
+    assert fired({**well, "recent_longest_run_seconds": 0.81 * well["run_limit_seconds"]}) == {"LoginRunsSlow"}
+    assert fired({**well, "dagster_database_bytes": 10**10 + 1}) == {"LoginDagsterDatabaseLarge"}
+    assert fired({"event": "drained", "rows": 1}) == {"LoginMetricsMissing"}
+
+
+def look(pipeline: Pipeline) -> Document:
+    """What the sensor's code server logs at one look, as in the daemon's container."""
+    dagster = [str(Path(sys.executable).with_name("dagster")), "sensor", "preview", "health_sensor"]
+    env = {**os.environ, **pipeline.environment, "LOGIN_LOG_FORMAT": "json"}
+    ended = subprocess.run(
+        [*dagster, "--module-name", "login_pipeline.definitions"], env=env, capture_output=True, text=True, check=True
+    )
+    assert "LOGIN_ALERT_URL is not set" in ended.stdout
+    (line,) = (line for line in ended.stderr.splitlines() if '"event": "health"' in line)
+    return dict(json.loads(line))
+
+
+def transformation(of: Document) -> Document:
+    (only,) = of["MetricTransformations"]
+    assert "DefaultValue" not in only
+    return dict(only)
+
+
+def at(line: Any, selector: str) -> Any:
+    for name in selector.removeprefix("$.").split("."):
+        line = (line or {}).get(name)
+    return line
+
+
+def metrics(line: Document) -> dict[str, float]:
+    """What the metric filters make of a line."""
+
+    def holds(term: re.Match[str]) -> str:
+        value = at(line, term[1])
+        return str(value is not None if term[2] == "*" else value == json.loads(term[2]))
+
+    made = {}
+    for each in FILTERS.values():
+        terms = re.sub(r'(\$[\w.]+) = ("\w+"|\d+|\*)', holds, each["FilterPattern"].strip("{ }"))
+        assert set(re.findall(r"\w+", terms)) <= {"True", "False"}
+        if eval(terms.replace("&&", "and").replace("||", "or")):  # noqa: S307 - of the words just seen
+            value = transformation(each)["MetricValue"]
+            made[transformation(each)["MetricName"]] = float(at(line, value) if value.startswith("$") else value)
+    return made
+
+
+def fired(line: Document) -> set[str]:
+    """The alarms on metrics of the log that are on where each look logs this line."""
+    known = metrics(line)
+    on = set()
+    for name, alarm in of_type("AWS::CloudWatch::Alarm", SERVICE).items():
+        *inputs, last = alarm.get("Metrics", [alarm])
+        stats = {each["Id"]: each["MetricStat"]["Metric"] for each in inputs} or {"value": alarm}
+        if any(each["Namespace"] != {"Ref": "AWS::StackName"} for each in stats.values()):
+            continue
+        values = {key: known.get(each["MetricName"]) for key, each in stats.items()}
+        if None in values.values():
+            breaches = alarm["TreatMissingData"] == "breaching"
+        else:
+            text = last.get("Expression", "value")
+            text = text["Fn::Sub"].replace("${VisibilityTimeout}", "900") if isinstance(text, dict) else text
+            value = eval(text, {"EPOCH": lambda _: datetime.now(UTC).timestamp()}, values)  # noqa: S307 - ours
+            breaches = COMPARISONS[alarm["ComparisonOperator"]][1](value, alarm["Threshold"])
+        on |= {name} if breaches else set()
+    return on
+
+
 def test_nobody_sees_the_ui_without_a_login_and_by_default_nobody_changes_anything_in_it() -> None:
     first, *_ = properties(SERVICE, "UiListener")["DefaultActions"]
     assert (first["Type"], first["AuthenticateOidcConfig"]["OnUnauthenticatedRequest"]) == (
@@ -319,7 +491,11 @@ def test_stacks_are_made_and_a_worker_drains_their_queue_and_they_are_deleted(
 ) -> None:
     before = stacks.left()
     queues = stacks.create("login-queues", QUEUES)
-    known = {name: each for name, each in SERVICE["Resources"].items() if each["Type"] not in UNKNOWN_TO_MINISTACK}
+    known = {
+        name: each
+        for name, each in SERVICE["Resources"].items()
+        if each["Type"] not in UNKNOWN_TO_MINISTACK and "Metrics" not in each.get("Properties", {})
+    }
     network = {"Vpc": "vpc-1", "Subnets": "subnet-1,subnet-2", "LoadBalancerSubnets": "subnet-1,subnet-2"}
     topic = {"AlarmTopicArn": "arn:aws:sns:us-east-1:000000000000:alarms"}
     identity = {"OidcIssuer": "https://login.example.com", "CertificateArn": "arn:aws:acm:::certificate/1"}
@@ -331,7 +507,7 @@ def test_stacks_are_made_and_a_worker_drains_their_queue_and_they_are_deleted(
         "roles": 5,
         "policies": len(POLICIES),
         "logs": 4,
-        "alarms": 6,
+        "alarms": 11,
         "clusters": 1,
         "databases": 2,
         "load balancers": 1,

@@ -96,6 +96,7 @@ def test_daemon_and_worker_log_json_only_and_no_message(pipeline: Pipeline, tmp_
     assert {"dagster.daemon", "dagster"} <= {line["logger"] for line in lines}
     (table,) = (line for line in lines if line.get("asset") == "user_logins_table")
     assert (table["loaded"], len(table["run_id"])) == (1, 36)
+    assert "health" in {line["event"] for line in lines}
     assert any("disk_full" in line.get("error", "") for line in lines)
     secrets = {"masking key": MASKING_KEY, "AWS secret": aws_secret}
     if password := urlsplit(pipeline.database.url).password:
