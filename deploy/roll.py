@@ -62,11 +62,12 @@ def _roll(new: str, workers: int) -> None:
     prepare = ("compose", "run", "--rm", "--no-deps", "--no-TTY", "prepare", "login-pipeline", "prepare")
     _docker(*prepare, failure="its `login-pipeline prepare` did not succeed")
     _start(workers)
-    if found := _new_faults(known):
-        names = ", ".join(sorted({name for name, _ in found}))
-        raise RollError(f"its worker finds wrong what was right before ({names})")
+    found = _new_faults(known)
     if any(count and restarts.get(container) != count for container, count in _restarts().items()):
         raise RollError("a process of it ended and was started again, as `docker compose logs` says")
+    if found:
+        names = ", ".join(sorted({name for name, _ in found}))
+        raise RollError(f"its worker finds wrong what was right before ({names})")
 
 
 def _go_back(workers: int) -> str:
@@ -129,7 +130,7 @@ def _new_faults(known: Set[tuple[str, str]]) -> set[tuple[str, str]]:
         done = _run("compose", "exec", "--no-TTY", "worker", "login-pipeline", command)
         sys.stdout.write(done.stdout)
         if done.returncode:
-            found = {(f"{command}: {name}", re.sub(r"\d+", "", says)) for name, says in FAULT.findall(done.stdout)}
+            found = {(f"{command}: {name}", re.sub(r"[\d,]+", "", says)) for name, says in FAULT.findall(done.stdout)}
             faults |= found - known if found else {(f"{command}: exit code {done.returncode}", "")}
     return faults
 
