@@ -109,9 +109,9 @@ def open_envelopes(body: str, encoding: str, envelope: Envelope) -> tuple[str, s
         encoding: Of the body, as the attribute CONTENT_ENCODING says. One that is not known is ignored.
         envelope: Which are opened.
     """
+    if envelope is Envelope.NONE or (not encoding and _IN_NOTIFICATIONS not in body and _IN_EVENTS not in body):
+        return body, ""
     content, sns_message_id = body, ""
-    if (not encoding and _IN_NOTIFICATIONS not in body and _IN_EVENTS not in body) or envelope is Envelope.NONE:
-        return content, sns_message_id
     if envelope is not Envelope.EVENTBRIDGE and (notification := _notification(content)):
         content, sns_message_id, encoding = notification.message, notification.message_id, notification.encoding
     if encoding in (BASE64, GZIP):
