@@ -265,7 +265,7 @@ def test_workers_are_scaled_by_batches_that_wait_or_are_in_flight() -> None:
 @pytest.mark.parametrize("launcher", VALUES)
 def test_the_chart_writes_the_dagster_yaml_of_the_image(launcher: str) -> None:
     values = VALUES[launcher]
-    written: Mapping = {**values["additionalInstanceConfig"], "telemetry": values["telemetry"]}
+    written = {**values["additionalInstanceConfig"], "telemetry": values["telemetry"]}
     ours: Mapping = yaml.safe_load((ROOT / "deploy" / "dagster.yaml").read_text(encoding="utf-8"))
     assert ours.pop("compute_logs")["class"] == values["computeLogManager"]["type"]
     run_launcher = ours.pop("run_launcher")
@@ -273,6 +273,8 @@ def test_the_chart_writes_the_dagster_yaml_of_the_image(launcher: str) -> None:
         assert values["runLauncher"]["config"]["customRunLauncher"] == run_launcher
     assert set(ours.pop("storage")) == {"postgres"}
     assert values["postgresql"]["postgresqlScheme"] == urlsplit(SETTINGS["LOGIN_DAGSTER_DATABASE_URL"]).scheme
+    sensors = values["dagsterDaemon"]["sensors"]
+    written["sensors"] = {"use_threads": sensors["useThreads"], "num_workers": sensors["numWorkers"]}
     assert written == ours
     # Each of these the chart would write a second time.
     assert not values["retention"]["enabled"]

@@ -52,6 +52,12 @@ def loaded(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
     return sorted(records, key=lambda run: run.start_time or 0)
 
 
+def test_sensor_that_waits_for_a_silent_source_keeps_no_other_from_its_ticks(instance: dg.DagsterInstance) -> None:
+    sensors = list(defs.sensors or ())
+    assert len(sensors) > 1
+    assert instance.get_settings("sensors") == {"use_threads": True, "num_workers": len(sensors)}
+
+
 def test_sensor_asks_for_as_many_runs_again_as_can_be_at_work(
     pipeline: Pipeline, instance: dg.DagsterInstance, body: Body
 ) -> None:
