@@ -22,7 +22,7 @@ from login_pipeline.settings import Settings
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.transport.client import ClientOptions
 
-# A scrape has 30 seconds in deploy/prometheus, and any source may be silent.
+# All of it has the time of an answer, facts.ANSWER_SECONDS.
 SQS = ClientOptions(max_attempts=2, read_timeout=5)
 
 PREFIX = "login_pipeline_"
@@ -59,7 +59,7 @@ class PipelineCollector(Collector):
         """Prometheus's client calls it at each scrape. What cannot be known has no series; the log has the reason."""
         with self._lock:
             # Made anew: credentials in a file, or a host's address, may have been replaced.
-            queues, database = LoginQueues(self._settings, SQS), LoginDatabase(self._settings)
+            queues, database = LoginQueues(self._settings, SQS), LoginDatabase(self._settings, rotation_seconds=0)
             facts = gather(self._instance, queues, database, since=datetime.now(UTC) - RECENT)
         for source, sentence in facts.problems.items():
             report_warning(sentence, f"no_metrics_of_{source}")

@@ -6,10 +6,13 @@ and Dagster's records all that runs did. What one source does not say is None, a
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from itertools import takewhile
+from threading import BoundedSemaphore, Thread
+from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 
 import dagster as dg
@@ -50,6 +53,11 @@ READ_AT_ONCE = 500
 # Of the newest results of a check so many may be missing: of runs that are at work, or failed before it.
 RESULTS = 10
 
+# For the answers of all sources: a scrape has 30 seconds, and a look 60 for these and for a delivery.
+ANSWER_SECONDS = 15.0
+# So many questions to a source may wait for their answers; more are not asked. Dagster's storage waits without a limit.
+UNANSWERED = 4
+
 Said = TypeVar("Said")
 
 
@@ -59,6 +67,9 @@ class Source(StrEnum):
     LOGIN_QUEUE = "login_queue"
     DATABASE = "database"
     DAGSTER = "dagster"
+
+
+_MAY_ASK = {source: BoundedSemaphore(UNANSWERED) for source in Source}
 
 
 class Batches(NamedTuple):
@@ -133,7 +144,7 @@ def gather(
     letters_since: datetime | None = None,
     prefix: Sequence[str] = (),
 ) -> Facts:
-    """Asks every source; raises nothing that is theirs.
+    """Asks every source at the same time, for ANSWER_SECONDS; raises nothing that is theirs.
 
     Args:
         instance: Dagster's records.
@@ -146,19 +157,45 @@ def gather(
     problems: dict[Source, str] = {}
     longest = timedelta(seconds=database.settings.visibility_timeout)
 
-    def ask(source: Source, question: Callable[[], Said]) -> Said | None:
+    depth = _ask(Source.LOGIN_QUEUE, lambda: queues.login_queue.depth())
+    letters = _ask(Source.DATABASE, lambda: database.dead_letters_since(letters_since or since))
+    runs = _ask(Source.DAGSTER, lambda: _run_facts(instance, prefix, since, longest))
+    until = monotonic() + ANSWER_SECONDS
+
+    def answer(source: Source, said: Future[Said]) -> Said | None:
         try:
-            return question()
+            return said.result(max(0.0, until - monotonic()))
         except LoginPipelineError as error:
             problems[source] = error.sentence
+        except TimeoutError:
+            problems[source] = (
+                f"The source {source} gave no answer in {ANSWER_SECONDS:.0f} seconds; see what holds it up"
+            )
         return None
 
     return Facts(
-        login_queue=ask(Source.LOGIN_QUEUE, lambda: queues.login_queue.depth()),
-        dead_letters=ask(Source.DATABASE, lambda: database.dead_letters_since(letters_since or since)),
-        runs=ask(Source.DAGSTER, lambda: _run_facts(instance, prefix, since, longest)),
+        login_queue=answer(Source.LOGIN_QUEUE, depth),
+        dead_letters=answer(Source.DATABASE, letters),
+        runs=answer(Source.DAGSTER, runs),
         problems=problems,
     )
+
+
+def _ask(source: Source, question: Callable[[], Said]) -> Future[Said]:
+    """In a thread that no process waits for at its end."""
+    said: Future[Said] = Future()
+
+    def ask() -> None:
+        try:
+            said.set_result(question())
+        except BaseException as error:
+            said.set_exception(error)
+        finally:
+            _MAY_ASK[source].release()
+
+    if _MAY_ASK[source].acquire(blocking=False):
+        Thread(target=ask, name=f"ask {source}", daemon=True).start()
+    return said
 
 
 def active_runs(instance: dg.DagsterInstance, longest: timedelta, prefix: Sequence[str] = ()) -> Sequence[dg.RunRecord]:

@@ -12,16 +12,17 @@ from login_pipeline.alerts.delivery import deliver
 from login_pipeline.defs.conditions import NEW_LETTERS, Watch, what_is_wrong
 from login_pipeline.defs.facts import gather
 from login_pipeline.defs.figures import RECENT, figures
-from login_pipeline.defs.resources import LoginDatabaseResource, LoginQueueResource
+from login_pipeline.defs.resources import LoginQueueResource
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.logs.setup import process_log
+from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.settings import LogFormat, read_load_settings, read_settings
 from login_pipeline.sqs.login_queues import LoginQueues
 
 LOOK_SECONDS = 60
 # The event of the line that has the figures of a look: deploy/aws makes metrics of them.
 LOOKED = "health"
-# To read the depth of a queue: a look has 60 seconds for all that it asks and sends, and another one comes soon.
+# To read the depth of a queue: another look comes soon.
 ATTEMPTS, ANSWER_SECONDS = 1, 5
 
 
@@ -42,9 +43,7 @@ def health_sensor(prefix: Sequence[str] = ()) -> dg.SensorDefinition:
         ),
         description="Sends what goes wrong, and that it is over, to LOGIN_ALERT_URL. Looks once a minute.",
     )
-    def health_sensor(
-        context: dg.SensorEvaluationContext, login_sqs: LoginQueueResource, login_postgres: LoginDatabaseResource
-    ) -> dg.SensorResult:
+    def health_sensor(context: dg.SensorEvaluationContext, login_sqs: LoginQueueResource) -> dg.SensorResult:
         """Looks, logs, and sends one message at most. What is not delivered is said at the next look."""
         now = datetime.now(UTC)
         try:
@@ -58,7 +57,7 @@ def health_sensor(prefix: Sequence[str] = ()) -> dg.SensorDefinition:
         facts = gather(
             context.instance,
             LoginQueues(settings, options),
-            login_postgres.database,
+            LoginDatabase(settings, rotation_seconds=0),
             since=now - RECENT,
             letters_since=now - NEW_LETTERS,
             prefix=prefix,

@@ -35,10 +35,11 @@ Result = TypeVar("Result")
 class Credentials:
     """Those of LOGIN_DATABASE_PASSWORD_SOURCE, or of the maintenance role's own setting; without one there are none."""
 
-    def __init__(self, settings: Settings, access: Access) -> None:
-        """Reads nothing yet."""
+    def __init__(self, settings: Settings, access: Access, *, rotation_seconds: float = ROTATION_SECONDS) -> None:
+        """Reads nothing yet; waits so long for a rotation."""
         self._settings = settings
         self._access = access
+        self._rotation_seconds = rotation_seconds
         self._source: str | None = getattr(settings, access.password_setting)
         # What the server accepted last.
         self._accepted: Login | None = None
@@ -60,7 +61,7 @@ class Credentials:
             return self._log_in([{"password": self._token()}], connect)
         return retried(
             lambda: self._log_in(self._secrets(), connect),
-            seconds=ROTATION_SECONDS,
+            seconds=self._rotation_seconds,
             passes=lambda error: isinstance(error, PasswordRefusedError),
         )
 

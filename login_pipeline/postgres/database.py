@@ -16,7 +16,7 @@ from login_pipeline.logins.reasons import Reason
 from login_pipeline.logs.setup import log_c_stderr
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.copy import Loaded, Row, load_rows
-from login_pipeline.postgres.credentials import Credentials, Login
+from login_pipeline.postgres.credentials import ROTATION_SECONDS, Credentials, Login
 from login_pipeline.postgres.dead_letters import STATEMENT_SECONDS, DeadLetterRecord, Letter
 from login_pipeline.postgres.erased_logins import erased_among
 from login_pipeline.postgres.errors import not_connected, statement_refused
@@ -48,7 +48,14 @@ MAX_LOCK_SECONDS = 2 * LOCK_SECONDS
 class LoginDatabase:
     """The database that LOGIN_DATABASE_URL names, or, with `maintenance`, LOGIN_MAINTENANCE_DATABASE_URL."""
 
-    def __init__(self, settings: Settings, *, maintenance: bool = False, keep_connection: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        maintenance: bool = False,
+        keep_connection: bool = False,
+        rotation_seconds: float = ROTATION_SECONDS,
+    ) -> None:
         """Connects to nothing yet.
 
         Args:
@@ -56,12 +63,13 @@ class LoginDatabase:
             maintenance: Connect as the role in LOGIN_MAINTENANCE_DATABASE_URL, where that is set: the one that may
                 create, update and delete.
             keep_connection: Check, load and record on one connection, until `close`.
+            rotation_seconds: How long to try while no password is accepted: one that is rotated may be nowhere yet.
         """
         # Whose rights it has; what its errors say.
         self.access = Access.from_settings(settings, maintenance=maintenance)
         self.settings = settings
         self._maintenance = maintenance
-        self._credentials = Credentials(settings, self.access)
+        self._credentials = Credentials(settings, self.access, rotation_seconds=rotation_seconds)
         self._kept = KeptConnection(self._connect) if keep_connection else None
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from login_pipeline.local.ports import HOST, free_port, wait_until
 from login_pipeline.logins.reasons import Reason
 from login_pipeline_tests import ROOT
 from login_pipeline_tests.conftest import Command, Pipeline
+from login_pipeline_tests.roles import PASSWORD, roles_of
 
 Body = Callable[..., str]
 Series = dict[tuple[str, str], float]
@@ -122,6 +123,21 @@ def test_source_that_cannot_be_read_is_said_and_in_the_log_with_its_reason(
         "dagster": 1,
     }
     assert "LOGIN_DATABASE_URL" in (tmp_path / "log").read_text()
+
+
+def test_password_that_is_refused_is_said_at_this_scrape_as_no_rotation_is_waited_for(
+    pipeline: Pipeline, recorded: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    source = tmp_path / "password"
+    source.write_text("another one")
+    source.chmod(0o600)
+    port = free_port()
+    with roles_of(pipeline.database) as roles:
+        url = roles.loader.url.replace(f":{PASSWORD}@", "@")
+        pipeline.set(LOGIN_DATABASE_URL=url, LOGIN_DATABASE_PASSWORD_SOURCE=str(source))
+        with serving(pipeline, port, tmp_path / "log"):
+            assert scraped(port)[("source_up", "database")] == 0
+    assert "the server does not accept the user and the password" in (tmp_path / "log").read_text()
 
 
 def test_what_it_cannot_do_without_is_one_sentence(

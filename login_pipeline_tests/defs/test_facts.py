@@ -3,20 +3,23 @@
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from threading import enumerate as threads
 
 import dagster as dg
 import pytest
 
 from login_pipeline.cli.runs import Run, run
 from login_pipeline.definitions import defs
-from login_pipeline.defs.facts import Batches, Check, Facts, Source, gather
+from login_pipeline.defs.facts import UNANSWERED, Batches, Check, Facts, Source, gather
 from login_pipeline.instance import HOST_TAG
+from login_pipeline.local.ports import wait_until
 from login_pipeline.logins.reasons import Reason
 from login_pipeline.postgres.database import LoginDatabase
 from login_pipeline.settings import read_settings
 from login_pipeline.sqs.login_queues import LoginQueues
 from login_pipeline.sqs.queue import QueueDepth
 from login_pipeline_tests.conftest import MASKING_KEY, Database, Pipeline
+from login_pipeline_tests.faults.tcp_proxy import TcpProxy
 
 Body = Callable[..., str]
 SUCCESS, FAILURE = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
@@ -139,6 +142,29 @@ def test_source_that_says_nothing_costs_the_others_nothing(
     assert set(known.problems) == {source}
     assert (known.dead_letters is None) == (source is Source.DATABASE)
     assert known.runs is not None
+
+
+def test_dagster_that_is_silent_holds_nothing_up_and_few_threads_wait_for_it(
+    pipeline: Pipeline, dagsters: Database, recorded: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("login_pipeline.defs.facts.ANSWER_SECONDS", 2.0)
+    with TcpProxy(dagsters.url) as proxy:
+        pipeline.set(LOGIN_DAGSTER_DATABASE_URL=proxy.url.replace("postgresql://", "postgresql+psycopg2://"))
+        with dg.DagsterInstance.get() as instance:
+            proxy.answering = False
+            for _ in range(UNANSWERED + 2):
+                known = facts(instance)
+                assert known.problems[Source.DAGSTER].startswith("The source dagster gave no answer in 2 seconds; ")
+                assert known.login_queue is not None
+            assert len(_asking(Source.DAGSTER)) == UNANSWERED
+            proxy.heal()
+            proxy.cut()
+            assert wait_until(lambda: not _asking(Source.DAGSTER), seconds=60)
+            assert facts(instance).problems == {}
+
+
+def _asking(source: Source) -> list[str]:
+    return [thread.name for thread in threads() if thread.name == f"ask {source}"]
 
 
 def test_dagster_that_cannot_be_read_is_a_sentence(dagsters: Database, recorded: dg.DagsterInstance) -> None:

@@ -12,7 +12,7 @@ from login_pipeline.alerts.decision import FAILING_LOOKS, OK_LOOKS
 from login_pipeline.defs.conditions import MAX_AGE, Watch, what_is_wrong
 from login_pipeline.defs.facts import Check, Facts, RunFacts, Source
 from login_pipeline.defs.health import health_sensor
-from login_pipeline.defs.resources import LoginDatabaseResource, LoginQueueResource
+from login_pipeline.defs.resources import LoginQueueResource
 from login_pipeline.logins.reasons import Reason
 from login_pipeline.settings import Settings
 from login_pipeline.sqs.queue import QueueDepth
@@ -39,7 +39,7 @@ class Sensor:
     def look(self) -> list[str]:
         """The lines of the message that arrived, if any, without its times."""
         arrived = len(self._webhook.texts)
-        resources = {"login_sqs": LoginQueueResource(), "login_postgres": LoginDatabaseResource()}
+        resources = {"login_sqs": LoginQueueResource()}
         with dg.build_sensor_context(self._pipeline.instance, cursor=self.cursor, resources=resources) as context:
             result = health_sensor()(context)
         assert isinstance(result, dg.SensorResult)
