@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, BaseModel
 # Looks that see a condition before it is said: the restart of a service is over at the second one.
 FAILING_LOOKS = 2
 # Looks in a row that do not see it before it is over. One that returns within an hour is over after twice as many, up
-# to a maximum: so one that comes and goes all day makes two messages an hour at most.
+# to a maximum: so one that comes and goes all day makes two messages an hour once it has come back a few times.
 OK_LOOKS, MAX_OK_LOOKS = 10, 60
 RELAPSE = timedelta(hours=1)
 # From a message to the next one that says nothing new.
@@ -84,7 +84,8 @@ class Decision(NamedTuple):
 def decide(wrong: Mapping[str, Wrong], silent: Collection[str], before: Said, now: datetime) -> Decision:
     """What to say after a look that saw what is `wrong`, by name, and heard nothing of the sources in `silent`.
 
-    A message has all that is wrong, and what is over. What is over before it could be delivered is said all the same.
+    A message has all that is wrong, and what is over. Only what this look saw makes a reminder. What is over before it
+    could be delivered is said all the same.
     """
     seen = {
         name: condition
@@ -93,7 +94,9 @@ def decide(wrong: Mapping[str, Wrong], silent: Collection[str], before: Said, no
     }
     undelivered = Said(conditions=seen, at=before.at)
     changed = any(condition.news in {News.NEW, News.OVER} for condition in seen.values())
-    reminds = any(condition.news is News.STILL and condition.reminds for condition in seen.values())
+    reminds = any(
+        condition.news is News.STILL and condition.reminds and not condition.ok for condition in seen.values()
+    )
     reminded = before.at is not None and now - REMINDER < before.at <= now
     if not changed and (reminded or not reminds):
         return Decision(None, undelivered, undelivered)

@@ -110,6 +110,13 @@ def test_condition_that_keeps_returning_is_over_after_ever_more_looks() -> None:
     assert sensor.looks(OK_LOOKS) == ["over: queue: old"]
 
 
+def test_reminder_is_of_what_was_seen_at_that_look() -> None:
+    sensor = Sensor()
+    sensor.looks(56, QUEUE)
+    assert sensor.looks(OK_LOOKS) == ["over: queue: old"]
+    assert [len(lines) for _, lines in sensor.messages] == [1, 1]
+
+
 def test_condition_that_is_not_urgent_is_said_once_and_beside_others() -> None:
     sensor, key = Sensor(), Wrong("key: old", "dagster", reminds=False)
     assert sensor.looks(500, key) == ["new: key: old"]
