@@ -24,11 +24,11 @@ REMINDER = timedelta(hours=1)
 class Wrong(NamedTuple):
     """Something that is wrong, in codes and counts.
 
-    `source`: while it is silent, nobody knows whether it is over. `reminds`: whether it alone is worth a reminder.
+    `sources`: while one is silent, nobody knows whether it is over. `reminds`: whether it alone is worth a reminder.
     """
 
     says: str
-    source: str = ""
+    sources: tuple[str, ...] = ()
     reminds: bool = True
 
 
@@ -44,7 +44,7 @@ class Condition(BaseModel):
     """Something that was seen wrong. It is kept until its end was said, and then for as long as it may return."""
 
     says: str
-    source: str
+    sources: tuple[str, ...]
     reminds: bool
     since: AwareDatetime
     # Looks that saw it, and looks in a row since then that did not.
@@ -116,7 +116,7 @@ def _after_a_look(
         return known if may_return else None
     if wrong:
         return known.model_copy(update={**wrong._asdict(), "failing": known.failing + 1, "ok": 0})
-    if known.source in silent:
+    if not {*known.sources}.isdisjoint(silent):
         return known
     seen = known.model_copy(update={"ok": known.ok + 1})
     return seen if seen.failing >= FAILING_LOOKS or seen.ok < seen.ends_after else None

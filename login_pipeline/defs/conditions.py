@@ -39,13 +39,17 @@ class Watch(BaseModel):
 
 def what_is_wrong(facts: Facts, watch: Watch, settings: Settings, now: datetime) -> dict[str, Wrong]:
     """Each thing that is wrong, by a name that it keeps."""
-    wrong = {source.value: Wrong(f"{source}: no answer; `login-pipeline doctor` says why") for source in facts.problems}
+    wrong = {
+        source.value: Wrong(f"{source}: no answer; `login-pipeline doctor` says why", (source,))
+        for source in facts.problems
+    }
     for reason, letters in (facts.dead_letters or {}).items():
         if letters:
             says = f"dead letters: {letters:,} in an hour for the reason {reason}"
-            wrong[f"dead letters {reason}"] = Wrong(says, Source.DATABASE)
+            wrong[f"dead letters {reason}"] = Wrong(says, (Source.DATABASE,))
     if (age := _oldest_age(facts, watch, now)) > MAX_AGE + timedelta(seconds=settings.run_interval):
-        wrong["queue"] = Wrong(f"queue: its oldest message is {_minutes(age)} old, or older", Source.LOGIN_QUEUE)
+        says = f"queue: its oldest message is {_minutes(age)} old, or older"
+        wrong["queue"] = Wrong(says, (Source.LOGIN_QUEUE, Source.DAGSTER))
     if facts.runs:
         wrong |= _by_runs(facts.runs, watch, settings, now)
     return wrong
@@ -65,19 +69,24 @@ def _oldest_age(facts: Facts, watch: Watch, now: datetime) -> timedelta:
 def _by_runs(runs: RunFacts, watch: Watch, settings: Settings, now: datetime) -> dict[str, Wrong]:
     """By what Dagster's records say."""
     wrong = {
-        f"check {name}": Wrong(f"check: {name} failed", Source.DAGSTER)
+        f"check {name}": Wrong(f"check: {name} {'failed' if check.ran else 'could not run'}", (Source.DAGSTER,))
         for name, check in runs.checks.items()
         if not check.passed and not check.warns
     }
     if runs.failures_in_a_row >= FAILURES_TO_BACK_OFF:
         says = f"runs: {runs.failures_in_a_row} failed in a row; the newest says why"
-        wrong["runs"] = Wrong(says, Source.DAGSTER)
+        wrong["runs"] = Wrong(says, (Source.DAGSTER,))
+    wrong |= {
+        f"job {job}": Wrong(f"job: {job} failed; its newest run says why", (Source.DAGSTER,))
+        for job, failed in runs.job_failed.items()
+        if failed
+    }
     backup_age = now - (runs.backup_at or watch.began)
     if settings.backup_url and backup_age > MAX_BACKUP_AGE:
-        wrong["backup"] = Wrong(f"backup: none for {backup_age // timedelta(hours=1)} hours", Source.DAGSTER)
+        wrong["backup"] = Wrong(f"backup: none for {backup_age // timedelta(hours=1)} hours", (Source.DAGSTER,))
     if runs.key_made_on and now.date() - runs.key_made_on > MAX_KEY_AGE:
         says = f"masking key: {(now.date() - runs.key_made_on).days} days old"
-        wrong["masking key"] = Wrong(says, Source.DAGSTER, reminds=False)
+        wrong["masking key"] = Wrong(says, (Source.DAGSTER,), reminds=False)
     return wrong
 
 

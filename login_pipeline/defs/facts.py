@@ -30,6 +30,7 @@ from login_pipeline.defs.backup import user_logins_backup
 from login_pipeline.defs.checks import user_logins_table_checks
 from login_pipeline.defs.jobs import LOGIN_JOB
 from login_pipeline.defs.prefix import runs_of
+from login_pipeline.defs.run_history import JOBS
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.instance import HOST_TAG
 from login_pipeline.logins.reasons import Reason
@@ -50,8 +51,10 @@ ENDED_STATUSES = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.D
 MAX_FAILURES = 100
 # So many materializations are read at once.
 READ_AT_ONCE = 500
-# Of the newest results of a check so many may be missing: of runs that are at work, or failed before it.
+# Of the newest results of a check so many may be missing: of runs that are at work, or were canceled before it.
 RESULTS = 10
+# The jobs beside login_job. Where user_logins_checks_job fails, each check without a result has failed.
+OTHER_JOBS = [job for job in JOBS if job not in {LOGIN_JOB, "user_logins_checks_job"}]
 
 # For the answers of all sources: a scrape has 30 seconds, and a look 60 for these and for a delivery.
 ANSWER_SECONDS = 15.0
@@ -85,15 +88,22 @@ class Batches(NamedTuple):
 
 
 class Check(NamedTuple):
-    """The newest result of a check on the table; one that did not pass has failed or, where `warns`, only warned."""
+    """The newest result of a check on the table; one that did not pass has failed or, where `warns`, only warned.
+
+    One that `ran` not has failed, too: its newest run did, before it had a result.
+    """
 
     passed: bool
     warns: bool
+    ran: bool = True
+
+
+DID_NOT_RUN = Check(passed=False, warns=False, ran=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """What Dagster's records say. Runs are those of login_job."""
+    """What Dagster's records say. Runs are those of login_job, where no other job is named."""
 
     # Runs that no worker has taken yet, and those at work now.
     waiting: int
@@ -103,8 +113,12 @@ class RunFacts:
     # Runs that ended since, by status, and the seconds that the longest of them took.
     ended: Mapping[dg.DagsterRunStatus, int]
     longest_seconds: float
-    # How many of the newest runs that ended have failed, one after another.
+    # How many of the newest runs that ended have failed, one after another; those that were canceled do not count.
     failures_in_a_row: int
+    # Whether the newest run that ended has failed, likewise, of each of OTHER_JOBS.
+    job_failed: Mapping[str, bool]
+    # When the oldest run that is known was made.
+    oldest_run_at: datetime | None
     # What was done since.
     batches: Batches
     # When a run last received, and how old its oldest message was, in seconds. The age of the oldest message on the
@@ -214,9 +228,15 @@ def active_runs(instance: dg.DagsterInstance, longest: timedelta, prefix: Sequen
 
 
 def newest_failures(instance: dg.DagsterInstance, limit: int, prefix: Sequence[str] = ()) -> list[str]:
-    """The ids of the newest runs of login_job that ended, as far as they failed; at most `limit`."""
-    ended = instance.get_runs(runs_of(LOGIN_JOB, prefix, statuses=ENDED_STATUSES), limit=limit)
+    """The ids of the newest runs of login_job that succeeded or failed, as far as they failed; at most `limit`."""
+    ended = _newest_ended(instance, LOGIN_JOB, prefix, limit)
     return [run.run_id for run in takewhile(lambda run: run.status is dg.DagsterRunStatus.FAILURE, ended)]
+
+
+def _newest_ended(instance: dg.DagsterInstance, job: str, prefix: Sequence[str], limit: int) -> Sequence[dg.DagsterRun]:
+    """Without those that a person, or a stop of Dagster, has canceled: they say nothing of what is wrong."""
+    wanted = runs_of(job, prefix, statuses=[dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE])
+    return instance.get_runs(wanted, limit=limit)
 
 
 def _run_facts(instance: dg.DagsterInstance, prefix: Sequence[str], since: datetime, longest: timedelta) -> RunFacts:
@@ -231,7 +251,9 @@ def _run_facts(instance: dg.DagsterInstance, prefix: Sequence[str], since: datet
 
 def _recorded(instance: dg.DagsterInstance, prefix: Sequence[str], since: datetime, longest: timedelta) -> RunFacts:
     active = active_runs(instance, longest, prefix)
-    at_work = sum(run.dagster_run.status is dg.DagsterRunStatus.STARTED for run in active)
+    statuses = Counter(run.dagster_run.status for run in active)
+    at_work = statuses[dg.DagsterRunStatus.STARTED]
+    oldest = instance.get_run_records(runs_of(LOGIN_JOB, prefix), limit=1, ascending=True)
     ended = instance.get_run_records(runs_of(LOGIN_JOB, prefix, statuses=ENDED_STATUSES, updated_after=since))
     received, received_at = _newest(instance, raw_sqs_messages.key.with_prefix(prefix))
     masked, _ = _newest(instance, masked_logins.key.with_prefix(prefix))
@@ -239,17 +261,21 @@ def _recorded(instance: dg.DagsterInstance, prefix: Sequence[str], since: dateti
     results = _check_results(instance, prefix)
     made_on = masked.get(KEY_MADE_ON)
     return RunFacts(
-        waiting=len(active) - at_work,
+        waiting=len(active) - at_work - statuses[dg.DagsterRunStatus.CANCELING],
         at_work=at_work,
         hosts=len({run.dagster_run.tags.get(HOST_TAG) for run in [*active, *ended]} - {None}),
         ended=Counter(run.dagster_run.status for run in ended),
         longest_seconds=max((_seconds(run) for run in ended), default=0.0),
         failures_in_a_row=len(newest_failures(instance, MAX_FAILURES, prefix)),
+        job_failed={
+            job: any(run.is_failure for run in _newest_ended(instance, job, prefix, limit=1)) for job in OTHER_JOBS
+        },
+        oldest_run_at=oldest[0].create_timestamp if oldest else None,
         batches=_batches(instance, prefix, since),
         received_at=received_at,
         oldest_age=received.get(OLDEST_AGE),
         checks={
-            name: Check(result.passed, result.severity is dg.AssetCheckSeverity.WARN)
+            name: Check(result.passed, result.severity is dg.AssetCheckSeverity.WARN) if result else DID_NOT_RUN
             for name, result in results.items()
         },
         rows=_count(results.get("rows_agree_with_the_inbox"), "rows"),
@@ -294,15 +320,21 @@ def _newest(instance: dg.DagsterInstance, asset: dg.AssetKey) -> tuple[dict[str,
     return _plain(event.asset_materialization.metadata), datetime.fromtimestamp(event.timestamp, UTC)
 
 
-def _check_results(instance: dg.DagsterInstance, prefix: Sequence[str]) -> dict[str, dg.AssetCheckEvaluation]:
-    """The newest result of each check on the table that has one."""
-    results: dict[str, dg.AssetCheckEvaluation] = {}
+def _check_results(instance: dg.DagsterInstance, prefix: Sequence[str]) -> dict[str, dg.AssetCheckEvaluation | None]:
+    """The newest result of each check on the table that has one; None where a newer run failed without one."""
+    results: dict[str, dg.AssetCheckEvaluation | None] = {}
     for spec in user_logins_table_checks(prefix).check_specs:
-        history = instance.event_log_storage.get_asset_check_execution_history(spec.key, limit=RESULTS)
-        evaluations = (each.evaluation for each in history if isinstance(each.evaluation, dg.AssetCheckEvaluation))
-        if evaluation := next(evaluations, None):
-            results[spec.name] = evaluation
+        for each in instance.event_log_storage.get_asset_check_execution_history(spec.key, limit=RESULTS):
+            evaluation = each.evaluation if isinstance(each.evaluation, dg.AssetCheckEvaluation) else None
+            if evaluation or _has_failed(instance, each.run_id):
+                results[spec.name] = evaluation
+                break
     return results
+
+
+def _has_failed(instance: dg.DagsterInstance, run_id: str) -> bool:
+    run = instance.get_run_by_id(run_id)
+    return run is not None and run.is_failure
 
 
 def _count(result: dg.AssetCheckEvaluation | None, name: str) -> int | None:

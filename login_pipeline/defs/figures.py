@@ -72,6 +72,12 @@ def _of_runs(runs: RunFacts, settings: Settings) -> Iterator[Figure]:
     yield Figure("run_limit_seconds", "LOGIN_VISIBILITY_TIMEOUT: how long a run may take", settings.visibility_timeout)
     yield Figure("failures_in_a_row", "Newest runs of login_job that failed, one after another", runs.failures_in_a_row)
     yield Figure(
+        "job_failed",
+        "Whether the newest run of a job beside login_job has failed",
+        {job: int(failed) for job, failed in runs.job_failed.items()},
+        "job_name",
+    )
+    yield Figure(
         "recent_messages",
         "What runs did with messages in the last 10 minutes",
         runs.batches._asdict(),
@@ -94,10 +100,12 @@ def _of_runs(runs: RunFacts, settings: Settings) -> Iterator[Figure]:
         runs.rows_below_k,
     )
     yield Figure("dagster_database_bytes", "Size of Dagster's own database", runs.database_bytes)
+    backup_at = runs.backup_at or runs.oldest_run_at
     yield Figure(
         "last_backup_timestamp_seconds",
-        "When a run last made a backup; 0: never, though LOGIN_BACKUP_URL is set",
-        _seconds(runs.backup_at) if runs.backup_at or settings.backup_url else None,
+        "When a run last made a backup, where LOGIN_BACKUP_URL is set; before the first one, when the oldest known run "
+        "was made",
+        backup_at.timestamp() if backup_at and settings.backup_url else None,
     )
     yield Figure(
         "masking_key_made_timestamp_seconds",

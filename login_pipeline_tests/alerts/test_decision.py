@@ -18,8 +18,8 @@ from login_pipeline.alerts.decision import (
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-QUEUE = Wrong("queue: old", "sqs")
-RUNS = Wrong("runs: 3 failed in a row", "dagster")
+QUEUE = Wrong("queue: old", ("sqs",))
+RUNS = Wrong("runs: 3 failed in a row", ("dagster",))
 # What a look sees of a condition: it is wrong, it is not, or its source is silent.
 BAD, GOOD, SILENT = "bad", "good", "silent"
 
@@ -118,7 +118,7 @@ def test_reminder_is_of_what_was_seen_at_that_look() -> None:
 
 
 def test_condition_that_is_not_urgent_is_said_once_and_beside_others() -> None:
-    sensor, key = Sensor(), Wrong("key: old", "dagster", reminds=False)
+    sensor, key = Sensor(), Wrong("key: old", ("dagster",), reminds=False)
     assert sensor.looks(500, key) == ["new: key: old"]
     assert sensor.looks(2, key, RUNS) == ["new: runs: 3 failed in a row", "still: key: old"]
 

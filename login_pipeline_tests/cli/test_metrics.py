@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +16,11 @@ from urllib.request import urlopen
 import dagster as dg
 from prometheus_client.parser import text_string_to_metric_families
 
+from login_pipeline.cli.metrics import PipelineCollector
 from login_pipeline.cli.runs import run
 from login_pipeline.local.ports import HOST, free_port, wait_until
 from login_pipeline.logins.reasons import Reason
+from login_pipeline.settings import read_settings
 from login_pipeline_tests import ROOT
 from login_pipeline_tests.conftest import Command, Pipeline
 from login_pipeline_tests.roles import PASSWORD, roles_of
@@ -80,11 +83,12 @@ def test_scrape_says_what_runs_did_though_none_lives_any_longer(
         ("failures_in_a_row", ""): 0,
         ("rows", ""): 2,
         ("rows_below_k", ""): 2,
-        ("last_backup_timestamp_seconds", ""): 0,
+        ("job_failed", "user_logins_backup_job"): 0,
         ("check_passed", "rows_agree_with_the_inbox"): 1,
         ("source_up", "dagster"): 1,
     }
     assert {name: series[name] for name in expected} == expected
+    assert 0 < time.time() - series[("last_backup_timestamp_seconds", "")] < 300  # the first run
     assert len(series) < 60
     assert {label for name, label in series if name == "recent_dead_letters"} == set(Reason)
     assert ("check_passed", "rows_share_their_group_with_others") not in series
@@ -108,6 +112,19 @@ def test_every_metric_is_in_the_document_the_alerts_and_the_dashboard_name_no_ot
     assert set(re.findall(r"login_pipeline_(\w+)", rules)) <= served
     assert set(re.findall(r"login_pipeline_(\w+)", dashboard)) == served
     assert json.loads(dashboard)["panels"]
+
+
+def test_backup_that_nobody_wants_any_longer_is_not_overdue(
+    pipeline: Pipeline, recorded: dg.DagsterInstance, body: Body, tmp_path: Path
+) -> None:
+    pipeline.set(LOGIN_BACKUP_URL=str(tmp_path / "backups"))
+    pipeline.queue.send(body())
+    for job in ("login_job", "user_logins_backup_job"):
+        assert run(job, recorded).passed
+    pipeline.set(LOGIN_BACKUP_URL=None)
+    metrics = {metric.name: metric.samples for metric in PipelineCollector(read_settings(), recorded).collect()}
+    assert metrics["login_pipeline_last_receive_timestamp_seconds"][0].value > 0
+    assert [sample.value for sample in metrics["login_pipeline_last_backup_timestamp_seconds"]] == []
 
 
 def test_source_that_cannot_be_read_is_said_and_in_the_log_with_its_reason(

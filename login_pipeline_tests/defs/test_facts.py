@@ -10,7 +10,7 @@ import pytest
 
 from login_pipeline.cli.runs import Run, run
 from login_pipeline.definitions import defs
-from login_pipeline.defs.facts import UNANSWERED, Batches, Check, Facts, Source, gather
+from login_pipeline.defs.facts import DID_NOT_RUN, UNANSWERED, Batches, Check, Facts, Source, gather
 from login_pipeline.instance import HOST_TAG
 from login_pipeline.local.ports import wait_until
 from login_pipeline.logins.reasons import Reason
@@ -30,8 +30,8 @@ def facts(instance: dg.DagsterInstance, since: timedelta = timedelta(minutes=10)
     return gather(instance, LoginQueues(settings), LoginDatabase(settings), since=datetime.now(UTC) - since)
 
 
-def add_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, **tags: str) -> None:
-    instance.create_run_for_job(defs.resolve_job_def("login_job"), status=status, tags=tags)
+def add_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, job: str = "login_job", **tags: str) -> None:
+    instance.create_run_for_job(defs.resolve_job_def(job), status=status, tags=tags)
 
 
 def test_before_the_first_run_nothing_has_happened_and_nothing_is_wrong(
@@ -79,13 +79,45 @@ def test_what_runs_did_is_added_up_and_what_is_older_is_left_out(
 
 
 def test_runs_on_their_way_at_work_and_failed_in_a_row_are_counted(recorded: dg.DagsterInstance) -> None:
-    for status in (FAILURE, SUCCESS, FAILURE, FAILURE, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING):
+    canceled, canceling = dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.CANCELING
+    for status in (FAILURE, SUCCESS, FAILURE, canceled, FAILURE, canceled, canceling):
+        add_run(recorded, status)
+    for status in (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING):
         add_run(recorded, status)
     for host in ("a", "b", "b"):
         add_run(recorded, dg.DagsterRunStatus.STARTED, **{HOST_TAG: host})
     runs = facts(recorded).runs
     assert runs is not None
     assert (runs.waiting, runs.at_work, runs.hosts, runs.failures_in_a_row) == (2, 3, 2, 2)
+
+
+def test_job_beside_login_job_fails_from_its_first_newest_run_that_failed(recorded: dg.DagsterInstance) -> None:
+    nightly = "inbox_pruning_job", "user_logins_expiry_job", "user_logins_backup_job", "run_history_job"
+    for job in nightly:
+        for status in (SUCCESS, FAILURE, dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.STARTED):
+            add_run(recorded, status, job)
+    add_run(recorded, SUCCESS, "run_history_job")
+    runs = facts(recorded).runs
+    assert runs is not None
+    assert runs.job_failed == {**dict.fromkeys(nightly, True), "run_history_job": False}
+    assert runs.failures_in_a_row == 0
+
+
+def test_check_that_cannot_run_has_failed_though_it_passed_before(
+    pipeline: Pipeline, recorded: dg.DagsterInstance, body: Body
+) -> None:
+    pipeline.queue.send(body())
+    assert run("login_job", recorded).passed
+    assert check(recorded).passed
+    add_run(recorded, dg.DagsterRunStatus.CANCELED, "user_logins_checks_job")
+    runs = facts(recorded).runs
+    assert runs is not None
+    assert runs.checks["rows_agree_with_the_inbox"] == Check(passed=True, warns=False)
+    pipeline.database.query("ALTER TABLE user_logins_ledger RENAME TO gone")
+    assert not check(recorded).passed
+    runs = facts(recorded).runs
+    assert runs is not None
+    assert runs.checks["rows_agree_with_the_inbox"] == DID_NOT_RUN
 
 
 def check(recorded: dg.DagsterInstance) -> Run:

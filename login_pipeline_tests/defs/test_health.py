@@ -8,9 +8,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from login_pipeline.alerts.decision import FAILING_LOOKS, OK_LOOKS
+from login_pipeline.alerts.decision import FAILING_LOOKS, OK_LOOKS, News, Said, decide
 from login_pipeline.defs.conditions import MAX_AGE, Watch, what_is_wrong
-from login_pipeline.defs.facts import Check, Facts, RunFacts, Source
+from login_pipeline.defs.facts import DID_NOT_RUN, Check, Facts, RunFacts, Source
 from login_pipeline.defs.health import health_sensor
 from login_pipeline.defs.resources import LoginQueueResource
 from login_pipeline.logins.reasons import Reason
@@ -146,6 +146,19 @@ def test_queue_that_is_down_is_said_and_ends_no_condition_of_its_own(
             ]
 
 
+def test_dagster_that_is_down_does_not_end_what_only_its_records_say_of_the_queue() -> None:
+    says = "queue: its oldest message is 30 minutes old, or older"
+    queue, said, watch = QueueDepth(1, 0, 0), Said(), Watch(began=NOW)
+    runs = run_facts(received_at=NOW, oldest_age=1800.0)
+    silent = facts_with(login_queue=queue, problems={Source.DAGSTER: "x"})
+    for facts in (*[facts_with(login_queue=queue, runs=runs)] * FAILING_LOOKS, *[silent] * OK_LOOKS):
+        watch = watch.after(facts, NOW)
+        wrong = what_is_wrong(facts, watch, Settings.model_construct(run_interval=0), NOW)
+        said = decide(wrong, facts.problems, said, NOW).delivered
+    assert said.conditions["queue"].says == says
+    assert said.conditions["queue"].news is News.STILL
+
+
 def test_new_dead_letters_are_said_by_reason_and_another_reason_when_it_comes(
     pipeline: Pipeline, sensor: Sensor, body: Body
 ) -> None:
@@ -272,7 +285,7 @@ WELL: dict[str, Any] = {
 
 def run_facts(**other: Any) -> RunFacts:
     nothing: dict[str, Any] = dict.fromkeys(RunFacts.__dataclass_fields__)
-    return RunFacts(**{**nothing, "failures_in_a_row": 0, "checks": {}, **other})
+    return RunFacts(**{**nothing, "failures_in_a_row": 0, "checks": {}, "job_failed": {}, **other})
 
 
 def says(facts: Facts, watch: Watch | None = None) -> list[str]:
@@ -290,6 +303,11 @@ def facts_with(**other: Any) -> Facts:
         (facts_with(), []),
         (facts_with(runs=run_facts(failures_in_a_row=2)), []),
         (facts_with(runs=run_facts(checks={"groups": Check(passed=False, warns=True)})), []),
+        (facts_with(runs=run_facts(checks={"groups": DID_NOT_RUN})), ["check: groups could not run"]),
+        (
+            facts_with(runs=run_facts(job_failed={"inbox_pruning_job": True, "run_history_job": False})),
+            ["job: inbox_pruning_job failed; its newest run says why"],
+        ),
         (facts_with(runs=run_facts(key_made_on=date(2025, 1, 1))), []),
         (facts_with(runs=run_facts(key_made_on=date(2024, 12, 31))), ["masking key: 366 days old"]),
         (facts_with(problems={Source.DAGSTER: "x"}), ["dagster: no answer; `login-pipeline doctor` says why"]),

@@ -18,6 +18,9 @@ from login_pipeline.local.ports import free_port, wait_until
 from login_pipeline_tests import ROOT
 from login_pipeline_tests.cli.test_metrics import serving
 from login_pipeline_tests.conftest import MASKING_KEY, Database, Pipeline
+from login_pipeline_tests.faults.sqs_faults import UNAVAILABLE
+from login_pipeline_tests.faults.sqs_proxy import SqsProxy
+from login_pipeline_tests.faults.tcp_proxy import TcpProxy
 from login_pipeline_tests.prometheus import ALERTS, FOLDER, RULES, Prometheus, program
 
 Body = Callable[..., str]
@@ -38,6 +41,7 @@ HEALTHY = {
     "login_pipeline_recent_longest_run_seconds": "9",
     "login_pipeline_run_limit_seconds": "900",
     "login_pipeline_failures_in_a_row": "1",
+    'login_pipeline_job_failed{job_name="user_logins_backup_job"}': "0",
     "login_pipeline_last_receive_timestamp_seconds": "0+60",
     "login_pipeline_oldest_received_age_seconds": "40",
     'login_pipeline_recent_dead_letters{reason="missing"}': "0",
@@ -53,6 +57,7 @@ FAULTS: dict[str, dict[str, str]] = {
     "LoginMetricsMissing": {'up{job="login-pipeline"}': "0"},
     "LoginSourceUnreadable": {'login_pipeline_source_up{source="dagster"}': "0"},
     "LoginRunsFail": {"login_pipeline_failures_in_a_row": "3", "login_pipeline_last_receive_timestamp_seconds": "1800"},
+    "LoginJobFails": {'login_pipeline_job_failed{job_name="user_logins_backup_job"}': "1"},
     "LoginRunsWait": {
         'login_pipeline_runs{state="at_work"}': "0",
         "login_pipeline_last_receive_timestamp_seconds": "1800",
@@ -72,6 +77,29 @@ FAULTS: dict[str, dict[str, str]] = {
     "LoginRowsBelowK": {"login_pipeline_rows_below_k": "150000"},
     "LoginDagsterDatabaseLarge": {"login_pipeline_dagster_database_bytes": "11000000000"},
 }
+# The same faults with what they bring about elsewhere.
+AND_WITH_THEM: list[tuple[str, dict[str, str]]] = [
+    # Dagster fails a run that no worker takes in 10 minutes.
+    (
+        "LoginRunsWait",
+        {"login_pipeline_recent_longest_run_seconds": "0", "login_pipeline_failures_in_a_row": "4"},
+    ),
+    (
+        "LoginSourceUnreadable",
+        {
+            "login_pipeline_failures_in_a_row": "8",
+            'login_pipeline_job_failed{job_name="user_logins_backup_job"}': "1",
+            "login_pipeline_last_receive_timestamp_seconds": "1800",
+        },
+    ),
+    # A run that hangs.
+    (
+        "LoginQueueStalled",
+        {'login_pipeline_runs{state="waiting"}': "1", 'login_pipeline_runs{state="at_work"}': "1"},
+    ),
+    ("LoginJobFails", {"login_pipeline_last_backup_timestamp_seconds": "-130000"}),
+]
+CASES = [*((alert, {}) for alert in FAULTS), *AND_WITH_THEM]
 # Minutes until the expression is true, where it is about how long something has not happened.
 TAKES = {"LoginQueueStalled": 5}
 
@@ -98,8 +126,9 @@ def _values(well: str, faulty: str | None) -> str:
     return f"{steady}x{WELL}" + (f" {faulty}x60" if faulty else "") if faulty else f"{steady}x{WELL + 60}"
 
 
-@pytest.mark.parametrize("alert", ALERTS)
-def test_alert_fires_alone_once_its_fault_has_lasted(tmp_path: Path, alert: str) -> None:
+@pytest.mark.parametrize(("alert", "more"), CASES)
+def test_alert_fires_alone_once_its_fault_has_lasted(tmp_path: Path, alert: str, more: dict[str, str]) -> None:
+    fault = {**FAULTS[alert], **more}
     fires = WELL + 1 + _minutes(alert)
 
     def firing(minute: int, *names: str) -> dict[str, Any]:
@@ -114,8 +143,7 @@ def test_alert_fires_alone_once_its_fault_has_lasted(tmp_path: Path, alert: str)
             {
                 "interval": "1m",
                 "input_series": [
-                    {"series": series, "values": _values(value, FAULTS[alert].get(series))}
-                    for series, value in HEALTHY.items()
+                    {"series": series, "values": _values(value, fault.get(series))} for series, value in HEALTHY.items()
                 ],
                 "promql_expr_test": [firing(WELL), firing(fires - 1), firing(fires, alert), firing(fires + 20, alert)],
             }
@@ -130,6 +158,7 @@ def test_alert_fires_alone_once_its_fault_has_lasted(tmp_path: Path, alert: str)
 # --- while faults are made: the same rules, that do not wait for minutes and for gigabytes ---
 
 SOONER = {
+    "for: 3m": "for: 2s",
     "for: 5m": "for: 2s",
     "for: 10m": "for: 2s",
     "timestamp_seconds > 300": "timestamp_seconds > 5",
@@ -150,20 +179,53 @@ def _sooner() -> str:
 class Faults:
     """Makes the fault of an alert; until the end of the context, or, as a message, until a run has received it."""
 
-    def __init__(self, pipeline: Pipeline, dagsters: Database, instance: dg.DagsterInstance, body: Body) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        dagsters: Database,
+        instance: dg.DagsterInstance,
+        body: Body,
+        proxies: tuple[TcpProxy, SqsProxy],
+    ) -> None:
         self._pipeline = pipeline
         self._dagsters = dagsters
         self._instance = instance
         self._body = body
+        # In front of the database and of SQS.
+        self._database, self._sqs = proxies
 
     def run(self, job: str = "login_job") -> None:
         assert run(job, self._instance).passed
 
     @contextmanager
-    def source_unreadable(self) -> Iterator[None]:
+    def dagster_unreadable(self) -> Iterator[None]:
         self._dagsters.query("ALTER TABLE runs RENAME TO gone")
         yield
         self._dagsters.query("ALTER TABLE gone RENAME TO runs")
+
+    @contextmanager
+    def database_down(self) -> Iterator[None]:
+        """And so runs fail."""
+        self._pipeline.queue.send(self._body())
+        self._database.accepting = False
+        for _ in range(3):
+            assert run("login_job", self._instance).failures
+        yield
+        self._database.accepting = True
+        self.run()
+
+    @contextmanager
+    def queue_down(self) -> Iterator[None]:
+        with self._sqs.breaking("GetQueueAttributes", UNAVAILABLE):
+            yield
+
+    @contextmanager
+    def job_fails(self) -> Iterator[None]:
+        self._pipeline.set(LOGIN_INBOX_DAYS=1)
+        assert run("inbox_pruning_job", self._instance).failures
+        yield
+        self._pipeline.set(LOGIN_INBOX_DAYS=None)
+        self.run("inbox_pruning_job")
 
     @contextmanager
     def runs_fail(self) -> Iterator[None]:
@@ -237,7 +299,8 @@ class Faults:
 
     @contextmanager
     def backup_overdue(self) -> Iterator[None]:
-        """The first one is."""
+        """The first one, since the first run."""
+        self._dagsters.query("UPDATE runs SET create_timestamp = create_timestamp - interval '37 hours'")
         yield
         self.run("user_logins_backup_job")
 
@@ -269,34 +332,45 @@ def test_alert_fires_while_its_fault_is_made_and_no_other_does(
     pipeline: Pipeline, dagsters: Database, recorded: dg.DagsterInstance, body: Body, tmp_path: Path
 ) -> None:
     program("prometheus")
-    pipeline.set(LOGIN_BACKUP_URL=str(tmp_path / "backups"), LOGIN_MIN_GROUP_SIZE=1)
-    faults = Faults(pipeline, dagsters, recorded, body)
+    stack = ExitStack()
+    database = stack.enter_context(TcpProxy(pipeline.database.url))
+    sqs = stack.enter_context(SqsProxy(pipeline.environment["AWS_ENDPOINT_URL_SQS"]))
+    pipeline.set(
+        LOGIN_BACKUP_URL=str(tmp_path / "backups"),
+        LOGIN_MIN_GROUP_SIZE=1,
+        LOGIN_DATABASE_URL=database.url,
+        AWS_ENDPOINT_URL_SQS=sqs.endpoint,
+    )
+    faults = Faults(pipeline, dagsters, recorded, body, (database, sqs))
     pipeline.queue.send(body())
     faults.run()
     faults.run("user_logins_checks_job")
     port, log = free_port(), tmp_path / "log"
     making = {
-        "LoginBackupOverdue": faults.backup_overdue,
-        "LoginSourceUnreadable": faults.source_unreadable,
-        "LoginRunsFail": faults.runs_fail,
-        "LoginRunsWait": faults.runs_wait,
-        "LoginQueueStalled": faults.queue_stalled,
-        "LoginsLate": faults.logins_late,
-        "LoginQueueInFlight": faults.queue_in_flight,
-        "LoginRunsSlow": faults.runs_slow,
-        "LoginDeadLetters": faults.dead_letters,
-        "LoginCheckFailed": faults.check_failed,
-        "LoginMaskingKeyOld": faults.masking_key_old,
-        "LoginRowsBelowK": faults.rows_below_k,
-        "LoginDagsterDatabaseLarge": faults.dagster_database_large,
+        faults.backup_overdue: "LoginBackupOverdue",
+        faults.dagster_unreadable: "LoginSourceUnreadable",
+        faults.database_down: "LoginSourceUnreadable",
+        faults.queue_down: "LoginSourceUnreadable",
+        faults.runs_fail: "LoginRunsFail",
+        faults.job_fails: "LoginJobFails",
+        faults.runs_wait: "LoginRunsWait",
+        faults.queue_stalled: "LoginQueueStalled",
+        faults.logins_late: "LoginsLate",
+        faults.queue_in_flight: "LoginQueueInFlight",
+        faults.runs_slow: "LoginRunsSlow",
+        faults.dead_letters: "LoginDeadLetters",
+        faults.check_failed: "LoginCheckFailed",
+        faults.masking_key_old: "LoginMaskingKeyOld",
+        faults.rows_below_k: "LoginRowsBelowK",
+        faults.dagster_database_large: "LoginDagsterDatabaseLarge",
     }
-    assert {*making, "LoginMetricsMissing"} == set(ALERTS)
-    with ExitStack() as stack:
+    assert {*making.values(), "LoginMetricsMissing"} == set(ALERTS)
+    with stack:
         prometheus = Prometheus(tmp_path / "prometheus", scrapes=port, rules=_sooner())
         stack.callback(prometheus.stop)
         assert _fires(prometheus, "LoginMetricsMissing")  # nothing is served yet
         stack.enter_context(serving(pipeline, port, log))
-        for alert, made in making.items():
+        for made, alert in making.items():
             with made():
                 assert _fires(prometheus, alert), (alert, prometheus.alerts(), log.read_text())
             assert _fires(prometheus), (alert, prometheus.alerts())

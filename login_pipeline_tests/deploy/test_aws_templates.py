@@ -29,7 +29,7 @@ from login_pipeline.local.sqs import REGION, LocalSqs
 from login_pipeline.settings import MAX_IN_FLIGHT, Settings
 from login_pipeline.sqs.login_queues import MIN_DELIVERIES
 from login_pipeline_tests import ROOT
-from login_pipeline_tests.conftest import MASKING_KEY, Command, Pipeline, Queue
+from login_pipeline_tests.conftest import MASKING_KEY, Command, Database, Pipeline, Queue
 from login_pipeline_tests.deploy.test_compose import COMPOSE, SERVICES, environment
 from login_pipeline_tests.deploy.test_iam_policies import IAM, POLICIES
 
@@ -286,6 +286,7 @@ def test_alarms_have_the_thresholds_of_the_alerts() -> None:
         "LoginMetricsMissing",
         "LoginSourceUnreadable",
         "LoginCheckFailed",
+        "LoginJobFails",
     }
     for name, (sign, threshold) in bounds.items():
         alarm = ALARMS[name]
@@ -297,7 +298,11 @@ def test_alarms_have_the_thresholds_of_the_alerts() -> None:
 
 
 def test_alarms_are_about_what_the_sensor_logs(
-    pipeline: Pipeline, recorded: dg.DagsterInstance, body: Callable[..., str], tmp_path: Path
+    pipeline: Pipeline,
+    dagsters: Database,
+    recorded: dg.DagsterInstance,
+    body: Callable[..., str],
+    tmp_path: Path,
 ) -> None:
     """Real faults, and their end, in lines of real looks; but for a slow run and 10 GB, for which a line is changed."""
     today = datetime.now(UTC).date()
@@ -305,14 +310,16 @@ def test_alarms_are_about_what_the_sensor_logs(
     pipeline.set(LOGIN_MASKING_KEY=f"{today - timedelta(days=400)}:{MASKING_KEY}", LOGIN_BACKUP_URL=str(tmp_path / "b"))
     pipeline.queue.send(body(), body())
     assert run("login_job", recorded).passed
+    dagsters.query("UPDATE runs SET create_timestamp = create_timestamp - interval '37 hours'")
     pipeline.database.query("CREATE TABLE kept AS SELECT * FROM user_logins LIMIT 1; DELETE FROM user_logins")
     pipeline.database.query("INSERT INTO user_logins SELECT * FROM kept")
     assert not run("user_logins_checks_job", recorded).passed
     pipeline.set(LOGIN_DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing")
-    assert not any(run("login_job", recorded).passed for _ in range(3))
+    assert not any(run(job, recorded).passed for job in (*["login_job"] * 3, "inbox_pruning_job"))
     assert fired(look(pipeline)) == {
         "LoginSourceUnreadable",
         "LoginRunsFail",
+        "LoginJobFails",
         "LoginCheckFailed",
         "LoginBackupOverdue",
         "LoginMaskingKeyOld",
@@ -322,16 +329,17 @@ def test_alarms_are_about_what_the_sensor_logs(
     pipeline.set(LOGIN_DATABASE_URL=url, LOGIN_MASKING_KEY=f"{today}:{MASKING_KEY}", LOGIN_MIN_GROUP_SIZE="1")
     pipeline.database.query("INSERT INTO user_logins SELECT * FROM kept")
     pipeline.queue.send(body())
-    for job in ("login_job", "user_logins_checks_job", "user_logins_backup_job"):
+    for job in ("login_job", "user_logins_checks_job", "user_logins_backup_job", "inbox_pruning_job"):
         assert run(job, recorded).passed
     well = look(pipeline)
     assert fired(well) == set()
     assert set(metrics(well)) == {transformation(each)["MetricName"] for each in FILTERS.values()} - {
         "unreadable_sources",
         "failed_checks",
+        "failed_jobs",
     }
     assert f"{len(FILTERS)} custom metrics" in (ROOT / "docs/aws.md").read_text(encoding="utf-8")
-    for figure in ("source_up", "check_passed"):
+    for figure in ("source_up", "check_passed", "job_failed"):
         (named,) = filter(None, (re.findall(rf"{figure}\.(\w+)", each["FilterPattern"]) for each in FILTERS.values()))
         assert set(named) == set(well[figure])
 
@@ -507,7 +515,7 @@ def test_stacks_are_made_and_a_worker_drains_their_queue_and_they_are_deleted(
         "roles": 5,
         "policies": len(POLICIES),
         "logs": 4,
-        "alarms": 11,
+        "alarms": 12,
         "clusters": 1,
         "databases": 2,
         "load balancers": 1,
