@@ -42,6 +42,7 @@ AnySettings = TypeVar("AnySettings", bound="LogSettings")
 # Each field of Settings, so that mypy knows the name of a setting where one is named.
 SettingName = Literal[
     "log_format",
+    "alert_url",
     "sensor_enabled",
     "visibility_timeout",
     "queue_url",
@@ -64,7 +65,6 @@ SettingName = Literal[
     "min_group_size",
     "backup_url",
     "redis_url",
-    "alert_url",
     "local_dir",
     "region",
 ]
@@ -122,6 +122,17 @@ class LogSettings(BaseSettings):
         examples=["json"],
     )
 
+    def require(self, name: SettingName) -> str:
+        """The value of setting `name`, a text.
+
+        Raises:
+            ConfigurationError: it is not set.
+        """
+        value = getattr(self, name)
+        if value is None:
+            raise ConfigurationError(f"{variable(name)} is not set; for example {variable(name)}={example(name)}")
+        return str(value.get_secret_value() if isinstance(value, SecretStr) else value)
+
 
 class LoadSettings(LogSettings):
     """What Dagster needs to know when it loads definitions, before any run."""
@@ -140,7 +151,26 @@ class LoadSettings(LogSettings):
     )
 
 
-class Settings(LoadSettings):
+class AlertSettings(LogSettings):
+    """What it takes to say that another setting is wrong."""
+
+    alert_url: SecretStr | None = Field(
+        None,
+        description="Where to say that something is wrong: the URL of a webhook that takes JSON as Slack's do, or "
+        "sns:ARN for a topic of SNS.",
+        examples=["https://hooks.example.com/services/login-alerts"],
+    )
+
+    @field_validator("alert_url")
+    @classmethod
+    def _is_a_webhook_or_a_topic(cls, url: SecretStr | None) -> SecretStr | None:
+        text = "" if url is None else url.get_secret_value()
+        if url is not None and not _WEBHOOK_URL.fullmatch(text) and not _TOPIC.fullmatch(text):
+            raise ValueError("is neither the https:// URL of a webhook nor sns:ARN of a standard topic")
+        return url
+
+
+class Settings(LoadSettings, AlertSettings):
     """The settings of one process. Times are in seconds, sizes in messages."""
 
     queue_url: str | None = Field(
@@ -266,12 +296,6 @@ class Settings(LoadSettings):
         description="URL of the Redis server through which Dagster hands runs to the workers. One host needs none.",
         examples=["rediss://:password@redis.example.com:6379/0"],
     )
-    alert_url: SecretStr | None = Field(
-        None,
-        description="Where to say that something is wrong: the URL of a webhook that takes JSON as Slack's do, or "
-        "sns:ARN for a topic of SNS.",
-        examples=["https://hooks.example.com/services/login-alerts"],
-    )
     local_dir: str = Field(
         ".login-pipeline",
         description="Folder for the data of the embedded services (demo, dev and tests only).",
@@ -306,14 +330,6 @@ class Settings(LoadSettings):
     def _is_a_redis_url(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None and not _REDIS_URL.fullmatch(url.get_secret_value()):
             raise ValueError("is not the URL of a Redis server")
-        return url
-
-    @field_validator("alert_url")
-    @classmethod
-    def _is_a_webhook_or_a_topic(cls, url: SecretStr | None) -> SecretStr | None:
-        text = "" if url is None else url.get_secret_value()
-        if url is not None and not _WEBHOOK_URL.fullmatch(text) and not _TOPIC.fullmatch(text):
-            raise ValueError("is neither the https:// URL of a webhook nor sns:ARN of a standard topic")
         return url
 
     @field_validator("masking_key_source", "database_password_source", "maintenance_database_password_source")
@@ -358,17 +374,6 @@ class Settings(LoadSettings):
         named = _QUEUE_URL_REGION.match(self.queue_url or "")
         return self.region or (named and (named[1] or named[2])) or None
 
-    def require(self, name: SettingName) -> str:
-        """The value of setting `name`, a text.
-
-        Raises:
-            ConfigurationError: it is not set.
-        """
-        value = getattr(self, name)
-        if value is None:
-            raise ConfigurationError(f"{variable(name)} is not set; for example {variable(name)}={example(name)}")
-        return str(value.get_secret_value() if isinstance(value, SecretStr) else value)
-
 
 def variable(name: SettingName) -> str:
     """The environment variable that setting `name` is read from."""
@@ -400,6 +405,15 @@ def read_load_settings() -> LoadSettings:
         ConfigurationError: as `read_settings`.
     """
     return _read(LoadSettings)
+
+
+def read_alert_settings() -> AlertSettings:
+    """That which says where alerts go; another wrong setting does not keep it from being said there.
+
+    Raises:
+        ConfigurationError: as `read_settings`.
+    """
+    return _read(AlertSettings)
 
 
 def read_log_settings() -> LogSettings:

@@ -14,7 +14,7 @@ from botocore.httpsession import get_cert_path
 
 from login_pipeline.aws import FAULTS, Fault, aws_client, error_code, explain_sdk_errors
 from login_pipeline.errors import AlertError, ConfigurationError
-from login_pipeline.settings import Settings, variable
+from login_pipeline.settings import AlertSettings, variable
 
 # For all of a delivery. The sensor has 60 seconds for a look, and asks SQS and PostgreSQL first.
 CONNECT_SECONDS, SECONDS = 5, 10
@@ -42,7 +42,7 @@ _CURL_ERRORS = {
 }
 
 
-def deliver(text: str, settings: Settings) -> str:
+def deliver(text: str, settings: AlertSettings) -> str:
     """Delivers the message once, and returns who took it. Where it is not sure that it arrived, it did not.
 
     Raises:

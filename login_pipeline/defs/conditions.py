@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, BaseModel
 from login_pipeline.alerts.decision import Wrong
 from login_pipeline.defs.decision import FAILURES_TO_BACK_OFF
 from login_pipeline.defs.facts import Facts, RunFacts, Source
+from login_pipeline.errors import LoginPipelineError
 from login_pipeline.settings import Settings
 
 # Of a message on the queue, after LOGIN_RUN_INTERVAL, which may hold it back.
@@ -35,6 +36,11 @@ class Watch(BaseModel):
             received_at = facts.runs and facts.runs.received_at
             since = max(since, received_at or since)
         return self.model_copy(update={"waiting_since": since})
+
+
+def a_setting_is_wrong(error: LoginPipelineError) -> dict[str, Wrong]:
+    """Then nothing is asked, and runs fail. Its sentence goes on with an example, which may be a URL."""
+    return {"settings": Wrong(f"settings: {error.sentence.partition(';')[0]}")}
 
 
 def what_is_wrong(facts: Facts, watch: Watch, settings: Settings, now: datetime) -> dict[str, Wrong]:

@@ -9,14 +9,14 @@ from pydantic import BaseModel, ValidationError
 
 from login_pipeline.alerts.decision import Said, decide
 from login_pipeline.alerts.delivery import deliver
-from login_pipeline.defs.conditions import NEW_LETTERS, Watch, what_is_wrong
-from login_pipeline.defs.facts import gather
+from login_pipeline.defs.conditions import NEW_LETTERS, Watch, a_setting_is_wrong, what_is_wrong
+from login_pipeline.defs.facts import Source, gather
 from login_pipeline.defs.figures import RECENT, figures
 from login_pipeline.defs.resources import LoginQueueResource
 from login_pipeline.errors import LoginPipelineError
 from login_pipeline.logs.setup import process_log
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.settings import LogFormat, read_load_settings, read_settings
+from login_pipeline.settings import LogFormat, read_alert_settings, read_load_settings, read_settings
 from login_pipeline.sqs.login_queues import LoginQueues
 
 LOOK_SECONDS = 60
@@ -47,33 +47,41 @@ def health_sensor(prefix: Sequence[str] = ()) -> dg.SensorDefinition:
         """Looks, logs, and sends one message at most. What is not delivered is said at the next look."""
         now = datetime.now(UTC)
         try:
-            settings = read_settings()
+            alerts = read_alert_settings()
         except LoginPipelineError as error:
             return dg.SensorResult(skip_reason=error.sentence)
-        nobody = "LOGIN_ALERT_URL is not set, so nobody is sent what goes wrong"
-        if settings.alert_url is None and settings.log_format is not LogFormat.JSON:
-            return dg.SensorResult(skip_reason=nobody)
-        options = login_sqs.client_options._replace(max_attempts=ATTEMPTS, read_timeout=ANSWER_SECONDS)
-        facts = gather(
-            context.instance,
-            LoginQueues(settings, options),
-            LoginDatabase(settings, rotation_seconds=0),
-            since=now - RECENT,
-            letters_since=now - NEW_LETTERS,
-            prefix=prefix,
-        )
-        # Without dead letters: those of an hour are not the recent ones.
-        known = figures(replace(facts, dead_letters=None), settings)
-        process_log().info(LOOKED, **{figure.name: figure.value for figure in known if figure.value not in (None, {})})
-        if settings.alert_url is None:
-            return dg.SensorResult(skip_reason=nobody)
+        unsaid = "LOGIN_ALERT_URL is not set, so nobody is sent what goes wrong"
+        if alerts.alert_url is None and alerts.log_format is not LogFormat.JSON:
+            return dg.SensorResult(skip_reason=unsaid)
         before = remembered(context.cursor, now)
-        watch = before.watch.after(facts, now)
-        decision = decide(what_is_wrong(facts, watch, settings, now), facts.problems, before.said, now)
+        watch, silent = before.watch, list(Source)
+        try:
+            settings = read_settings()
+        except LoginPipelineError as error:
+            wrong, unsaid = a_setting_is_wrong(error), error.sentence
+        else:
+            options = login_sqs.client_options._replace(max_attempts=ATTEMPTS, read_timeout=ANSWER_SECONDS)
+            facts = gather(
+                context.instance,
+                LoginQueues(settings, options),
+                LoginDatabase(settings, rotation_seconds=0),
+                since=now - RECENT,
+                letters_since=now - NEW_LETTERS,
+                prefix=prefix,
+            )
+            # Without dead letters: those of an hour are not the recent ones.
+            known = figures(replace(facts, dead_letters=None), settings)
+            figured = {figure.name: figure.value for figure in known if figure.value not in (None, {})}
+            process_log().info(LOOKED, **figured)
+            watch, silent = watch.after(facts, now), list(facts.problems)
+            wrong = what_is_wrong(facts, watch, settings, now)
+        if alerts.alert_url is None:
+            return dg.SensorResult(skip_reason=unsaid)
+        decision = decide(wrong, silent, before.said, now)
         said, reason = decision.undelivered, "There is nothing new to say"
         if decision.message:
             try:
-                deliver(decision.message, settings)
+                deliver(decision.message, alerts)
                 said, reason = decision.delivered, decision.message
             except LoginPipelineError as error:
                 reason = error.sentence

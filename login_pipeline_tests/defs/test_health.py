@@ -91,6 +91,21 @@ def test_without_a_place_it_skips_with_the_reason(pipeline: Pipeline, sensor: Se
     assert sensor.reason.startswith("LOGIN_ALERT_URL: is neither")
 
 
+def test_setting_that_is_wrong_is_said_and_ends_no_other_condition(
+    pipeline: Pipeline, sensor: Sensor, body: Body
+) -> None:
+    pipeline.queue.send("not a login")
+    assert pipeline.run().passed
+    letters = "dead letters: 1 in an hour for the reason not_json"
+    assert sensor.until_it_begins() == [f"new: {letters}"]
+    pipeline.set(LOGIN_BATCH_SIZE=0)
+    says = "settings: LOGIN_BATCH_SIZE: input should be greater than or equal to 1"
+    assert sensor.until_it_begins() == [f"new: {says}", f"still: {letters}"]
+    assert sensor.until_it_is_over() == []
+    pipeline.set(LOGIN_BATCH_SIZE=None)
+    assert sensor.until_it_is_over() == [f"still: {letters}", f"over: {says}"]
+
+
 def test_runs_that_fail_and_a_database_that_is_down_are_said_and_that_it_is_over(
     pipeline: Pipeline, sensor: Sensor, body: Body
 ) -> None:
