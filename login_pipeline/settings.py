@@ -269,7 +269,8 @@ class Settings(LoadSettings, AlertSettings):
         None,
         ge=1,
         le=36_500,
-        description="Days user_logins and its backup keep a login; then its date expires. Empty: nothing expires.",
+        description="Days user_logins and its backup keep a login; then its date, or its partition's month, expires. "
+        "Empty: nothing expires.",
         examples=["395"],
     )
     run_history_days: int = Field(

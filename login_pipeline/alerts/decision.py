@@ -94,9 +94,7 @@ def decide(wrong: Mapping[str, Wrong], silent: Collection[str], before: Said, no
     }
     undelivered = Said(conditions=seen, at=before.at)
     changed = any(condition.news in {News.NEW, News.OVER} for condition in seen.values())
-    reminds = any(
-        condition.news is News.STILL and condition.reminds and not condition.ok for condition in seen.values()
-    )
+    reminds = any(seen[name].news is News.STILL and seen[name].reminds for name in wrong)
     reminded = before.at is not None and now - REMINDER < before.at <= now
     if not changed and (reminded or not reminds):
         return Decision(None, undelivered, undelivered)

@@ -16,7 +16,7 @@ from login_pipeline.aws import FAULTS, Fault, aws_client, error_code, explain_sd
 from login_pipeline.errors import AlertError, ConfigurationError
 from login_pipeline.settings import AlertSettings, variable
 
-# For all of a delivery. The sensor has 60 seconds for a look, and asks SQS and PostgreSQL first.
+# For all of a delivery. The sensor has 60 seconds for a look, and asks its sources first, for 15.
 CONNECT_SECONDS, SECONDS = 5, 10
 # What SNS shows of a message in an e-mail's subject line.
 SUBJECT = "login-pipeline"

@@ -87,10 +87,8 @@ def _count(depth: QueueDepth) -> str:
 def _login_queue(queues: LoginQueues) -> str:
     says = f"{queues.login_queue.url}: {_count(queues.login_queue.depth())}"
     deliveries = queues.login_queue.max_receive_count
-    if in_clear := endpoint_in_clear(queues.endpoint):  # last, as it keeps nothing from working
-        raise LoginPipelineError(f"{says}. {in_clear}")
-    if warning := few_deliveries(deliveries):
-        raise LoginPipelineError(f"{says}. {warning}")
+    if wrong := [each for each in (few_deliveries(deliveries), endpoint_in_clear(queues.endpoint)) if each]:
+        raise LoginPipelineError(f"{says}. {'. '.join(wrong)}")
     return says if deliveries is None else f"{says}; its redrive policy takes effect after {deliveries} deliveries"
 
 
@@ -109,33 +107,41 @@ def _database(database: LoginDatabase) -> str:
     with database.transaction() as cursor:
         problem = replication_problem(cursor)
         months = [] if missing else missing_months(cursor)
-    where = _protected(database)  # last, as it keeps nothing from working
+    where, in_clear = _way_to(database)
+    wrong = [each for each in (problem, in_clear) if each]
+    weak = []
+    if months:
+        weak.append(
+            f"no {', '.join(month.name for month in months)} yet; `login-pipeline prepare` as the tables' owner "
+            "creates them, and inbox_pruning_job every night"
+        )
+    if not missing and not excluded:
+        weak.append(
+            "a row and a dead letter were tried, and taken back; whether two loads exclude each other was not, because "
+            "the role gets one connection only"
+        )
+    if wrong or weak:
+        raise (LoginPipelineError if wrong else _WeakError)(f"{where}: {'; '.join([*wrong, *weak])}")
     if missing:
         return (
             f"{where}: no {', '.join(missing)} yet; `login-pipeline prepare` or the first run creates what is missing"
-        )
-    if problem:
-        raise LoginPipelineError(f"{where}: {problem}")
-    if months:
-        raise _WeakError(
-            f"{where}: no {', '.join(month.name for month in months)} yet; `login-pipeline prepare` as the tables' "
-            "owner creates them, and inbox_pruning_job every night"
-        )
-    if not excluded:
-        raise _WeakError(
-            f"{where}: a row and a dead letter were tried, and taken back; whether two loads exclude each other was "
-            "not, because the role gets one connection only"
         )
     return f"{where}: a row, a dead letter and a lock were tried, and taken back"
 
 
 def _protected(database: LoginDatabase) -> str:
     """Where the database is, and how the way there is protected."""
+    where, in_clear = _way_to(database)
+    if in_clear:
+        raise LoginPipelineError(f"{where}: {in_clear}")
+    return where
+
+
+def _way_to(database: LoginDatabase) -> tuple[str, str | None]:
+    """Where the database is and how the way there is protected; and what to do where it is not."""
     protection = database.protection()
-    says = f"{database.where()} ({protection.says})"
-    if not protection.enough:
-        raise LoginPipelineError(f"{says}: add sslmode=verify-full to {database.access.variable}")
-    return says
+    in_clear = None if protection.enough else f"add sslmode=verify-full to {database.access.variable}"
+    return f"{database.where()} ({protection.says})", in_clear
 
 
 def _masking(settings: Settings) -> str:

@@ -53,7 +53,7 @@ def what_is_wrong(facts: Facts, watch: Watch, settings: Settings, now: datetime)
         if letters:
             says = f"dead letters: {letters:,} in an hour for the reason {reason}"
             wrong[f"dead letters {reason}"] = Wrong(says, (Source.DATABASE,))
-    if (age := _oldest_age(facts, watch, now)) > MAX_AGE + timedelta(seconds=settings.run_interval):
+    if facts.runs and (age := _oldest_age(facts, watch, now)) > MAX_AGE + timedelta(seconds=settings.run_interval):
         says = f"queue: its oldest message is {_minutes(age)} old, or older"
         wrong["queue"] = Wrong(says, (Source.LOGIN_QUEUE, Source.DAGSTER))
     if facts.runs:

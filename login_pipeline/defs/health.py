@@ -23,7 +23,7 @@ LOOK_SECONDS = 60
 # The event of the line that has the figures of a look: deploy/aws makes metrics of them.
 LOOKED = "health"
 # To read the depth of a queue: another look comes soon.
-ATTEMPTS, ANSWER_SECONDS = 1, 5
+ATTEMPTS, READ_SECONDS = 1, 5
 
 
 class Cursor(BaseModel):
@@ -60,7 +60,7 @@ def health_sensor(prefix: Sequence[str] = ()) -> dg.SensorDefinition:
         except LoginPipelineError as error:
             wrong, unsaid = a_setting_is_wrong(error), error.sentence
         else:
-            options = login_sqs.client_options._replace(max_attempts=ATTEMPTS, read_timeout=ANSWER_SECONDS)
+            options = login_sqs.client_options._replace(max_attempts=ATTEMPTS, read_timeout=READ_SECONDS)
             facts = gather(
                 context.instance,
                 LoginQueues(settings, options),

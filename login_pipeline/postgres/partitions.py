@@ -3,7 +3,7 @@
 from datetime import date, timedelta
 from typing import NamedTuple
 
-from psycopg2 import extensions, sql
+from psycopg2 import errors, extensions, sql
 
 from login_pipeline.postgres import statements
 
@@ -27,6 +27,12 @@ def is_by_month(cursor: extensions.cursor) -> bool:
     return cursor.fetchone() is not None
 
 
+def may_add_months(cursor: extensions.cursor) -> bool:
+    """Whether the role owns user_logins, as it takes to add and to drop a partition, and may create tables there."""
+    cursor.execute(statements.partitions.may_add)
+    return cursor.fetchone() == (True,)
+
+
 def missing_months(cursor: extensions.cursor, *, of: date | None = None) -> list[Month]:
     """The partitions that user_logins lacks; none where it is not partitioned by month.
 
@@ -39,11 +45,19 @@ def missing_months(cursor: extensions.cursor, *, of: date | None = None) -> list
 
 
 def add_months(cursor: extensions.cursor, *, of: date | None = None) -> list[str]:
-    """Adds what `missing_months` says, where the role may, and returns their names; it does not commit."""
-    cursor.execute(statements.partitions.may_add)
-    if cursor.fetchone() != (True,) or not missing_months(cursor, of=of):
+    """Adds what `missing_months` says, where the role may and no other work is in the way; it does not commit.
+
+    Returns:
+        The names of those that it added.
+    """
+    if not may_add_months(cursor) or not missing_months(cursor, of=of):
         return []
-    cursor.execute(statements.partitions.lock)
+    cursor.execute("SAVEPOINT add_months")
+    try:
+        cursor.execute(statements.partitions.lock)
+    except errors.LockNotAvailable:
+        cursor.execute("ROLLBACK TO SAVEPOINT add_months")
+        return []
     months = missing_months(cursor, of=of)  # another process may have added them
     for month in months:
         first, past = sql.Literal(month.first), sql.Literal(month.past)

@@ -10,7 +10,7 @@ import pytest
 
 from login_pipeline.cli.runs import Run, run
 from login_pipeline.definitions import defs
-from login_pipeline.defs.facts import DID_NOT_RUN, UNANSWERED, Batches, Check, Facts, Source, gather
+from login_pipeline.defs.facts import UNANSWERED, Batches, Check, Facts, Source, gather
 from login_pipeline.instance import HOST_TAG
 from login_pipeline.local.ports import wait_until
 from login_pipeline.logins.reasons import Reason
@@ -117,7 +117,8 @@ def test_check_that_cannot_run_has_failed_though_it_passed_before(
     assert not check(recorded).passed
     runs = facts(recorded).runs
     assert runs is not None
-    assert runs.checks["rows_agree_with_the_inbox"] == DID_NOT_RUN
+    assert runs.checks["rows_agree_with_the_inbox"] == Check(passed=False, warns=False, ran=False)
+    assert runs.checks["rows_share_their_group_with_others"] == Check(passed=False, warns=True, ran=False)
 
 
 def check(recorded: dg.DagsterInstance) -> Run:

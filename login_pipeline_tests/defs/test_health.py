@@ -10,7 +10,7 @@ import pytest
 
 from login_pipeline.alerts.decision import FAILING_LOOKS, OK_LOOKS, News, Said, decide
 from login_pipeline.defs.conditions import MAX_AGE, Watch, what_is_wrong
-from login_pipeline.defs.facts import DID_NOT_RUN, Check, Facts, RunFacts, Source
+from login_pipeline.defs.facts import Check, Facts, RunFacts, Source
 from login_pipeline.defs.health import health_sensor
 from login_pipeline.defs.resources import LoginQueueResource
 from login_pipeline.logins.reasons import Reason
@@ -318,7 +318,10 @@ def facts_with(**other: Any) -> Facts:
         (facts_with(), []),
         (facts_with(runs=run_facts(failures_in_a_row=2)), []),
         (facts_with(runs=run_facts(checks={"groups": Check(passed=False, warns=True)})), []),
-        (facts_with(runs=run_facts(checks={"groups": DID_NOT_RUN})), ["check: groups could not run"]),
+        (
+            facts_with(runs=run_facts(checks={"groups": Check(passed=False, warns=False, ran=False)})),
+            ["check: groups could not run"],
+        ),
         (
             facts_with(runs=run_facts(job_failed={"inbox_pruning_job": True, "run_history_job": False})),
             ["job: inbox_pruning_job failed; its newest run says why"],

@@ -234,6 +234,31 @@ def test_owner_that_may_not_create_is_stopped_by_no_month_to_come(monthly: Kept)
             monthly.query(f"ALTER TABLE {name} OWNER TO CURRENT_USER")
 
 
+def test_month_that_cannot_be_added_now_is_left_to_the_next_night(monthly: Kept) -> None:
+    """As while an ANALYZE of the table is at work."""
+    monthly.query(f"DROP TABLE {AHEAD[2]}")
+    with monthly.resource.transaction() as other:
+        other.execute("LOCK TABLE ONLY user_logins IN SHARE UPDATE EXCLUSIVE MODE")
+        assert prune_inbox(monthly.resource, days=30).dates == 0
+        assert monthly.resource.check() == []
+    assert partitions(monthly)[-1] == AHEAD[1]
+    monthly.resource.prepare()
+    assert partitions(monthly)[-3:] == AHEAD
+
+
+def test_role_that_does_not_own_the_table_closes_no_month(
+    old: Kept, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    with roles_of(old.database) as roles:
+        old.query("GRANT ALL ON ALL TABLES IN SCHEMA public TO login_pipeline_loader")
+        monkeypatch.setenv("LOGIN_DATABASE_URL", roles.loader.url)
+        monkeypatch.setenv("LOGIN_RETENTION_DAYS", str(DAYS))
+        code, _, err = command("expire")
+        assert code == 2
+        assert "lacks ownership of user_logins, whose months are dropped" in err
+        assert old.ledger() == {}
+
+
 def test_rights_on_a_month_are_those_on_the_table(monthly: Kept) -> None:
     monthly.query(f"DROP TABLE {AHEAD[2]}; ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC")
     monthly.resource.prepare()

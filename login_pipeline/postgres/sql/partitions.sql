@@ -65,8 +65,9 @@ FROM pg_class
 WHERE oid = to_regclass('user_logins');
 
 -- name: lock
--- Two that add the same would fail. Loads and readers go on, and so does a VACUUM of a partition.
-LOCK TABLE ONLY user_logins IN SHARE UPDATE EXCLUSIVE MODE;
+-- Two that add the same would fail. Loads and readers go on, and so does a VACUUM of a partition. Where another adds them, or
+-- an ANALYZE of the table is at work, there is time until the next night.
+LOCK TABLE ONLY user_logins IN SHARE UPDATE EXCLUSIVE MODE NOWAIT;
 
 -- name: add
 -- It is attached, which loads do not wait for, as they would for CREATE TABLE ... PARTITION OF. What a publication needs is

@@ -92,8 +92,8 @@ WHERE attrelid = to_regclass('user_logins') AND attnum > 0 AND NOT attisdropped
 ORDER BY attnum;
 
 -- name: newest
--- Some of the newest rows: those that are last in the file, where nothing was deleted.
+-- Some of the newest rows: those that are last in the file of the newest partition, where nothing was deleted.
 SELECT user_id, device_type, masked_ip, masked_device_id, locale, app_version, create_date
 FROM user_logins
-ORDER BY ctid DESC
+ORDER BY tableoid DESC, ctid DESC
 LIMIT %(limit)s;
