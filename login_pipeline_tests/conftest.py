@@ -163,11 +163,13 @@ class Database:
         """Those that a pooler keeps, too: the next ones begin with the settings that the database has by then."""
         parts = urlsplit(self.url)
         server = Database(urlunsplit(parts._replace(path="/postgres")))
-        for milliseconds in (0, 5000):  # all at once, then each is waited for: else one commits what another had locked
+        # Those that wait for a lock come first: otherwise they get it from a session that ends before them, and commit.
+        for others in (False, True):
             server.query(
-                "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity WHERE datname = %s",
-                milliseconds,
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = %s AND (wait_event_type = 'Lock' OR %s)",
                 parts.path[1:],
+                others,
             )
 
     def logins(self) -> list[tuple[Any, ...]]:
