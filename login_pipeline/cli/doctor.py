@@ -108,7 +108,7 @@ def _database(database: LoginDatabase) -> str:
         problem = replication_problem(cursor)
         months = [] if missing else missing_months(cursor)
     where, in_clear = _way_to(database)
-    wrong = [each for each in (problem, in_clear) if each]
+    wrong = [each for each in (in_clear, problem) if each]  # the latter ends with commands
     weak = []
     if months:
         weak.append(
@@ -121,7 +121,7 @@ def _database(database: LoginDatabase) -> str:
             "the role gets one connection only"
         )
     if wrong or weak:
-        raise (LoginPipelineError if wrong else _WeakError)(f"{where}: {'; '.join([*wrong, *weak])}")
+        raise (LoginPipelineError if wrong else _WeakError)(f"{where}: {'; '.join([*weak, *wrong])}")
     if missing:
         return (
             f"{where}: no {', '.join(missing)} yet; `login-pipeline prepare` or the first run creates what is missing"

@@ -346,6 +346,10 @@ def test_age_of_the_queue_is_what_waits_or_what_was_received_lately() -> None:
     long_ago = run_facts(received_at=NOW - timedelta(hours=8), oldest_age=1800.0)
     assert says(facts_with(login_queue=waiting, runs=long_ago), watch) == []
     assert says(facts_with(login_queue=None, runs=old), watch) == []  # nobody knows
+    waited = Watch(began=NOW, waiting_since=NOW - timedelta(hours=1))
+    nothing_received = facts_with(login_queue=waiting, runs=run_facts())
+    assert says(nothing_received, waited) == ["queue: its oldest message is 60 minutes old, or older"]
+    assert says(facts_with(login_queue=waiting), waited) == []  # Dagster is silent, and may know of runs that receive
 
 
 def test_queue_that_is_received_from_does_not_wait() -> None:

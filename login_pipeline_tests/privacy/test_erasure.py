@@ -97,7 +97,9 @@ def test_forgotten_user_is_gone_from_the_table_and_the_backup(known: Known, comm
     assert known.back_up().files_written == 0
 
 
-def test_published_table_needs_a_replica_identity_which_ours_has(known: Known, command: Command) -> None:
+def test_published_table_needs_a_replica_identity_which_ours_has(
+    known: Known, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known.query("CREATE PUBLICATION everything FOR ALL TABLES")
     assert command("prepare")[2] == ""
     known.query("ALTER TABLE user_logins REPLICA IDENTITY DEFAULT")
@@ -107,6 +109,10 @@ def test_published_table_needs_a_replica_identity_which_ours_has(known: Known, c
     (database,) = (each for each in examine() if each.subject == "database")
     assert not database.well
     assert database.says.endswith(f"have the tables' owner run: {remedy};")
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("login_pipeline.transport_security.is_loopback", lambda _host: False)
+        (database,) = (each for each in examine() if each.subject == "database")
+    assert "(not encrypted): add sslmode=verify-full to LOGIN_DATABASE_URL; The database publishes" in database.says
     code, _, err = command("forget", USER, *ASKED)
     assert (code, remedy in err) == (1, True)
     known.query(remedy)
