@@ -21,6 +21,7 @@ from login_pipeline.logins.quality import check_batch
 from login_pipeline.masking.masker import NOT_KEYED
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.postgres.partitions import missing_months
 from login_pipeline.settings import MIN_INBOX_DAYS, MaskingMethod
 
 
@@ -40,6 +41,10 @@ class GroupSizes(NamedTuple):
 
 # Of the newest runs, how many are held against the inbox, and how many are named.
 MAX_RUNS, MAX_NAMED = 1000, 5
+# A date that is over expires in the night after, or in the next one.
+NIGHTS = 2
+# Months are made two ahead, so one of these that is not there was not made for four weeks.
+AHEAD = timedelta(days=31)
 
 _COMMITS = TypeAdapter(list[tuple[str, int]])
 
@@ -111,6 +116,8 @@ def user_logins_table_checks(prefix: Sequence[str] = ()) -> dg.AssetChecksDefini
         "standby was promoted that did not have it, or an older backup was restored.",
         rows_hold_no_ip_in_clear="No text column of any row holds an ip in clear.",
         create_dates_are_not_in_the_future="No row is dated after today, in UTC.",
+        expired_rows_are_gone="No row is older than LOGIN_RETENTION_DAYS, with two days for the nightly job.",
+        months_are_made_ahead="A table with a partition for each month has those of the next 31 days, or loads will end.",
     ) + _facts(
         table,
         blocking=False,
@@ -179,6 +186,19 @@ def _rows_in_the_future(database: LoginDatabase) -> Outcome:
     return future == 0, {"rows_dated_in_the_future": future}
 
 
+def _rows_that_expired(database: LoginDatabase) -> Outcome:
+    days, rows = database.settings.retention_days, 0
+    if days is not None:
+        (rows,) = database.ask(statements.checks.rows_that_expired, days=days + NIGHTS)
+    return rows == 0, {"rows_that_expired": rows}
+
+
+def _months_ahead(database: LoginDatabase) -> Outcome:
+    with database.transaction() as cursor:
+        months = [month.name for month in missing_months(cursor, of=(datetime.now(UTC) + AHEAD).date())]
+    return not months, {"missing_partitions": months}
+
+
 def _groups(database: LoginDatabase) -> Outcome:
     k = database.settings.min_group_size
     sizes = GroupSizes(*database.ask(statements.checks.group_sizes, k=k))
@@ -189,5 +209,7 @@ _QUESTIONS: Mapping[str, Callable[[LoginDatabase], Outcome]] = {
     "rows_agree_with_the_inbox": _agreement,
     "rows_hold_no_ip_in_clear": _rows_in_clear,
     "create_dates_are_not_in_the_future": _rows_in_the_future,
+    "expired_rows_are_gone": _rows_that_expired,
+    "months_are_made_ahead": _months_ahead,
     "rows_share_their_group_with_others": _groups,
 }

@@ -36,7 +36,7 @@ backup = _Backup(**_read("backup"))
 _Checks = namedtuple(
     "_Checks",
     "rows_that_disagree_with_the_inbox rows_with_an_ip_in_clear group_sizes rows_dated_in_the_future "
-    "what_the_server_logs",
+    "rows_that_expired what_the_server_logs",
 )
 checks = _Checks(**_read("checks"))
 

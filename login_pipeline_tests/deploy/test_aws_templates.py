@@ -23,6 +23,7 @@ import pytest
 import yaml
 
 from login_pipeline.cli.runs import run
+from login_pipeline.defs.jobs import user_logins_expiry_schedule
 from login_pipeline.local.ports import wait_until
 from login_pipeline.local.services import temporary_folder
 from login_pipeline.local.sqs import REGION, LocalSqs
@@ -45,6 +46,7 @@ UNKNOWN_TO_MINISTACK = {
     "AWS::Logs::MetricFilter",
     "AWS::RDS::DBClusterParameterGroup",
     "AWS::RDS::DBSubnetGroup",
+    "AWS::Scheduler::Schedule",
 }
 # The task of each service.
 TASKS = {
@@ -147,6 +149,23 @@ def test_task_has_the_rights_that_it_needs_and_no_other(role: str, policies: set
     granted = properties(SERVICE, role).get("ManagedPolicyArns", [])
     assert {each["Fn::ImportValue"]["Fn::Sub"] for each in granted} == imported
     assert "Policies" not in properties(SERVICE, role)
+
+
+def test_maintenance_runs_every_night_before_the_backup_and_the_schedule_may_do_no_more() -> None:
+    schedule = properties(SERVICE, "MaintenanceSchedule")
+    minute, hour, *days = schedule["ScheduleExpression"].removeprefix("cron(").split()
+    assert days == ["*", "*", "?", "*)"]
+    assert f"{minute} {hour} * * *" == user_logins_expiry_schedule.cron_schedule
+    task = schedule["Target"]["EcsParameters"]
+    assert task["TaskDefinitionArn"] == {"Ref": "MaintenanceTask"}
+    service = properties(SERVICE, "Worker")["NetworkConfiguration"]["AwsvpcConfiguration"]
+    assert task["NetworkConfiguration"]["AwsvpcConfiguration"] == service
+    (policy,) = properties(SERVICE, "MaintenanceSchedulerRole")["Policies"]
+    run, passes = policy["PolicyDocument"]["Statement"]
+    assert (run["Action"], run["Resource"]) == ("ecs:RunTask", {"Ref": "MaintenanceTask"})
+    definition = properties(SERVICE, "MaintenanceTask")
+    assert passes["Action"] == "iam:PassRole"
+    assert passes["Resource"] == [definition["ExecutionRoleArn"], definition["TaskRoleArn"]]
 
 
 def test_only_what_alerts_may_publish_and_only_where_there_is_a_topic() -> None:
@@ -291,7 +310,7 @@ def test_alarms_have_the_thresholds_of_the_alerts() -> None:
     for name, (sign, threshold) in bounds.items():
         alarm = ALARMS[name]
         assert (COMPARISONS[alarm["ComparisonOperator"]][0], alarm["Threshold"]) == (sign, float(threshold)), name
-    for name in ("LoginMetricsMissing", "LoginSourceUnreadable"):
+    for name in ("LoginMetricsMissing", "LoginSourceUnreadable", "LoginRunsWait"):
         periods = ALARMS[name].get("DatapointsToAlarm", ALARMS[name]["EvaluationPeriods"])
         assert f"{periods * ALARMS[name]['Period'] // 60}m" == ALERTS[name]["for"]
     assert f"> {QUEUES['Parameters']['MaxAgeSeconds']['Default']}" in ALERTS["LoginsLate"]["expr"]
@@ -337,12 +356,15 @@ def test_alarms_are_about_what_the_sensor_logs(
         "unreadable_sources",
         "failed_checks",
         "failed_jobs",
+        "runs_that_wait",
     }
     assert f"{len(FILTERS)} custom metrics" in (ROOT / "docs/aws.md").read_text(encoding="utf-8")
     for figure in ("source_up", "check_passed", "job_failed"):
         (named,) = filter(None, (re.findall(rf"{figure}\.(\w+)", each["FilterPattern"]) for each in FILTERS.values()))
         assert set(named) == set(well[figure])
 
+    assert fired({**well, "runs": {"waiting": 1, "at_work": 0}}) == {"LoginRunsWait"}
+    assert fired({**well, "runs": {"waiting": 1, "at_work": 1}}) == set()
     assert fired({**well, "recent_longest_run_seconds": 0.81 * well["run_limit_seconds"]}) == {"LoginRunsSlow"}
     assert fired({**well, "dagster_database_bytes": 10**10 + 1}) == {"LoginDagsterDatabaseLarge"}
     assert fired({"event": "drained", "rows": 1}) == {"LoginMetricsMissing"}
@@ -377,11 +399,13 @@ def metrics(line: Document) -> dict[str, float]:
 
     def holds(term: re.Match[str]) -> str:
         value = at(line, term[1])
-        return str(value is not None if term[2] == "*" else value == json.loads(term[2]))
+        if term[3] == "*" or value is None:
+            return str(value is not None)
+        return str({"=": operator.eq, ">": operator.gt}[term[2]](value, json.loads(term[3])))
 
     made = {}
     for each in FILTERS.values():
-        terms = re.sub(r'(\$[\w.]+) = ("\w+"|\d+|\*)', holds, each["FilterPattern"].strip("{ }"))
+        terms = re.sub(r'(\$[\w.]+) ([=>]) ("\w+"|\d+|\*)', holds, each["FilterPattern"].strip("{ }"))
         assert set(re.findall(r"\w+", terms)) <= {"True", "False"}
         if eval(terms.replace("&&", "and").replace("||", "or")):  # noqa: S307 - of the words just seen
             value = transformation(each)["MetricValue"]
@@ -512,10 +536,10 @@ def test_stacks_are_made_and_a_worker_drains_their_queue_and_they_are_deleted(
     assert {kind: len(each) for kind, each in stacks.left().items() if each != before[kind]} == {
         "queues": 2,
         "secrets": 6,
-        "roles": 5,
+        "roles": 6,
         "policies": len(POLICIES),
         "logs": 4,
-        "alarms": 12,
+        "alarms": 13,
         "clusters": 1,
         "databases": 2,
         "load balancers": 1,

@@ -1,5 +1,6 @@
 """A user_logins that is partitioned by month has its partitions ahead of time, and loses them whole."""
 
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
@@ -257,6 +258,16 @@ def test_role_that_does_not_own_the_table_closes_no_month(
         assert code == 2
         assert "lacks ownership of user_logins, whose months are dropped" in err
         assert old.ledger() == {}
+
+
+def test_month_that_nobody_made_ahead_fails_a_check(monthly: Kept, command: Command) -> None:
+    assert "passed  months_are_made_ahead" in command("check")[1]
+    month = named(TODAY + timedelta(days=31))
+    monthly.query(f"DROP TABLE {month}")
+    code, out, _ = command("check")
+    assert (code, re.findall("FAILED +(.+)", out)) == (1, [f"months_are_made_ahead  missing_partitions: ['{month}']"])
+    assert prune_inbox(monthly.resource, days=30).dates == 0
+    assert command("check")[0] == 0
 
 
 def test_rights_on_a_month_are_those_on_the_table(monthly: Kept) -> None:

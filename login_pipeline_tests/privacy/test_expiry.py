@@ -1,6 +1,7 @@
 """A date that has expired is gone from the table and the backup, stays gone, and lets no late message in."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -69,6 +70,15 @@ def test_dates_over_so_many_days_ago_expire_and_the_rows_still_agree(dated: Date
     assert dated.ledger() == {None: {"before": 2}, MONDAY: {"expired": -4}}
     assert command("check")[0] == 0
     assert dated.expire() == Expired(0, 0)
+
+
+def test_rows_that_two_nights_did_not_expire_fail_a_check(dated: Dated, command: Command) -> None:
+    assert "passed  expired_rows_are_gone" in command("check")[1]
+    dated.set(LOGIN_RETENTION_DAYS=str(DAYS - 2))
+    code, out, _ = command("check")
+    assert (code, re.findall("FAILED +(.+)", out)) == (1, ["expired_rows_are_gone  rows_that_expired: 4"])
+    assert command("expire")[0] == 0
+    assert command("check")[0] == 0
 
 
 def test_nothing_expires_without_the_setting(dated: Dated, command: Command) -> None:

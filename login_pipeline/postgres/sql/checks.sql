@@ -40,6 +40,9 @@ FROM groups;
 -- name: rows_dated_in_the_future
 SELECT count(*) FROM user_logins WHERE create_date > (now() AT TIME ZONE 'UTC')::date;
 
+-- name: rows_that_expired
+SELECT count(*) FROM user_logins WHERE create_date < {expiry.first_kept};
+
 -- name: what_the_server_logs
 -- Of this session: whether an ERROR's DETAIL and CONTEXT go to the log, and whether statements do. COPY has the rows and
 -- no statement has parameters, so log_parameter_max_length changes nothing.
