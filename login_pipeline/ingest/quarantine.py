@@ -119,19 +119,20 @@ def _move(
 def credible(refused: Mapping[str, str], believed: Collection[str], *, taken: bool) -> dict[str, str]:
     """Those of the rows that the database refused which are taken to be wrong themselves.
 
-    Never where the condition is the table's. Otherwise each, where another row of the run was taken. Where none was,
-    those that were delivered often enough, since a trigger or a constraint may refuse every row until it is corrected;
-    and a few whose condition names a wrong value. `refused` has the reasons by message_id, `believed` the message_ids
-    that were delivered DELIVERIES times.
+    Those that were delivered often enough: the table takes rows of today, or the run had received nothing. Before that,
+    where the condition is not the table's: each, where another row of the run was taken; and where none was, since a
+    trigger or a constraint may refuse every row until it is corrected, a few whose condition names a wrong value.
+    `refused` has the reasons by message_id, `believed` the message_ids that were delivered DELIVERIES times.
     """
     few = sum(reason not in OF_A_CLOSED_DATE for reason in refused.values()) <= MAX_CREDIBLE_REFUSALS
     return {
         message_id: reason
         for message_id, reason in refused.items()
         if reason in OF_A_CLOSED_DATE
+        or message_id in believed
         or (
             (condition := reason.removeprefix("refused.")) not in OF_THE_TABLE
-            and (taken or message_id in believed or (few and condition in OF_THE_ROW))
+            and (taken or (few and condition in OF_THE_ROW))
         )
     }
 
@@ -149,13 +150,11 @@ def require_taken(refused: Mapping[str, str], moved: Mapping[str, str]) -> None:
     conditions = {reason.removeprefix("refused.") for reason in reasons}
     advice = [remedy for condition, remedy in OF_THE_TABLE.items() if condition in conditions]
     if conditions - OF_THE_TABLE.keys():
-        advice.append(
-            "correct its trigger or constraint, or they are moved to the dead-letter queue when they have been "
-            f"delivered {DELIVERIES} times"
-        )
+        advice.append("correct its trigger or constraint")
     raise DatabaseError(
         f"PostgreSQL refused {len(left)} rows ({', '.join(sorted(reasons))}); table user_logins is taken to be wrong, "
-        f"and their messages, with those not tried yet, go back to the queue; {'; '.join(advice)}"
+        f"and their messages, with those not tried yet, go back to the queue; {'; '.join(advice)}, or "
+        f"they are moved to the dead-letter queue when they have been delivered {DELIVERIES} times"
     )
 
 

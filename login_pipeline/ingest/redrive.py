@@ -16,6 +16,7 @@ from login_pipeline.logins.event import is_rejection
 from login_pipeline.logins.reasons import OF_A_CLOSED_DATE, Reason
 from login_pipeline.postgres.copy import SKIPPED_BY_TRIGGER
 from login_pipeline.postgres.database import LoginDatabase
+from login_pipeline.postgres.errors import NO_PARTITION
 from login_pipeline.settings import IN_FLIGHT_BUDGET, Settings
 from login_pipeline.signals import deferred_interrupts
 from login_pipeline.sqs.login_queues import LoginQueues
@@ -24,7 +25,7 @@ from login_pipeline.sqs.message import Message, sent_again
 # The reason of messages that the queue's own redrive policy moved: they have none.
 MOVED_BY_SQS = "max_receive_count"
 
-_CONDITIONS = {name.lower() for name in vars(errorcodes) if name.isupper()} | {SKIPPED_BY_TRIGGER}
+_CONDITIONS = {name.lower() for name in vars(errorcodes) if name.isupper()} | {NO_PARTITION, SKIPPED_BY_TRIGGER}
 # A trigger can raise one that PostgreSQL has no name for. Source: PostgreSQL documentation, PL/pgSQL, RAISE.
 _SQLSTATE = re.compile(r"[0-9A-Z]{5}")
 

@@ -18,7 +18,7 @@ from login_pipeline.cli.doctor import examine
 from login_pipeline.postgres.copy import MAX_CREDIBLE_REFUSALS
 from login_pipeline.sqs.batches import NOT_ATTEMPTED, Entry
 from login_pipeline.sqs.queue import SqsQueue
-from login_pipeline_tests.conftest import Pipeline
+from login_pipeline_tests.conftest import Command, Pipeline
 from login_pipeline_tests.exactly_once.stepped_process import KilledError
 from login_pipeline_tests.roles import roles_of
 
@@ -147,17 +147,20 @@ def test_few_logins_that_the_table_cannot_take_stay_on_the_queue_and_the_run_fai
     assert (unchecked.queue.count(), unchecked.dead_letter_queue.count()) == (2, 0)
 
 
-def test_row_without_a_partition_waits_however_often_it_came_and_its_neighbours_load(
-    unchecked: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
+def test_row_without_a_partition_is_quarantined_when_it_came_often_and_its_neighbours_load(
+    unchecked: Pipeline, body: Body, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("login_pipeline.ingest.load.DELIVERIES", 1)
     unchecked.database.query(NO_PARTITION.format(by="LIST (device_type)") + ONE_PARTITION)
     unchecked.queue.send(body(device_type="android"), *(body(device_type="ios") for _ in range(3)))
     run = unchecked.run()
     assert "PostgreSQL refused 1 rows (refused.no_partition)" in run.failures[0]
     assert run.metadata["user_logins_table"]["loaded"] == 3
     assert (unchecked.queue.count(), unchecked.dead_letter_queue.count()) == (1, 0)
+    monkeypatch.setattr("login_pipeline.ingest.load.DELIVERIES", 2)
+    assert unchecked.run().failures == []
+    assert (unchecked.queue.count(), unchecked.dead_letter_queue.count()) == (0, 1)
     unchecked.database.query("CREATE TABLE others PARTITION OF user_logins DEFAULT")
+    assert command("redrive", "--reason", "refused.no_partition")[0] == 0
     assert unchecked.run().failures == []
     assert len(unchecked.database.logins()) == 4
 
