@@ -275,7 +275,7 @@ def _restore_date(
         cursor.execute(statements.restore.comparison, {"date": day, "rotated_at": rotated_at})
         found = Comparison._make((*(cursor.fetchone() or ()), backup.ledger if backup else None, withheld))
         to_do = plan(found, replace=replace and backup is not None)
-        if backup is not None and backup.rows.count:
+        if day is not None and backup is not None and backup.rows.count:
             add_months(cursor, of=day)
         keys_added = _count(cursor, statements.restore.add_keys)
         rows_removed = _count(cursor, statements.restore.remove_rows) if to_do.remove_extra else 0

@@ -14,7 +14,7 @@ from login_pipeline.masking.key_source import masking_keys
 from login_pipeline.masking.masker import NOT_KEYED, Masker
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.postgres.partitions import missing_months
+from login_pipeline.postgres.partitions import first_uncovered_date
 from login_pipeline.postgres.tables import Table, is_there, replication_problem
 from login_pipeline.settings import MaskingMethod, Settings, read_settings
 from login_pipeline.sqs.errors import endpoint_in_clear
@@ -106,14 +106,14 @@ def _database(database: LoginDatabase) -> str:
     excluded = not missing and database.check_exclusion()
     with database.transaction() as cursor:
         problem = replication_problem(cursor)
-        months = [] if missing else missing_months(cursor)
+        uncovered = None if missing else first_uncovered_date(cursor)
     where, in_clear = _way_to(database)
     wrong = [each for each in (in_clear, problem) if each]  # the latter ends with commands
     weak = []
-    if months:
+    if uncovered:
         weak.append(
-            f"no {', '.join(month.name for month in months)} yet; `login-pipeline prepare` as the tables' owner "
-            "creates them, and inbox_pruning_job every night"
+            f"no partition for {uncovered}, from which day on runs receive nothing; `login-pipeline prepare` as the "
+            "tables' owner creates those of months that have none"
         )
     if not missing and not excluded:
         weak.append(

@@ -15,7 +15,7 @@ from login_pipeline.postgres.role import Access
 from login_pipeline.postgres.session import SilentServerError
 
 NO_PARTITION = "no_partition"
-# Conditions that are the table's fault, and what to do. Where only some of the rows meet one, these wait for a person.
+# Conditions that are the table's fault, and what to do. Where only some of the rows meet one, these may be wrong.
 OF_THE_TABLE = {
     NO_PARTITION: "create the partition for their create_date, as `login-pipeline prepare` does for the months ahead",
     "insufficient_privilege": "grant the role what it needs, or change the row-level security policy",
@@ -122,6 +122,8 @@ def statement_refused(error: psycopg2.Error, access: Access) -> DatabaseError | 
         return access.unfit(f"refuses {features} ({name}, SQLSTATE {code})")
     constraint = f", constraint {error.diag.constraint_name}" if error.diag.constraint_name else ""
     advice = f": {_ADVICE[code]}" if code in _ADVICE else ""
+    if refused_row(error) == NO_PARTITION:
+        advice = f": {OF_THE_TABLE[NO_PARTITION]}"
     if error.diag.source_function == _CHECKS_REPLICA_IDENTITY:
         advice = (
             ": the database publishes the table, whose rows have no replica identity; run ALTER TABLE user_logins "

@@ -27,10 +27,12 @@ def is_by_month(cursor: extensions.cursor) -> bool:
     return cursor.fetchone() is not None
 
 
-def may_add_months(cursor: extensions.cursor) -> bool:
-    """Whether the role owns user_logins, as it takes to add and to drop a partition, and may create tables there."""
-    cursor.execute(statements.partitions.may_add)
-    return cursor.fetchone() == (True,)
+def first_uncovered_date(cursor: extensions.cursor) -> date | None:
+    """The first of the next 31 days whose logins have no partition; None where all have one, or need none."""
+    cursor.execute(statements.partitions.first_uncovered)
+    day: date | None
+    (day,) = cursor.fetchone() or (None,)
+    return day
 
 
 def missing_months(cursor: extensions.cursor, *, of: date | None = None) -> list[Month]:
@@ -50,7 +52,8 @@ def add_months(cursor: extensions.cursor, *, of: date | None = None) -> list[str
     Returns:
         The names of those that it added.
     """
-    if not may_add_months(cursor) or not missing_months(cursor, of=of):
+    cursor.execute(statements.partitions.may_add)
+    if cursor.fetchone() != (True,) or not missing_months(cursor, of=of):
         return []
     cursor.execute("SAVEPOINT add_months")
     try:
@@ -69,6 +72,12 @@ def months_over(cursor: extensions.cursor, *, days: int) -> list[Month]:
     """The partitions in which every date is over `days` days ago."""
     cursor.execute(statements.partitions.over, {"days": days})
     return [Month._make(each) for each in cursor.fetchall()]
+
+
+def months_not_owned(cursor: extensions.cursor) -> list[str]:
+    """The names of the partitions that the role may not drop."""
+    cursor.execute(statements.partitions.not_owned)
+    return [name for (name,) in cursor.fetchall()]
 
 
 def drop_month(cursor: extensions.cursor, month: Month) -> None:

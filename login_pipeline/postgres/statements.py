@@ -70,7 +70,9 @@ load = _Load(**_read("load"))
 _NamedUser = namedtuple("_NamedUser", "stage copy")
 named_user = _NamedUser(**_read("named_user"))
 
-_Partitions = namedtuple("_Partitions", "create bounds months missing may_add lock add over drop")
+_Partitions = namedtuple(
+    "_Partitions", "create bounds months first_uncovered missing may_add lock add over not_owned drop"
+)
 partitions = _Partitions(**_read("partitions"))
 
 _Prune = namedtuple("_Prune", "dates lock close_date prune prune_dead_letters")

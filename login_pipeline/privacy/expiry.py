@@ -10,7 +10,7 @@ from psycopg2 import extensions
 from login_pipeline.errors import DatabaseError
 from login_pipeline.postgres import statements
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.postgres.partitions import Month, drop_month, is_by_month, may_add_months, months_over
+from login_pipeline.postgres.partitions import Month, drop_month, months_not_owned, months_over
 from login_pipeline.postgres.tables import Rights, Table, require
 
 _RIGHTS: Rights = {
@@ -70,8 +70,8 @@ def require_rights(database: LoginDatabase) -> None:
     database.require_table()
     with database.transaction() as cursor:
         require(cursor, database.access, _RIGHTS)
-        if is_by_month(cursor) and not may_add_months(cursor):
-            raise database.access.lacks("ownership of user_logins, whose months are dropped")
+        if others := months_not_owned(cursor):
+            raise database.access.lacks(f"ownership of {', '.join(others)}, which are dropped when they expire")
 
 
 def is_over(cursor: extensions.cursor, day: date, *, days: int | None) -> bool:

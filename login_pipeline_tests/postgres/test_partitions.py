@@ -48,6 +48,7 @@ def named(month: date) -> str:
     return f"user_logins_{month:%Y_%m}"
 
 
+NEXT_MONTH = month_after(THIS_MONTH)
 AHEAD = [named(month_after(THIS_MONTH, months)) for months in range(3)]
 
 
@@ -184,8 +185,8 @@ def test_run_that_may_not_make_it_receives_nothing_and_says_who_can(
     with roles_of(pipeline.database) as roles:
         pipeline.set(LOGIN_DATABASE_URL=roles.loader.url, LOGIN_MAINTENANCE_DATABASE_URL=roles.owner.url)
         assert command("prepare", "--partitioned")[0] == 0
-        roles.owner.query(f"DROP TABLE {AHEAD[2]}")
-        assert f"no {AHEAD[2]} yet; `login-pipeline prepare` as the tables'" in command("doctor")[1]
+        roles.owner.query(f"DROP TABLE {AHEAD[1]}")
+        assert f"no partition for {NEXT_MONTH}, from which day on runs receive nothing; `log" in command("doctor")[1]
         roles.owner.query(f"DROP TABLE {AHEAD[0]}")
         pipeline.queue.send(body())
         (failure,) = pipeline.run().failures
@@ -256,18 +257,54 @@ def test_role_that_does_not_own_the_table_closes_no_month(
         monkeypatch.setenv("LOGIN_RETENTION_DAYS", str(DAYS))
         code, _, err = command("expire")
         assert code == 2
-        assert "lacks ownership of user_logins, whose months are dropped" in err
+        assert f"lacks ownership of {', '.join(partitions(old))}, which are dropped when they expire" in err
         assert old.ledger() == {}
+
+
+def test_month_of_another_owner_closes_nothing(old: Kept, monkeypatch: pytest.MonkeyPatch, command: Command) -> None:
+    """As one that a person added as another role; the owner of the others adds none as somebody else."""
+    with roles_of(old.database) as roles:
+        for name in ("user_logins", *partitions(old)):
+            old.query(f"ALTER TABLE {name} OWNER TO login_pipeline_owner")
+        old.query("ALTER TABLE user_logins_2026_02 OWNER TO CURRENT_USER")
+        old.query("GRANT ALL ON ALL TABLES IN SCHEMA public TO login_pipeline_owner")
+        old.query(f"DROP TABLE {AHEAD[2]}")
+        old.resource.prepare()
+        assert AHEAD[2] not in partitions(old)
+        monkeypatch.setenv("LOGIN_MAINTENANCE_DATABASE_URL", roles.owner.url)
+        monkeypatch.setenv("LOGIN_RETENTION_DAYS", str(DAYS))
+        code, _, err = command("expire")
+        assert (code, old.ledger()) == (2, {})
+        assert "lacks ownership of user_logins_2026_02, which are dropped when they expire" in err
+        old.query("REASSIGN OWNED BY login_pipeline_owner TO CURRENT_USER")
 
 
 def test_month_that_nobody_made_ahead_fails_a_check(monthly: Kept, command: Command) -> None:
     assert "passed  months_are_made_ahead" in command("check")[1]
-    month = named(TODAY + timedelta(days=31))
-    monthly.query(f"DROP TABLE {month}")
+    monthly.query(f"DROP TABLE {AHEAD[1]}")
     code, out, _ = command("check")
-    assert (code, re.findall("FAILED +(.+)", out)) == (1, [f"months_are_made_ahead  missing_partitions: ['{month}']"])
+    failed = re.findall("FAILED +(.+)", out)
+    assert (code, failed) == (1, [f"months_are_made_ahead  first_date_without_partition: {NEXT_MONTH}"])
     assert prune_inbox(monthly.resource, days=30).dates == 0
     assert command("check")[0] == 0
+
+
+def test_month_that_cannot_be_added_fails_the_check(monthly: Kept, command: Command) -> None:
+    """Its name is taken, or another partition has some of its dates."""
+    monthly.query(f"ALTER TABLE user_logins DETACH PARTITION {AHEAD[1]}")
+    assert prune_inbox(monthly.resource, days=30).dates == 0
+    assert "FAILED  months_are_made_ahead" in command("check")[1]
+    assert "no partition for" in command("doctor")[1]
+    bounds = f"FROM ('{NEXT_MONTH}') TO ('{month_after(NEXT_MONTH)}')"
+    monthly.query(f"ALTER TABLE user_logins ATTACH PARTITION {AHEAD[1]} FOR VALUES {bounds}")
+    assert "passed  months_are_made_ahead" in command("check")[1]
+
+
+def test_restore_says_where_a_month_cannot_be_added(old: Kept, command: Command) -> None:
+    old.query("ALTER TABLE user_logins DETACH PARTITION user_logins_2026_01")
+    code, _, err = command("restore")
+    assert code == 1
+    assert "(check_violation, SQLSTATE 23514): create the partition for their create_date" in err
 
 
 def test_rights_on_a_month_are_those_on_the_table(monthly: Kept) -> None:

@@ -32,9 +32,19 @@ SELECT schema, name, first, past
 FROM ({partitions.bounds}) AS partition
 WHERE isfinite(first) AND first = date_trunc('month', first) AND past = first + interval '1 month'
 
+-- name: first_uncovered
+-- The first of the next 31 days without a partition. The months that are made ahead have all of them, unless a month was
+-- detached, or another partition has some of its dates. Null where user_logins is not partitioned by create_date.
+SELECT min(day::date)
+FROM pg_class,
+(SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock,
+generate_series(today::timestamp, today + interval '31 days', '1 day') AS day
+WHERE pg_class.oid = to_regclass('user_logins') AND pg_get_partkeydef(pg_class.oid) = 'RANGE (create_date)'
+  AND NOT EXISTS (SELECT FROM ({partitions.bounds}) AS partition WHERE first <= day AND past > day);
+
 -- name: missing
--- The months that have no partition yet: that of a date, or those from four weeks ago, as old as a message on SQS's queues
--- can be, to the second one from now on. Not those that have expired, of which another partition has a date, or whose name
+-- The months that have no partition yet: that of a date, or those from four weeks ago, as long as SQS keeps a message on two
+-- queues, to the second one from now on. Not those that have expired, of which another partition has a date, or whose name
 -- is taken. None where user_logins is not partitioned by month.
 SELECT schema, name, first, past
 FROM (
@@ -59,8 +69,8 @@ WHERE (EXISTS ({partitions.months}) OR NOT EXISTS ({partitions.bounds}))
 ORDER BY first;
 
 -- name: may_add
--- Only the table's owner can, and only in a schema in which it may create.
-SELECT pg_has_role(relowner, 'USAGE') AND has_schema_privilege(relnamespace, 'CREATE')
+-- Only the table's owner itself, so that every partition is its own to drop, and only in a schema in which it may create.
+SELECT pg_get_userbyid(relowner) = current_user AND has_schema_privilege(relnamespace, 'CREATE')
 FROM pg_class
 WHERE oid = to_regclass('user_logins');
 
@@ -84,7 +94,15 @@ FROM ({partitions.months}) AS months
 WHERE past <= {expiry.first_kept}
 ORDER BY first;
 
+-- name: not_owned
+-- Only its owner can drop a partition, and a person may have added one as another role.
+SELECT name
+FROM ({partitions.months}) AS months
+JOIN pg_class ON pg_class.oid = to_regclass(format('%I.%I', schema, name))
+WHERE NOT pg_has_role(relowner, 'USAGE')
+ORDER BY first;
+
 -- name: drop
--- Loads and readers wait for this lock, so it is tried for a second only.
-SET LOCAL lock_timeout = '1s';
+-- Loads and readers wait for this lock, so it is tried for as long only as an autovacuum takes to give way (prune.sql).
+SET LOCAL lock_timeout = '2s';
 DROP TABLE {partition};

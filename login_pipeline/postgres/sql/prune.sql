@@ -14,8 +14,8 @@ ORDER BY create_date;
 -- name: lock
 -- Waits for the loads under way, which may be inserting messages of the date, and keeps others waiting until the COMMIT.
 -- Only a role that may delete from the inbox can take it. It gives up long before a run that waits behind it would: an
--- old date can be closed the next time.
-SET LOCAL lock_timeout = '1s';
+-- old date can be closed the next time. But an autovacuum gives way only after deadlock_timeout, by default a second.
+SET LOCAL lock_timeout = '2s';
 LOCK TABLE user_logins_inbox IN SHARE ROW EXCLUSIVE MODE;
 
 -- name: close_date
