@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from login_pipeline_tests import ROOT
+from login_pipeline_tests.cluster.disturbances import RUNBOOK
 from login_pipeline_tests.conftest import Pipeline
 
 BLOCKS = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -41,6 +42,10 @@ def new_keys(pipeline: Pipeline, tmp_path: Path, body: Callable[..., str]) -> Pa
     assert pipeline.run().failures == []
     pipeline.queue.send(body())
     return tmp_path / "keys"
+
+
+def test_commands_that_are_run_in_containers_are_those_of_the_runbook() -> None:
+    assert {command for each in RUNBOOK.values() for command in each} - {*commands()} == set()
 
 
 def test_every_command_of_the_runbook_succeeds(pipeline: Pipeline, new_keys: Path) -> None:

@@ -20,6 +20,25 @@ ROLLED_BACK = {
     "check": "finds wrong what was right before (check: exit code 1); login-pipeline:previous runs again.",
 }
 
+# Commands of docs/operations.md, by what it puts before them.
+RUNBOOK = {
+    "exec -T worker": ("login-pipeline check", "login-pipeline drain", "login-pipeline backup"),
+    "exec -T dagster-daemon": (
+        "dagster sensor stop queue_depth_sensor -w workspace.yaml",
+        "dagster sensor start queue_depth_sensor -w workspace.yaml",
+        "dagster schedule stop inbox_pruning_schedule -w workspace.yaml",
+        "dagster schedule start inbox_pruning_schedule -w workspace.yaml",
+    ),
+    "run --rm -T maintenance": (
+        "login-pipeline redrive --dry-run",
+        "login-pipeline restore --dry-run",
+        "login-pipeline restore",
+        "login-pipeline keys status --rows",
+        "login-pipeline expire",
+        "login-pipeline prune",
+    ),
+}
+
 Disturbance = Callable[[Deployment], None]
 
 
@@ -94,6 +113,16 @@ def run_terminated(deployment: Deployment) -> None:
     _lose_a_run(deployment, lose=lambda _, run_id: deployment.graphql(TERMINATE, id=run_id), status="CANCELED")
 
 
+def operated(deployment: Deployment) -> None:
+    """Each command of the runbook succeeds."""
+    for where, commands in RUNBOOK.items():
+        for command in commands:
+            try:
+                deployment.compose(*where.split(), *command.split())
+            except RuntimeError as error:
+                raise AssertionError(error) from None
+
+
 def rolled(deployment: Deployment) -> None:
     """By deploy/roll.py, to another image, to the same one again, and to the one before."""
     before = deployment.images()
@@ -154,6 +183,7 @@ DISTURBANCES: dict[str, Disturbance] = {
     "LocalStack is paused for 20 s": localstack_away,
     "workers 1 -> 4 -> 1, one stopped each 10 s": workers_scaled,
     "a run is terminated in the UI": run_terminated,
+    "an operator runs the commands of the runbook": operated,
     "all processes are rolled to another image, and back": rolled,
     "all processes are rolled to four images that do not work": rolled_back,
 }

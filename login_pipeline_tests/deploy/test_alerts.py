@@ -372,8 +372,12 @@ def test_alert_fires_while_its_fault_is_made_and_no_other_does(
         stack.enter_context(serving(pipeline, port, log))
         for made, alert in making.items():
             with made():
+                since = time.monotonic()
                 assert _fires(prometheus, alert), (alert, prometheus.alerts(), log.read_text())
+                fired = time.monotonic()
             assert _fires(prometheus), (alert, prometheus.alerts())
+            name = made.__name__.replace("_", " ")
+            print(f"| {name} | `{alert}` | {fired - since:.0f} | {time.monotonic() - fired:.0f} |")  # noqa: T201 - docs/metrics.md
         assert len(prometheus.query('count by (__name__) ({job="login-pipeline"})')) > 20
         for panel in _panels():
             for target in panel["targets"]:
