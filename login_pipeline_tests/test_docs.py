@@ -8,7 +8,7 @@ import pytest
 
 from login_pipeline.cli.main import cli
 from login_pipeline.postgres.errors import FEATURES
-from login_pipeline.settings import SETTING_NAMES, SettingName, variable
+from login_pipeline.settings import SETTING_NAMES, SettingName, Settings, variable
 from login_pipeline_tests import ROOT
 from login_pipeline_tests.reference import FILE, default, reference
 
@@ -20,8 +20,11 @@ def test_reference_is_what_the_code_says() -> None:
 
 
 @pytest.mark.parametrize("name", SETTING_NAMES)
-def test_setting_is_in_the_example_environment_with_its_default(name: SettingName) -> None:
-    assert f"\n{variable(name)}={default(name)}\n" in (ROOT / ".env.example").read_text(encoding="utf-8")
+def test_setting_is_in_the_example_environment_with_its_default_and_its_description(name: SettingName) -> None:
+    before, found, _ = (ROOT / ".env.example").read_text("utf-8").partition(f"\n{variable(name)}={default(name)}\n")
+    assert found
+    comment = before.rpartition("=")[2].replace("\n# ", " ")
+    assert str(Settings.model_fields[name].description) in comment
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.name))

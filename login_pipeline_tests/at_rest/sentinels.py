@@ -99,7 +99,7 @@ def exact_spellings(value: str) -> Iterator[tuple[str, bytes]]:
     in_json = [json.dumps(text, ensure_ascii=ascii_only)[1:-1] for text in texts for ascii_only in (True, False)]
     for raw in {text.encode() for text in (*texts, *in_json)}:
         for alphabet in (base64.b64encode, base64.urlsafe_b64encode):
-            for before, unsure in ((0, 0), (1, 2), (2, 3)):  # where it stands in what was encoded
+            for before, unsure in ((0, 0), (1, 2), (2, 3)):  # where it is in what was encoded
                 yield "base64", alphabet(b"\x00" * before + raw)[unsure : (before + len(raw)) * 8 // 6]
     packed = _packed(value)
     if len(packed) == 16:

@@ -74,7 +74,7 @@ def by_the_sensor(deployment: Deployment, sentinels: Sentinels) -> None:
 
 
 def in_attributes(deployment: Deployment, own: Sentinel) -> None:
-    """As whoever may send can set them."""
+    """As anybody who may send can set them."""
     values = {"original_message_id": own.ip, "reason": own.device_id, "another": own.ipv4}
     attributes: dict[str, Any] = {name: {"DataType": "String", "StringValue": text} for name, text in values.items()}
     attributes["original_sent_timestamp"] = {"DataType": "Number", "StringValue": "1"}

@@ -1,4 +1,4 @@
-"""Restores: every loss that a backup can mend is mended, exactly, and what it cannot mend is said."""
+"""Restores: every loss that a backup can make good is made good, exactly, and any other is said."""
 
 import json
 import os

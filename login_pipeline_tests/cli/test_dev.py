@@ -34,7 +34,7 @@ class Dev:
         self.port = free_port()
         self.output = folder / "output"
         with self.output.open("ab") as output:
-            # A shell between us, so that its end can be told from the end of the command.
+            # A shell between us, so that its end can be distinguished from the end of the command.
             self.shell = subprocess.Popen(
                 ["/bin/sh", "-c", f"{COMMAND} dev --port {self.port}; true"],
                 stdout=output,

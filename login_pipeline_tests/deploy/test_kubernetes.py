@@ -112,7 +112,7 @@ PODS = {
 
 
 def check(document: Mapping) -> None:
-    """Raises ValidationError for a key that is unknown or lacking, and for a value of another type."""
+    """Raises ValidationError for a key that is unknown or missing, and for a value of another type."""
     if document["apiVersion"].startswith("keda.sh/"):
         jsonschema.validate(document, KEDA[document["kind"]])
     else:

@@ -67,7 +67,7 @@ def test_the_whole_pipeline_runs_as_the_loader(
     pipeline: Pipeline, prepared: Roles, body: Body, command: Command
 ) -> None:
     prepared.owner.query("ALTER TABLE user_logins ADD CONSTRAINT wrong CHECK (locale <> 'refused')")
-    pipeline.queue.send(body(user_id="good"), body(user_id="mended", locale="refused"), "not a login")
+    pipeline.queue.send(body(user_id="good"), body(user_id="corrected", locale="refused"), "not a login")
     code, out, err = command("drain", "--json")
     assert (code, err) == (0, "")
     figures = json.loads(out)
@@ -76,7 +76,7 @@ def test_the_whole_pipeline_runs_as_the_loader(
     prepared.owner.query("ALTER TABLE user_logins DROP CONSTRAINT wrong")
     assert redrive(read_settings(), "refused.check_violation", dry_run=False).sent_back == 1
     assert pipeline.run().failures == []
-    assert sorted(prepared.reader.query("SELECT user_id FROM user_logins")) == [("good",), ("mended",)]
+    assert sorted(prepared.reader.query("SELECT user_id FROM user_logins")) == [("good",), ("corrected",)]
     assert command("check")[0] == 0
     assert command("backup")[0] == 0
     assert command("doctor")[0] == 0

@@ -12,7 +12,7 @@ from login_pipeline_tests.exactly_once.simulated_sqs import DAY
 class Sent(NamedTuple):
     """A message as it was first sent, at `sent` seconds since the epoch.
 
-    `row` is its row once nothing is wrong any more, or None for what is no login; `reason` is why it may be a dead
+    `row` is its row once nothing is wrong, or None for what is no login; `reason` is why it may be a dead
     letter until then, or forever.
     """
 
@@ -55,7 +55,7 @@ class Ledger:
         self.broken: list[str] = []
 
     def loaded(self, messages: Sequence[str], loaded: Loaded, *, now: int) -> None:
-        """A load of these messages was committed: nobody is refused but for a reason, whoever stands beside him."""
+        """A load of these messages was committed: nobody is refused but for a reason of his own."""
         taken = set(messages) - loaded.refused.keys() - set(loaded.not_tried)
         if any(self.is_forgotten(message) for message in taken - self.keys.keys()):
             self.broken.append("a message of a closed date is loaded")

@@ -73,13 +73,13 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.masks = masks
         self.ledger = Ledger()
         self.processes: dict[int, SteppedProcess] = {}
-        self.mended = False
+        self.corrected = False
         table.empty()
         self._tell_table()
 
     def parse(self, body: str) -> LoginEvent | Rejection:
-        """The contract; once it is mended it takes a version with a v."""
-        return parse_login(body.replace('"v', '"') if self.mended else body)
+        """The contract; once it is corrected it takes a version with a v."""
+        return parse_login(body.replace('"v', '"') if self.corrected else body)
 
     @initialize(max_receive_count=st.sampled_from([None, 3]))
     def redrive_policy(self, max_receive_count: int | None) -> None:
@@ -143,13 +143,13 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.ledger.refusing = refusing
         self._tell_table()
 
-    @precondition(lambda self: not self.mended)
+    @precondition(lambda self: not self.corrected)
     @rule()
-    def contract_is_mended(self) -> None:
+    def contract_is_corrected(self) -> None:
         """A new release: what runs is ended first."""
         while self.processes:
             self.processes.popitem()[1].interrupt()
-        self.mended = True
+        self.corrected = True
 
     @rule(transactions=st.none() | st.integers(1, 5))
     def inbox_is_pruned(self, transactions: int | None) -> None:
@@ -236,7 +236,7 @@ class DeliveryMachine(RuleBasedStateMachine):
                 assert (message in letters) == (sent.row is None), "in two places"
 
     def _mend_all(self) -> None:
-        self.ledger.refusing, self.mended = False, True
+        self.ledger.refusing, self.corrected = False, True
         self.sqs.faults.clear()
         self.sqs.max_receive_count = None
         self._tell_table()

@@ -61,7 +61,7 @@ class SteppedProcess:
         self.finish()
 
     def stop(self, step: str) -> None:
-        """Called by whatever thread of the process is about to do the step."""
+        """Called by the thread of the process that is about to do the step."""
         if self._end is not KilledError:
             self.next_step = step
             self._stopped.release()

@@ -200,5 +200,5 @@ class Hold:
             assert self.held.acquire(timeout=60), "no call arrived"
 
     def let_go(self) -> None:
-        """Lets all calls go, and holds none any more."""
+        """Lets all calls go, and holds no more."""
         self._free.set()

@@ -37,7 +37,7 @@ class Fault(Enum):
 
 
 class TcpProxy:
-    """Passes connections on to the server in `upstream`, which can be changed, until it is told not to."""
+    """Passes connections on to the server in `upstream`, which can be changed, until it is stopped."""
 
     def __init__(self, upstream_url: str) -> None:
         self.upstream = upstream_url

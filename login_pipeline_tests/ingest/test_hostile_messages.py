@@ -1,4 +1,4 @@
-"""What whoever may send to the queue can put into a message, through the whole pipeline: it is data."""
+"""What anybody who may send to the queue can put into a message, through the whole pipeline: it is data."""
 
 import json
 from collections.abc import Callable
@@ -97,7 +97,7 @@ def hostile(pipeline: Pipeline, body: Body) -> None:
 
 
 def unescaped(text: str) -> set[str]:
-    """What of it stands in the text as it is; a line ends with a new line, and that is all it may have."""
+    """What of it is in the text as it is; a line ends with a new line, and that is all it may have."""
     return {each for each in text if not each.isprintable() and each != "\n"} | (
         {"forged"} if "forged" in text else set()
     )

@@ -1,4 +1,4 @@
-"""COPY's text says what the rows say, whatever characters are in them."""
+"""COPY's text says what the rows say, with any characters in them."""
 
 from hypothesis import example, given
 from hypothesis import strategies as st

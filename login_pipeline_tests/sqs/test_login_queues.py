@@ -235,7 +235,7 @@ def message(number: int, receipt_handle: str = "handle") -> Message:
 
 
 class ScriptedPolls:
-    """What polls bring, one list of answers for each time that they are made; nothing any more after the last."""
+    """What polls bring, one list of answers for each time that they are made; nothing after the last."""
 
     def __init__(self, *answers: list[list[Message]]) -> None:
         self._answers = list(answers)
