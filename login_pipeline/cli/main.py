@@ -133,7 +133,8 @@ def worker(runs: int) -> None:
 @cli.command()
 @click.option("--host", default=HOST, show_default=True, help="Address to listen on; nobody is asked who they are.")
 @click.option("--port", type=click.IntRange(1, 65535), default=9464, show_default=True, help="Port to listen on.")
-def metrics(host: str, port: int) -> None:
+@click.option("--asset-prefix", metavar="PREFIX", help="That of login_definitions, a/b where it has two parts.")
+def metrics(host: str, port: int, asset_prefix: str | None) -> None:
     """Serve metrics to Prometheus at /metrics, until Ctrl-C.
 
     They are asked of SQS, PostgreSQL and Dagster's records at each scrape (docs/metrics.md). Needs no masking key.
@@ -151,7 +152,7 @@ def metrics(host: str, port: int) -> None:
     from login_pipeline.cli.runs import dagster_instance
 
     with dagster_instance() as instance:
-        serve(settings, instance, host, port)
+        serve(settings, instance, host, port, asset_prefix.split("/") if asset_prefix else [])
 
 
 @cli.command("redrive")

@@ -3,7 +3,7 @@
 No label has values from data, so there are never more series than in docs/metrics.md.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from threading import Lock
@@ -28,14 +28,14 @@ SQS = ClientOptions(max_attempts=2, read_timeout=5)
 PREFIX = "login_pipeline_"
 
 
-def serve(settings: Settings, instance: dg.DagsterInstance, host: str, port: int) -> None:
-    """Serves until a signal ends it.
+def serve(settings: Settings, instance: dg.DagsterInstance, host: str, port: int, prefix: Sequence[str]) -> None:
+    """Serves what is known of assets with this prefix, until a signal ends it.
 
     Raises:
         ConfigurationError: the port is taken, or the address is not of this machine.
     """
     registry = CollectorRegistry()
-    registry.register(PipelineCollector(settings, instance))
+    registry.register(PipelineCollector(settings, instance, prefix))
     try:
         _, thread = start_http_server(port, host, registry)
     except OSError as error:
@@ -49,9 +49,10 @@ def serve(settings: Settings, instance: dg.DagsterInstance, host: str, port: int
 class PipelineCollector(Collector):
     """The metrics as they are when they are asked for."""
 
-    def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
+    def __init__(self, settings: Settings, instance: dg.DagsterInstance, prefix: Sequence[str] = ()) -> None:
         self._settings = settings
         self._instance = instance
+        self._prefix = prefix
         # Two that scrape at once wait for each other: each asks everything.
         self._lock = Lock()
 
@@ -60,7 +61,8 @@ class PipelineCollector(Collector):
         with self._lock:
             # Made anew: credentials in a file, or a host's address, may have been replaced.
             queues, database = LoginQueues(self._settings, SQS), LoginDatabase(self._settings, rotation_seconds=0)
-            facts = gather(self._instance, queues, database, since=datetime.now(UTC) - RECENT)
+            since = datetime.now(UTC) - RECENT
+            facts = gather(self._instance, queues, database, since=since, prefix=self._prefix)
         for source, sentence in facts.problems.items():
             report_warning(sentence, f"no_metrics_of_{source}")
         return map(_metric, figures(facts, self._settings))

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from login_pipeline.cli.metrics import PipelineCollector
 from login_pipeline.cli.runs import run
+from login_pipeline.defs import login_definitions
 from login_pipeline.local.ports import HOST, free_port, wait_until
 from login_pipeline.logins.reasons import Reason
 from login_pipeline.settings import read_settings
@@ -30,9 +31,9 @@ Series = dict[tuple[str, str], float]
 
 
 @contextmanager
-def serving(pipeline: Pipeline, port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def serving(pipeline: Pipeline, port: int, log: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """The command as a process of its own, with the settings of the test."""
-    command = [str(Path(sys.executable).with_name("login-pipeline")), "metrics", "--port", str(port)]
+    command = [str(Path(sys.executable).with_name("login-pipeline")), "metrics", "--port", str(port), *options]
     with log.open("ab") as file:
         process = subprocess.Popen(command, stderr=file, env={**os.environ, **pipeline.environment})
     try:
@@ -92,6 +93,19 @@ def test_scrape_says_what_runs_did_though_none_lives_any_longer(
     assert len(series) < 60
     assert {label for name, label in series if name == "recent_dead_letters"} == set(Reason)
     assert ("check_passed", "rows_share_their_group_with_others") not in series
+
+
+def test_assets_with_a_prefix_have_metrics_of_their_own(
+    pipeline: Pipeline, recorded: dg.DagsterInstance, body: Body, tmp_path: Path
+) -> None:
+    for prefix in (["shop", "auth"], []):
+        pipeline.queue.send(*[body()] * (1 + len(prefix)))
+        job = login_definitions(asset_prefix=prefix).resolve_job_def("login_job")
+        assert job.execute_in_process(instance=recorded).success
+    for options, loaded in ((["--asset-prefix", "shop/auth"], 3), ([], 1)):
+        port = free_port()
+        with serving(pipeline, port, tmp_path / "log", *options):
+            assert scraped(port)["recent_messages", "loaded"] == loaded
 
 
 def test_every_metric_is_in_the_document_the_alerts_and_the_dashboard_name_no_other(
