@@ -208,6 +208,8 @@ def _ask(source: Source, question: Callable[[], Said]) -> Future[Said]:
 
     if _MAY_ASK[source].acquire(blocking=False):
         Thread(target=ask, name=f"ask {source}", daemon=True).start()
+    else:
+        said.set_exception(TimeoutError())
     return said
 
 
