@@ -119,20 +119,20 @@ def _move(
 def credible(refused: Mapping[str, str], believed: Collection[str], *, taken: bool) -> dict[str, str]:
     """Those of the rows that the database refused which are taken to be wrong themselves.
 
-    Those that were delivered often enough: the table takes rows of today, or the run had received nothing. Before that,
-    where the condition is not the table's: each, where another row of the run was taken; and where none was, since a
-    trigger or a constraint may refuse every row until it is corrected, a few whose condition names a wrong value.
-    `refused` has the reasons by message_id, `believed` the message_ids that were delivered DELIVERIES times.
+    Each, where another row of the run was taken. Where none was, those that were delivered often enough, since a
+    trigger or a constraint may refuse every row until it is corrected; and a few whose condition names a wrong value.
+    Where the condition is the table's, those that were delivered often enough, unless many are refused and none was
+    taken. `refused` has the reasons by message_id, `believed` the message_ids that were delivered DELIVERIES times.
     """
     few = sum(reason not in OF_A_CLOSED_DATE for reason in refused.values()) <= MAX_CREDIBLE_REFUSALS
     return {
         message_id: reason
         for message_id, reason in refused.items()
         if reason in OF_A_CLOSED_DATE
-        or message_id in believed
         or (
-            (condition := reason.removeprefix("refused.")) not in OF_THE_TABLE
-            and (taken or (few and condition in OF_THE_ROW))
+            (message_id in believed and (taken or few))
+            if (condition := reason.removeprefix("refused.")) in OF_THE_TABLE
+            else (taken or message_id in believed or (few and condition in OF_THE_ROW))
         )
     }
 

@@ -165,6 +165,16 @@ def test_row_without_a_partition_is_quarantined_when_it_came_often_and_its_neigh
     assert len(unchecked.database.logins()) == 4
 
 
+def test_many_rows_that_the_table_does_not_take_stay_though_they_came_often(
+    unchecked: Pipeline, body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("login_pipeline.ingest.load.DELIVERIES", 1)
+    unchecked.database.query(NO_PARTITION.format(by="RANGE (create_date)"))
+    unchecked.queue.send(*(body() for _ in range(MAX_CREDIBLE_REFUSALS + 1)))
+    assert "(refused.no_partition); table user_logins is taken to be wrong" in unchecked.run().failures[0]
+    assert (unchecked.queue.count(), unchecked.dead_letter_queue.count()) == (MAX_CREDIBLE_REFUSALS + 1, 0)
+
+
 UNRECORDED = "CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {does}; END $$; "
 BEFORE = (
     "CREATE TRIGGER lose BEFORE INSERT ON user_logins_dead_letters FOR EACH ROW "
