@@ -156,15 +156,27 @@ def test_maintenance_runs_every_night_before_the_backup_and_the_schedule_may_do_
     minute, hour, *days = schedule["ScheduleExpression"].removeprefix("cron(").split()
     assert days == ["*", "*", "?", "*)"]
     assert f"{minute} {hour} * * *" == user_logins_expiry_schedule.cron_schedule
-    task = schedule["Target"]["EcsParameters"]
+    target = schedule["Target"]
+    assert target["Arn"] == {"Fn::GetAtt": ["Cluster", "Arn"]}
+    assert target["RoleArn"] == {"Fn::GetAtt": ["MaintenanceSchedulerRole", "Arn"]}
+    (override,) = json.loads(target["Input"])["containerOverrides"]
+    assert override["name"] == container("maintenance")["Name"]
+    assert {each["name"]: each["value"] for each in override["environment"]} == {"LOGIN_BACKUP_URL": ""}
+    task = target["EcsParameters"]
     assert task["TaskDefinitionArn"] == {"Ref": "MaintenanceTask"}
     service = properties(SERVICE, "Worker")["NetworkConfiguration"]["AwsvpcConfiguration"]
     assert task["NetworkConfiguration"]["AwsvpcConfiguration"] == service
-    (policy,) = properties(SERVICE, "MaintenanceSchedulerRole")["Policies"]
+    role = properties(SERVICE, "MaintenanceSchedulerRole")
+    assert set(role) == {"AssumeRolePolicyDocument", "Policies"}
+    (trusted,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert trusted["Principal"] == {"Service": "scheduler.amazonaws.com"}
+    assert trusted["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+    (policy,) = role["Policies"]
     run, passes = policy["PolicyDocument"]["Statement"]
     assert (run["Action"], run["Resource"]) == ("ecs:RunTask", {"Ref": "MaintenanceTask"})
     definition = properties(SERVICE, "MaintenanceTask")
     assert passes["Action"] == "iam:PassRole"
+    assert passes["Condition"] == {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}
     assert passes["Resource"] == [definition["ExecutionRoleArn"], definition["TaskRoleArn"]]
 
 
