@@ -141,9 +141,9 @@ def inbox_pruning_schedule(login_maintenance_postgres: LoginDatabaseResource) ->
 def user_logins_expiry_schedule(login_maintenance_postgres: LoginDatabaseResource) -> dg.RunRequest | dg.SkipReason:
     """Skips, with the reason, where nothing expires or the role may not."""
     try:
-        if read_settings().retention_days is None:
+        if (days := read_settings().retention_days) is None:
             return dg.SkipReason(expiry.NOTHING_EXPIRES)
-        expiry.require_rights(login_maintenance_postgres.database)
+        expiry.require_rights(login_maintenance_postgres.database, days=days)
     except LoginPipelineError as error:
         return dg.SkipReason(error.sentence)
     return dg.RunRequest()

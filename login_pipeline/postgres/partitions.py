@@ -52,9 +52,11 @@ def add_months(cursor: extensions.cursor, *, of: date | None = None) -> list[str
     Returns:
         The names of those that it added.
     """
-    cursor.execute(statements.partitions.may_add)
-    if cursor.fetchone() != (True,) or not missing_months(cursor, of=of):
+    cursor.execute(statements.partitions.owner)
+    found = cursor.fetchone()
+    if found is None or not missing_months(cursor, of=of):
         return []
+    owner = sql.Identifier(*found)
     cursor.execute("SAVEPOINT add_months")
     try:
         cursor.execute(statements.partitions.lock)
@@ -64,7 +66,8 @@ def add_months(cursor: extensions.cursor, *, of: date | None = None) -> list[str
     months = missing_months(cursor, of=of)  # another process may have added them
     for month in months:
         first, past = sql.Literal(month.first), sql.Literal(month.past)
-        cursor.execute(sql.SQL(statements.partitions.add).format(partition=_name(month), first=first, past=past))
+        add = sql.SQL(statements.partitions.add)
+        cursor.execute(add.format(partition=_name(month), owner=owner, first=first, past=past))
     return [month.name for month in months]
 
 
@@ -74,9 +77,9 @@ def months_over(cursor: extensions.cursor, *, days: int) -> list[Month]:
     return [Month._make(each) for each in cursor.fetchall()]
 
 
-def months_not_owned(cursor: extensions.cursor) -> list[str]:
-    """The names of the partitions that the role may not drop."""
-    cursor.execute(statements.partitions.not_owned)
+def months_not_owned(cursor: extensions.cursor, *, days: int) -> list[str]:
+    """The names of those in which every date is over `days` days ago, and which the role may not drop."""
+    cursor.execute(statements.partitions.not_owned, {"days": days})
     return [name for (name,) in cursor.fetchall()]
 
 

@@ -71,7 +71,7 @@ _NamedUser = namedtuple("_NamedUser", "stage copy")
 named_user = _NamedUser(**_read("named_user"))
 
 _Partitions = namedtuple(
-    "_Partitions", "create bounds months first_uncovered missing may_add lock add over not_owned drop"
+    "_Partitions", "create bounds months first_uncovered missing owner lock add over not_owned drop"
 )
 partitions = _Partitions(**_read("partitions"))
 

@@ -43,7 +43,7 @@ def expire(database: LoginDatabase, *, days: int | None, dry_run: bool = False) 
     """
     if days is None:
         return Expired(0, 0)
-    require_rights(database)
+    require_rights(database, days=days)
     if not dry_run:
         database.prepare()  # the ledger of an earlier version refuses the entry
     with database.transaction() as cursor:
@@ -61,8 +61,8 @@ def expire(database: LoginDatabase, *, days: int | None, dry_run: bool = False) 
     return Expired(len(due), sum(due.values()))
 
 
-def require_rights(database: LoginDatabase) -> None:
-    """Returns when the role may expire rows.
+def require_rights(database: LoginDatabase, *, days: int) -> None:
+    """Returns when the role may expire rows that are over `days` days ago.
 
     Raises:
         ConfigurationError: it may not, or there is no database or no table.
@@ -70,8 +70,8 @@ def require_rights(database: LoginDatabase) -> None:
     database.require_table()
     with database.transaction() as cursor:
         require(cursor, database.access, _RIGHTS)
-        if others := months_not_owned(cursor):
-            raise database.access.lacks(f"ownership of {', '.join(others)}, which are dropped when they expire")
+        if others := months_not_owned(cursor, days=days):
+            raise database.access.lacks(f"ownership of {', '.join(others)}, of which every date is over")
 
 
 def is_over(cursor: extensions.cursor, day: date, *, days: int | None) -> bool:

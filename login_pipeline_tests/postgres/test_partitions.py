@@ -1,5 +1,6 @@
 """A user_logins that is partitioned by month has its partitions ahead of time, and loses them whole."""
 
+import json
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,14 @@ from login_pipeline.errors import DatabaseError
 from login_pipeline.ingest.pruning import prune_inbox
 from login_pipeline.postgres.copy import Loaded
 from login_pipeline.postgres.database import LoginDatabase
-from login_pipeline.postgres.partitions import Month, add_months, drop_month, missing_months, months_over
+from login_pipeline.postgres.partitions import (
+    Month,
+    add_months,
+    drop_month,
+    first_uncovered_date,
+    missing_months,
+    months_over,
+)
 from login_pipeline.postgres.tables import replication_problem
 from login_pipeline.privacy import expiry
 from login_pipeline.privacy.erasure import erase
@@ -257,26 +265,49 @@ def test_role_that_does_not_own_the_table_closes_no_month(
         monkeypatch.setenv("LOGIN_RETENTION_DAYS", str(DAYS))
         code, _, err = command("expire")
         assert code == 2
-        assert f"lacks ownership of {', '.join(partitions(old))}, which are dropped when they expire" in err
+        assert "lacks ownership of user_logins_2026_01, of which every date is over" in err
         assert old.ledger() == {}
 
 
-def test_month_of_another_owner_closes_nothing(old: Kept, monkeypatch: pytest.MonkeyPatch, command: Command) -> None:
-    """As one that a person added as another role; the owner of the others adds none as somebody else."""
+def test_month_belongs_to_the_table_s_owner_whichever_role_adds_it(old: Kept) -> None:
+    old.query(f"DROP TABLE {AHEAD[2]}")
+    with roles_of(old.database):
+        old.query("ALTER TABLE user_logins OWNER TO login_pipeline_owner")
+        old.resource.prepare()  # as a superuser
+        owner = "SELECT relowner::regrole::text FROM pg_class WHERE relname = %s"
+        assert old.database.query(owner, AHEAD[2]) == [("login_pipeline_owner",)]
+        old.query("REASSIGN OWNED BY login_pipeline_owner TO CURRENT_USER")
+
+
+def test_month_of_another_owner_closes_nothing_once_it_is_over(
+    old: Kept, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    """As one that a person added as another role."""
     with roles_of(old.database) as roles:
         for name in ("user_logins", *partitions(old)):
             old.query(f"ALTER TABLE {name} OWNER TO login_pipeline_owner")
-        old.query("ALTER TABLE user_logins_2026_02 OWNER TO CURRENT_USER")
+        old.query("ALTER TABLE user_logins_2026_01 OWNER TO CURRENT_USER")
         old.query("GRANT ALL ON ALL TABLES IN SCHEMA public TO login_pipeline_owner")
-        old.query(f"DROP TABLE {AHEAD[2]}")
-        old.resource.prepare()
-        assert AHEAD[2] not in partitions(old)
         monkeypatch.setenv("LOGIN_MAINTENANCE_DATABASE_URL", roles.owner.url)
         monkeypatch.setenv("LOGIN_RETENTION_DAYS", str(DAYS))
         code, _, err = command("expire")
         assert (code, old.ledger()) == (2, {})
-        assert "lacks ownership of user_logins_2026_02, which are dropped when they expire" in err
+        assert "lacks ownership of user_logins_2026_01, of which every date is over" in err
+        old.query("ALTER TABLE user_logins_2026_01 OWNER TO login_pipeline_owner")
+        code, out, err = command("expire", "--json")
+        assert (code, json.loads(out)) == (0, {"dates": 2, "rows": 3}), err
         old.query("REASSIGN OWNED BY login_pipeline_owner TO CURRENT_USER")
+
+
+def test_partitions_that_are_no_months_fail_no_check(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a tool makes them, a week at a time and a week ahead."""
+    monkeypatch.setenv("LOGIN_DATABASE_URL", database.url)
+    database.query("CREATE TABLE user_logins (create_date date) PARTITION BY RANGE (create_date)")
+    week = f"FROM ('{TODAY}') TO ('{TODAY + timedelta(days=7)}')"
+    with LoginDatabase(read_settings()).transaction() as cursor:
+        assert first_uncovered_date(cursor) == TODAY
+        cursor.execute(f"CREATE TABLE week PARTITION OF user_logins FOR VALUES {week}")
+        assert first_uncovered_date(cursor) is None
 
 
 def test_month_that_nobody_made_ahead_fails_a_check(monthly: Kept, command: Command) -> None:

@@ -34,12 +34,13 @@ WHERE isfinite(first) AND first = date_trunc('month', first) AND past = first + 
 
 -- name: first_uncovered
 -- The first of the next 31 days without a partition. The months that are made ahead have all of them, unless a month was
--- detached, or another partition has some of its dates. Null where user_logins is not partitioned by create_date.
+-- detached, or another partition has some of its dates. Null where user_logins is not partitioned by month.
 SELECT min(day::date)
 FROM pg_class,
 (SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock,
 generate_series(today::timestamp, today + interval '31 days', '1 day') AS day
 WHERE pg_class.oid = to_regclass('user_logins') AND pg_get_partkeydef(pg_class.oid) = 'RANGE (create_date)'
+  AND (EXISTS ({partitions.months}) OR NOT EXISTS ({partitions.bounds}))
   AND NOT EXISTS (SELECT FROM ({partitions.bounds}) AS partition WHERE first <= day AND past > day);
 
 -- name: missing
@@ -68,11 +69,11 @@ WHERE (EXISTS ({partitions.months}) OR NOT EXISTS ({partitions.bounds}))
   AND NOT EXISTS (SELECT FROM user_logins_ledger WHERE entry = 'expired' AND create_date >= past - 1)
 ORDER BY first;
 
--- name: may_add
--- Only the table's owner itself, so that every partition is its own to drop, and only in a schema in which it may create.
-SELECT pg_get_userbyid(relowner) = current_user AND has_schema_privilege(relnamespace, 'CREATE')
+-- name: owner
+-- Only the table's owner can add a partition, or who may act as it, and only in a schema in which the role may create.
+SELECT pg_get_userbyid(relowner)
 FROM pg_class
-WHERE oid = to_regclass('user_logins');
+WHERE oid = to_regclass('user_logins') AND pg_has_role(relowner, 'USAGE') AND has_schema_privilege(relnamespace, 'CREATE');
 
 -- name: lock
 -- Two that add the same would fail. Loads and readers go on, and so does a VACUUM of a partition. Where another adds them, or
@@ -81,10 +82,11 @@ LOCK TABLE ONLY user_logins IN SHARE UPDATE EXCLUSIVE MODE NOWAIT;
 
 -- name: add
 -- It is attached, which loads do not wait for, as they would for CREATE TABLE ... PARTITION OF. What a publication needs is
--- not inherited; rights are the table's.
+-- not inherited; rights are the table's. So is its owner, who drops it one day.
 CREATE TABLE {partition} (LIKE user_logins INCLUDING ALL);
 ALTER TABLE {partition} REPLICA IDENTITY FULL;
 REVOKE ALL ON {partition} FROM PUBLIC;
+ALTER TABLE {partition} OWNER TO {owner};
 ALTER TABLE user_logins ATTACH PARTITION {partition} FOR VALUES FROM ({first}) TO ({past});
 
 -- name: over
@@ -95,11 +97,11 @@ WHERE past <= {expiry.first_kept}
 ORDER BY first;
 
 -- name: not_owned
--- Only its owner can drop a partition, and a person may have added one as another role.
+-- Of those that are over. Only its owner can drop a partition, and a person may have added one as another role.
 SELECT name
 FROM ({partitions.months}) AS months
-JOIN pg_class ON pg_class.oid = to_regclass(format('%I.%I', schema, name))
-WHERE NOT pg_has_role(relowner, 'USAGE')
+JOIN pg_class ON pg_class.oid = to_regclass(format('%%I.%%I', schema, name))
+WHERE past <= {expiry.first_kept} AND NOT pg_has_role(relowner, 'USAGE')
 ORDER BY first;
 
 -- name: drop
