@@ -20,6 +20,7 @@ from login_pipeline.cli.output import drain_progress, show, show_drain, show_fin
 from login_pipeline.cli.privacy import forget, subject, unmask
 from login_pipeline.cli.send import send_lines
 from login_pipeline.errors import ConfigurationError, LoginPipelineError
+from login_pipeline.gc_pause import no_cycle_collection
 from login_pipeline.ingest.redrive import problems, redrive
 from login_pipeline.local.ports import HOST
 from login_pipeline.local.sample_messages import sample_messages
@@ -125,7 +126,7 @@ def worker(runs: int) -> None:
     settings = read_settings()
     redis_url = settings.require("redis_url")
     Masker(settings).masks()
-    with extra("cluster", needed_by="LOGIN_REDIS_URL"):
+    with extra("cluster", needed_by="LOGIN_REDIS_URL"), no_cycle_collection():
         from login_pipeline.instance.worker import work
     work(redis_url, runs=runs)
 
