@@ -5,7 +5,7 @@ from statistics import median
 from typing import NamedTuple
 
 from benchmarks.measurement import Figure, Measurement, middle, of_scenario
-from benchmarks.plan import BACKLOGS, RUN_SIZES
+from benchmarks.plan import BACKLOGS
 
 # The first runs of a process import what no other has to, and fill what the process keeps for the next.
 RUNS_TO_WARM_UP = 3
@@ -32,6 +32,10 @@ def _cpu_us(measurement: Measurement) -> float:
     return measurement.cpu_us
 
 
+def _process_cpu(measurement: Measurement) -> float:
+    return measurement.process_cpu_seconds
+
+
 def _rate(measurement: Measurement) -> float:
     return measurement.messages_per_second
 
@@ -52,20 +56,6 @@ def _in_rounds(measurements: Measurements, one: str, other: str, figure: Figure)
 
 def _percent(ratio: float | None, *, of: float = 0.0) -> float | None:
     return None if ratio is None else (ratio - of) * 100
-
-
-def _dagster_run(measurements: Measurements) -> float | None:
-    """CPU seconds of whole processes: the largest of the medians of the differences within each round."""
-    differences = [
-        median(dagster - bare for dagster, bare in pairs)
-        for size in RUN_SIZES
-        if (
-            pairs := _in_rounds(
-                measurements, f"dagster_run_{size}", f"bare_run_{size}", lambda each: each.process_cpu_seconds
-            )
-        )
-    ]
-    return max(differences, default=None)
 
 
 def _memory(measurements: Measurements) -> float | None:
@@ -121,10 +111,10 @@ TARGETS = (
     ),
     Target(
         "dagster_run",
-        "CPU of a Dagster run more than the bare engine's, for the same messages",
-        "s",
-        2,
-        figure=_dagster_run,
+        "CPU of the process of a Dagster run of 1,000 messages, against that of the bare engine",
+        "x",
+        3.5,
+        figure=lambda measured: _ratio(measured, "dagster_run_1000", "bare_run_1000", _process_cpu),
     ),
     Target(
         "sensor_drain",
