@@ -28,5 +28,5 @@ def test_demo_says_what_it_did_and_where_everything_is() -> None:
     figures = dict(words for line in ended.stdout.splitlines() if len(words := line.split()) == 2)
     assert [figures[name] for name in ("received", "loaded", "quarantined")] == ["100", "96", "4"]
     assert "In user_logins: 96 rows. On the dead-letter queue: 4. Left on the queue: 0." in ended.stdout
-    assert ended.stdout.count("\npassed ") == 5
+    assert ended.stdout.count("\npassed ") == 7
     assert r"\u2026" in ended.stdout  # an ellipsis, which Latin-1 does not have

@@ -133,7 +133,7 @@ def test_newest_results_of_the_checks_are_known_also_while_they_run_again(
     assert check(recorded).passed
     runs = facts(recorded).runs
     assert runs is not None
-    assert len(runs.checks) == 6
+    assert len(runs.checks) == 8
     assert {name for name, result in runs.checks.items() if not result.passed} == {"rows_share_their_group_with_others"}
     assert runs.checks["rows_share_their_group_with_others"] == Check(passed=False, warns=True)
     assert (runs.rows, runs.rows_below_k) == (2, 2)

@@ -76,7 +76,7 @@ def test_the_whole_pipeline_runs_as_the_loader(
     prepared.owner.query("ALTER TABLE user_logins DROP CONSTRAINT wrong")
     assert redrive(read_settings(), "refused.check_violation", dry_run=False).sent_back == 1
     assert pipeline.run().failures == []
-    assert sorted(prepared.reader.query("SELECT user_id FROM user_logins")) == [("good",), ("corrected",)]
+    assert sorted(prepared.reader.query("SELECT user_id FROM user_logins")) == [("corrected",), ("good",)]
     assert command("check")[0] == 0
     assert command("backup")[0] == 0
     assert command("doctor")[0] == 0
